@@ -1,0 +1,1 @@
+//! Runs control on real time in one container: devices, Stratum proxy sockets, outbox, session to the controller.

@@ -1,0 +1,1 @@
+//! Generated gRPC code of proto/ and the conversions between wire and model.

@@ -1,0 +1,1 @@
+//! flareshift: the operator's command line over gRPC, and flareshift dev.

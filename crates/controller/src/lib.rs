@@ -1,0 +1,1 @@
+//! Observes, plans, checks, commits, publishes; serves agents, operators and tenants.

@@ -1,0 +1,1 @@
+//! The nouns of Flareshift: ids, units, sites, modules, tenants, workloads, plans, envelopes, reports.

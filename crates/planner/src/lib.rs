@@ -1,0 +1,1 @@
+//! Decides the whole fleet's next hours: plan, check, explain. Pure.
