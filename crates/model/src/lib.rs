@@ -1,1 +1,27 @@
-//! The nouns of Flareshift: ids, units, sites, modules, tenants, workloads, plans, envelopes, reports.
+//! The nouns of Flareshift: what every other crate talks about.
+//!
+//! Start at [`site`] and [`module`] for the plant, [`workload`] for what tenants run, [`plan`] for a decision about both,
+//! [`envelope`] for what of it one agent is allowed, [`report`] for what that agent says back, and [`ledger`] for what is billed.
+//!
+//! Invariant: this crate does no I/O, reads no clock, draws no random number and depends on no other crate of the workspace.
+
+pub mod envelope;
+pub mod fleet;
+pub mod id;
+pub mod ledger;
+pub mod market;
+pub mod module;
+pub mod plan;
+pub mod report;
+pub mod site;
+pub mod tenant;
+pub mod time;
+pub mod unit;
+pub mod workload;
+
+pub use id::{
+    ContingencyId, FeederId, GasSourceId, GensetId, Id, MinerGroupId, ModuleId, OfferingId, PoolId, SiteId,
+    TenantId, WorkloadId,
+};
+pub use time::{BootStamp, Span, Time};
+pub use unit::{Hashrate, MicroDollars, WattSeconds, Watts, WattsPerSecond, Work};

@@ -1,0 +1,248 @@
+//! A report: what an agent says of its module, and the wired one of its site. Unknown readings are `None`, never zero.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::envelope::Fence;
+use crate::id::{GensetId, MinerGroupId, ModuleId, PoolId, WorkloadId};
+use crate::site::{Frequency, GasFlow, GasVolume};
+use crate::time::{BootStamp, Span, Time};
+use crate::unit::{Hashrate, Watts};
+use crate::workload::GpuTime;
+
+/// Telemetry older than this is stale: it still bounds what a module may draw, but nothing is raised on it.
+pub const STALE_AFTER: Span = Span::secs(10);
+
+/// What an agent says of its module.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Report {
+    /// Whose.
+    pub module: ModuleId,
+    /// Counts the reports of one agent process.
+    pub sequence: u64,
+    /// The agent's boot-time clock; an envelope that answers this report counts from here.
+    pub stamp: BootStamp,
+    /// The agent's wall clock, for people.
+    pub at: Time,
+    /// Draw at the module's meter.
+    pub meter: Option<Watts>,
+    /// The local switch.
+    pub switch: Switch,
+    /// Miner groups.
+    pub groups: BTreeMap<MinerGroupId, GroupReport>,
+    /// GPU pools.
+    pub pools: BTreeMap<PoolId, PoolReport>,
+    /// Workloads on the module.
+    pub runs: BTreeMap<WorkloadId, RunReport>,
+    /// The envelope the agent acts under.
+    pub envelope: EnvelopeReport,
+    /// The site, from the wired module only.
+    pub site: Option<SiteReport>,
+    /// What the agent found wrong, newest last, at most [`MAX_FINDINGS`].
+    pub findings: Vec<Finding>,
+}
+
+/// Most findings in one report.
+pub const MAX_FINDINGS: usize = 16;
+
+/// The local switch of a module.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Switch {
+    /// The controller decides.
+    Remote,
+    /// A person on site decides; directives are kept but not followed.
+    Local,
+    /// Everything that can be off is off.
+    Off,
+    /// The emergency stop latched; a person must reset it.
+    EmergencyStop,
+}
+
+/// One miner group.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct GroupReport {
+    /// Its feeder.
+    pub feeder: FeederState,
+    /// Miners awake or waking.
+    pub awake: u32,
+    /// Their operating point.
+    pub point: u8,
+    /// Draw at the feeder's meter.
+    pub power: Option<Watts>,
+    /// Hash rate as the devices claim it.
+    pub claimed: Option<Hashrate>,
+    /// Hash rate as verified shares prove it, times the group's scale.
+    pub verified: Option<Verified>,
+    /// Connections to the proxy.
+    pub connections: u32,
+}
+
+/// State of a feeder breaker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FeederState {
+    /// Carries current.
+    Closed,
+    /// Was told to open or close and has not confirmed it.
+    Moving,
+    /// Open.
+    Open,
+}
+
+/// An estimate of hash rate from verified shares.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Verified {
+    /// The estimate.
+    pub rate: Hashrate,
+    /// Shares it rests on; its relative standard error is 1 ÷ √shares.
+    pub shares: u64,
+    /// The window it covers.
+    pub window: Span,
+}
+
+/// One GPU pool.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PoolReport {
+    /// Servers that answer.
+    pub up: u32,
+    /// Draw.
+    pub power: Option<Watts>,
+}
+
+/// One workload on a module.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunReport {
+    /// Which start of it this is.
+    pub incarnation: u64,
+    /// Where it stands.
+    pub phase: RunPhase,
+    /// Progress from the start of the workload.
+    pub progress: GpuTime,
+    /// Progress that the last checkpoint holds.
+    pub saved: GpuTime,
+    /// GPU time for which it held GPUs in this incarnation.
+    pub held: GpuTime,
+}
+
+/// Phases of a run on a module.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RunPhase {
+    /// Being started; no progress yet.
+    Starting,
+    /// Makes progress.
+    Running,
+    /// Saves its last checkpoint.
+    Stopping,
+    /// Stopped; `saved` is what is left of it.
+    Stopped,
+    /// Its amount is done.
+    Completed,
+}
+
+/// The envelope an agent acts under.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EnvelopeReport {
+    /// Highest fence it has accepted.
+    pub fence: Fence,
+    /// Generation of the envelope it has persisted; 0 = none yet.
+    pub generation: u64,
+    /// Where it stands.
+    pub state: EnvelopeState,
+    /// The ceiling in force, as persisted.
+    pub ceiling: Watts,
+    /// Why it refused the last envelope it refused, if any since the last report.
+    pub refused: Option<String>,
+}
+
+/// Where an envelope stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EnvelopeState {
+    /// The agent has none and draws the least it can.
+    None,
+    /// In force.
+    Valid,
+    /// Expired: the fallback programme is in force.
+    Fallback,
+}
+
+/// What the wired module says of its site.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SiteReport {
+    /// The island's frequency.
+    pub frequency: Option<Frequency>,
+    /// Gas that arrives.
+    pub gas: Option<GasFlow>,
+    /// Gas in the buffer.
+    pub buffer: Option<GasVolume>,
+    /// Gas that is flared.
+    pub flared: Option<GasFlow>,
+    /// Draw of the whole island at the sets' terminals.
+    pub load: Option<Watts>,
+    /// Draw of the load we do not manage.
+    pub unmanaged: Option<Watts>,
+    /// The sets.
+    pub gensets: BTreeMap<GensetId, GensetReport>,
+}
+
+/// One generator set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GensetReport {
+    /// Where it stands.
+    pub state: GensetState,
+    /// What it delivers.
+    pub power: Option<Watts>,
+    /// Time in this state.
+    pub for_span: Span,
+}
+
+/// States of a generator set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum GensetState {
+    /// Stopped and available.
+    Off,
+    /// Cranking, synchronising or warming.
+    Starting,
+    /// Carries load.
+    Online,
+    /// Unloads before it stops.
+    Stopping,
+    /// Tripped or out of service; a person must reset it.
+    Tripped,
+}
+
+/// Something that is wrong, with the place and what to do.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Finding {
+    /// A stable code, e.g. `hashrate-unproven`.
+    pub code: String,
+    /// What it is about, e.g. `module m1 group a`.
+    pub subject: String,
+    /// What was seen, and what to do.
+    pub message: String,
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} [{}]: {}", self.subject, self.code, self.message)
+    }
+}
+
+impl Verified {
+    /// The relative standard error; infinite without shares.
+    pub fn relative_error(&self) -> f64 {
+        1.0 / (self.shares as f64).sqrt()
+    }
+}
+
+impl SiteReport {
+    /// The sets that carry load.
+    pub fn online(&self) -> impl Iterator<Item = &GensetId> {
+        self.gensets.iter().filter(|(_, set)| set.state == GensetState::Online).map(|(id, _)| id)
+    }
+}

@@ -1,0 +1,304 @@
+//! A site: one electrical island with its gas, generator sets, storage and grid tie. Configuration only; what a site *does*
+//! stands in [`crate::report::SiteReport`].
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::id::{GasSourceId, GensetId, SiteId};
+use crate::time::Span;
+use crate::unit::{MicroDollars, Quantity, Unit, Watts, WattsPerSecond};
+
+/// Marker of [`GasFlow`].
+#[derive(Debug)]
+pub enum CubicFootPerDay {}
+/// Marker of [`GasVolume`].
+#[derive(Debug)]
+pub enum CubicFoot {}
+/// Marker of [`Frequency`].
+#[derive(Debug)]
+pub enum Millihertz {}
+
+impl Unit for CubicFootPerDay {
+    const SYMBOL: &'static str = "scf/d";
+}
+impl Unit for CubicFoot {
+    const SYMBOL: &'static str = "scf";
+}
+impl Unit for Millihertz {
+    const SYMBOL: &'static str = "mHz";
+}
+
+/// Gas a day, in standard cubic feet. 1 MCF/day is 1,000 of these.
+pub type GasFlow = Quantity<CubicFootPerDay>;
+/// An amount of gas, in standard cubic feet.
+pub type GasVolume = Quantity<CubicFoot>;
+/// Electrical frequency in millihertz: 60 Hz is 60,000.
+pub type Frequency = Quantity<Millihertz>;
+
+impl GasFlow {
+    /// A flow in thousand cubic feet a day, the field's usual unit.
+    pub const fn mcf(mcf_per_day: i64) -> Self {
+        Self::new(mcf_per_day.saturating_mul(1_000))
+    }
+
+    /// The gas that flows in `span`, rounded toward zero.
+    pub const fn for_span(self, span: Span) -> GasVolume {
+        GasVolume::new(self.get()).fraction(span.millis(), 86_400_000)
+    }
+}
+
+/// One electrical island.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Site {
+    /// Its id, unique in the fleet.
+    pub id: SiteId,
+    /// Nominal frequency: 60,000 mHz or 50,000 mHz.
+    pub nominal: Frequency,
+    /// How its governors share load.
+    pub governor: Governor,
+    /// The wells or pipes that feed it.
+    pub gas: BTreeMap<GasSourceId, GasSource>,
+    /// The vessel or line pack between wells and engines.
+    pub buffer: GasBuffer,
+    /// The generator sets.
+    pub gensets: BTreeMap<GensetId, Genset>,
+    /// Battery storage, where there is one.
+    #[serde(default)]
+    pub storage: Option<Storage>,
+    /// A tie to a grid, where there is one.
+    #[serde(default)]
+    pub grid: Option<GridTie>,
+    /// Load of the pad that Flareshift does not manage (compressors, lights), at most.
+    pub unmanaged: Watts,
+    /// What a thousand cubic feet cost; negative where the producer pays to be rid of them.
+    pub gas_price: MicroDollars,
+    /// An independent under-frequency relay guards the feeders. Without one, fast reserve earns no credit.
+    pub relay: bool,
+    /// The site exists only in a simulator. A controller that is not told to accept such sites refuses them.
+    #[serde(default)]
+    pub simulated: bool,
+}
+
+/// How governors hold frequency.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "mode")]
+pub enum Governor {
+    /// One common set point: frequency returns to nominal.
+    Isochronous,
+    /// Frequency falls with load: `permille` of nominal from no load to full (40 to 50 are usual).
+    Droop {
+        /// Frequency droop from no load to full load, in thousandths of nominal.
+        permille: u32,
+    },
+}
+
+/// A well or pipe.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GasSource {
+    /// Flow on an ordinary day.
+    pub nominal: GasFlow,
+    /// Heating value in Btu a standard cubic foot.
+    pub btu_per_scf: u32,
+    /// Whether that is the higher or the lower heating value. Mixing the two flatters capacity by a tenth.
+    pub basis: HeatingBasis,
+}
+
+/// The basis of a heating value or heat rate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HeatingBasis {
+    /// Higher heating value (gross): pipeline gas has about 1,020 Btu/scf.
+    Higher,
+    /// Lower heating value (net), as engine vendors quote: about 920 Btu/scf.
+    Lower,
+}
+
+impl HeatingBasis {
+    /// Converts Btu on this basis to Btu on the lower basis by the ratio of pipeline gas, 920 to 1,020.
+    pub const fn to_lower(self, btu: i64) -> i64 {
+        match self {
+            HeatingBasis::Lower => btu,
+            HeatingBasis::Higher => btu.saturating_mul(920) / 1_020,
+        }
+    }
+}
+
+/// Gas held between wells and engines.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GasBuffer {
+    /// Usable gas when full. What comes in beyond it is flared.
+    pub capacity: GasVolume,
+}
+
+/// One generator set.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Genset {
+    /// Continuous rating at site conditions.
+    pub rating: Watts,
+    /// Lowest stable load.
+    pub min_load: Watts,
+    /// Largest block load it takes in one step.
+    pub step: Watts,
+    /// Fastest steady loading, hot.
+    pub ramp: WattsPerSecond,
+    /// From the request to start until it can carry load: cranking, synchronising, warm hold.
+    pub start: Span,
+    /// Shortest run once started.
+    pub min_run: Span,
+    /// Shortest stop before the next start.
+    pub min_off: Span,
+    /// Btu for a kilowatt-hour at full load.
+    pub heat_rate: u32,
+    /// Basis of `heat_rate`.
+    pub basis: HeatingBasis,
+    /// Inertia constant H in milliseconds: stored energy at nominal speed ÷ rating. 500 to 2,500 are usual.
+    pub inertia: Span,
+    /// Wear and fuel of one start.
+    pub start_cost: MicroDollars,
+    /// Wear and service of one running hour.
+    pub hour_cost: MicroDollars,
+}
+
+/// Battery storage.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Storage {
+    /// Largest charge and discharge.
+    pub power: Watts,
+    /// Usable energy, in Ws.
+    pub energy: crate::unit::WattSeconds,
+}
+
+/// A tie to a grid.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GridTie {
+    /// Largest import.
+    pub import: Watts,
+    /// Price of a megawatt-hour.
+    pub price: MicroDollars,
+}
+
+impl Site {
+    /// The sum of all ratings.
+    pub fn rating(&self) -> Watts {
+        self.gensets.values().map(|set| set.rating).sum()
+    }
+
+    /// Electric power that `flow` of this site's gas sustains, at the mean full-load heat rate of its sets (by rating).
+    ///
+    /// kW = MCF/day × Btu/scf × 1000 ÷ 24 ÷ heat rate, both on the lower heating value.
+    pub fn electric(&self, flow: GasFlow) -> Watts {
+        let Some((btu_per_scf, heat_rate)) = self.btu_per_scf().zip(self.heat_rate()) else {
+            return Watts::ZERO;
+        };
+        // scf/day × Btu/scf ÷ 24 h ÷ (Btu/kWh) = kW; × 1000 = W.
+        let watts = flow.get() as i128 * btu_per_scf as i128 * 1_000 / (24 * heat_rate as i128);
+        Watts::new(i64::try_from(watts).unwrap_or(i64::MAX))
+    }
+
+    /// Gas that sustains `power`, the inverse of [`Site::electric`].
+    pub fn gas_for(&self, power: Watts) -> GasFlow {
+        let Some((btu_per_scf, heat_rate)) = self.btu_per_scf().zip(self.heat_rate()) else {
+            return GasFlow::ZERO;
+        };
+        let flow = power.get() as i128 * 24 * heat_rate as i128 / (btu_per_scf as i128 * 1_000);
+        GasFlow::new(i64::try_from(flow).unwrap_or(i64::MAX))
+    }
+
+    /// Mean heating value of the sources by nominal flow, lower basis; `None` without gas.
+    fn btu_per_scf(&self) -> Option<i64> {
+        let flow: i64 = self.gas.values().map(|source| source.nominal.get()).sum();
+        let heat: i64 = self
+            .gas
+            .values()
+            .map(|source| source.nominal.get() * source.basis.to_lower(source.btu_per_scf.into()))
+            .sum();
+        (flow > 0 && heat > 0).then(|| heat / flow)
+    }
+
+    /// Mean heat rate of the sets by rating, lower basis; `None` without sets.
+    fn heat_rate(&self) -> Option<i64> {
+        let rating = self.rating().get();
+        let heat: i64 = self
+            .gensets
+            .values()
+            .map(|set| set.rating.get() * set.basis.to_lower(set.heat_rate.into()))
+            .sum();
+        (rating > 0 && heat > 0).then(|| heat / rating)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn site(btu: u32, gas_basis: HeatingBasis, heat_rate: u32, set_basis: HeatingBasis) -> Site {
+        let genset = Genset {
+            rating: Watts::kilo(1_000),
+            min_load: Watts::kilo(300),
+            step: Watts::kilo(150),
+            ramp: WattsPerSecond::new(20_000),
+            start: Span::secs(120),
+            min_run: Span::minutes(30),
+            min_off: Span::minutes(10),
+            heat_rate,
+            basis: set_basis,
+            inertia: Span::new(1_000),
+            start_cost: MicroDollars::dollars(5),
+            hour_cost: MicroDollars::dollars(10),
+        };
+        Site {
+            id: SiteId::new("well-7").unwrap(),
+            nominal: Frequency::new(60_000),
+            governor: Governor::Isochronous,
+            gas: [(
+                GasSourceId::new("w1").unwrap(),
+                GasSource { nominal: GasFlow::mcf(250), btu_per_scf: btu, basis: gas_basis },
+            )]
+            .into(),
+            buffer: GasBuffer { capacity: GasVolume::new(1_000) },
+            gensets: [(GensetId::new("g1").unwrap(), genset)].into(),
+            storage: None,
+            grid: None,
+            unmanaged: Watts::ZERO,
+            gas_price: MicroDollars::ZERO,
+            relay: true,
+            simulated: true,
+        }
+    }
+
+    /// The field's table: at 1,020 Btu/scf, 8,500 / 9,500 / 10,500 Btu/kWh need 200 / 224 / 247 MCF/day for a megawatt.
+    #[test]
+    fn gas_for_a_megawatt_matches_the_published_table() {
+        for (heat_rate, mcf) in [(8_500, 200), (9_500, 224), (10_500, 247)] {
+            let site = site(1_020, HeatingBasis::Higher, heat_rate, HeatingBasis::Higher);
+            let needed = site.gas_for(Watts::kilo(1_000)).get();
+            assert!(
+                (needed - mcf * 1_000).abs() <= 600,
+                "{heat_rate} Btu/kWh: {needed} scf/day, not {mcf} MCF/day"
+            );
+        }
+    }
+
+    #[test]
+    fn a_mixed_basis_is_converted_not_mixed() {
+        let honest = site(1_020, HeatingBasis::Higher, 9_500, HeatingBasis::Higher);
+        let mixed = site(1_020, HeatingBasis::Higher, 9_500, HeatingBasis::Lower);
+        let ratio = mixed.electric(GasFlow::mcf(224)).ratio(honest.electric(GasFlow::mcf(224))).unwrap();
+        assert!((ratio - 0.902).abs() < 0.01, "{ratio}");
+    }
+
+    #[test]
+    fn power_and_gas_are_inverse_within_rounding() {
+        let site = site(1_020, HeatingBasis::Higher, 9_500, HeatingBasis::Higher);
+        let back = site.electric(site.gas_for(Watts::kilo(750)));
+        assert!((back - Watts::kilo(750)).abs() < Watts::new(20), "{back:?}");
+    }
+}

@@ -1,0 +1,39 @@
+//! Tenants and what is sold to them.
+
+use serde::{Deserialize, Serialize};
+
+use crate::id::{OfferingId, TenantId};
+use crate::time::{Span, Time};
+use crate::unit::MicroDollars;
+use crate::workload::Tier;
+
+/// Who buys.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tenant {
+    /// Its id, unique in the fleet.
+    pub id: TenantId,
+    /// Its name, for people.
+    pub name: String,
+    /// Most GPUs it may hold at once, over all its workloads.
+    pub gpu_quota: u32,
+    /// When the operator made it.
+    pub created: Time,
+}
+
+/// What is sold, at a list price.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Offering {
+    /// Its id, unique in the fleet.
+    pub id: OfferingId,
+    /// What is promised.
+    pub tier: Tier,
+    /// The GPU's type, as in [`crate::module::GpuPool::gpu`].
+    pub gpu: String,
+    /// Price of one GPU for one hour.
+    pub price: MicroDollars,
+    /// Shortest warning before a preemption.
+    pub notice: Span,
+    /// Promised availability over a month, in thousandths; 0 where nothing is promised.
+    pub sla_permille: u32,
+}

@@ -1,0 +1,224 @@
+//! A workload: a gang of GPUs that a tenant asked for, and what became of it.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::id::{ModuleId, OfferingId, PoolId, TenantId, WorkloadId};
+use crate::plan::ReasonCode;
+use crate::time::{Span, Time};
+use crate::unit::{MicroDollars, Quantity, Unit};
+
+/// Marker of [`GpuTime`].
+#[derive(Debug)]
+pub enum GpuMillisecond {}
+
+impl Unit for GpuMillisecond {
+    const SYMBOL: &'static str = "GPU·ms";
+}
+
+/// GPU time: GPUs × milliseconds.
+pub type GpuTime = Quantity<GpuMillisecond>;
+
+impl GpuTime {
+    /// `gpus` for `span`.
+    pub const fn of(gpus: u32, span: Span) -> Self {
+        Self::new(span.millis()).times(gpus as i64)
+    }
+
+    /// What it costs at `price` a GPU-hour, rounded toward zero.
+    pub const fn cost(self, price: MicroDollars) -> MicroDollars {
+        price.fraction(self.get(), 3_600_000)
+    }
+}
+
+/// What a tenant was promised. Ordered from the strongest promise to the weakest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Tier {
+    /// Survives the loss of any one source: served from N-1 capacity.
+    Firm,
+    /// Runs as long as there is power; stopped only when power is short, with notice.
+    OnDemand,
+    /// Runs while nothing better needs the power.
+    Spot,
+}
+
+impl fmt::Display for Tier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Tier::Firm => "firm",
+            Tier::OnDemand => "on-demand",
+            Tier::Spot => "spot",
+        })
+    }
+}
+
+/// What was asked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Spec {
+    /// The offering it was bought under.
+    pub offering: OfferingId,
+    /// The offering's tier when it was bought.
+    pub tier: Tier,
+    /// The GPU's type.
+    pub gpu: String,
+    /// GPUs that run together, in one pool of one module.
+    pub gpus: u32,
+    /// GPU time after which it is complete; `None` runs until it is cancelled.
+    pub amount: Option<GpuTime>,
+    /// Price of a GPU-hour when it was bought.
+    pub price: MicroDollars,
+    /// Time between checkpoints.
+    pub checkpoint: Span,
+    /// Time to save a checkpoint.
+    pub save: Span,
+    /// Time from start until progress resumes (image, weights, compilation).
+    pub restart: Span,
+}
+
+/// A workload: what was asked (`spec`) and what is (`status`).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Workload {
+    /// Its id, unique in the fleet.
+    pub id: WorkloadId,
+    /// Whose it is.
+    pub tenant: TenantId,
+    /// When it was accepted.
+    pub created: Time,
+    /// What was asked.
+    pub spec: Spec,
+    /// The tenant asked for its end.
+    pub cancel: bool,
+    /// What became of it.
+    pub status: Status,
+}
+
+/// What became of a workload.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// Where it stands.
+    pub phase: Phase,
+    /// Why it stands there.
+    pub reason: ReasonCode,
+    /// Where it runs or last ran.
+    pub placement: Option<Placement>,
+    /// Progress as last reported, from the start of the workload.
+    pub progress: GpuTime,
+    /// Progress that the last checkpoint we observed holds.
+    pub saved: GpuTime,
+    /// GPU time for which it held GPUs, progress or not.
+    pub held: GpuTime,
+    /// How often we stopped it by choice.
+    pub preemptions: u32,
+    /// When we last stopped it by choice.
+    pub preempted: Option<Time>,
+    /// `progress` when we last stopped it by choice: stopping it again needs more.
+    pub progress_at_preemption: GpuTime,
+    /// When the phase last changed.
+    pub since: Time,
+}
+
+/// The phases of a workload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    /// Accepted; holds nothing.
+    Pending,
+    /// Placed; the module's agent is starting it.
+    Starting,
+    /// Makes progress.
+    Running,
+    /// Told to stop; saving a checkpoint.
+    Stopping,
+    /// Its module is out of touch; it may still run there and is started nowhere else.
+    Unreachable,
+    /// Its amount of GPU time is done.
+    Completed,
+    /// The tenant ended it.
+    Cancelled,
+}
+
+impl Phase {
+    /// Nothing more will happen to it.
+    pub const fn is_final(self) -> bool {
+        matches!(self, Phase::Completed | Phase::Cancelled)
+    }
+
+    /// It holds GPUs somewhere.
+    pub const fn holds(self) -> bool {
+        matches!(self, Phase::Starting | Phase::Running | Phase::Stopping | Phase::Unreachable)
+    }
+}
+
+impl fmt::Display for Phase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Phase::Pending => "pending",
+            Phase::Starting => "starting",
+            Phase::Running => "running",
+            Phase::Stopping => "stopping",
+            Phase::Unreachable => "unreachable",
+            Phase::Completed => "completed",
+            Phase::Cancelled => "cancelled",
+        })
+    }
+}
+
+/// Where a workload runs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Placement {
+    /// The module.
+    pub module: ModuleId,
+    /// The pool in it.
+    pub pool: PoolId,
+    /// GPUs taken on each server: (server's index, GPUs).
+    pub servers: Vec<(u32, u32)>,
+    /// Counts starts of this workload: a run with a lower number is stale and is stopped.
+    pub incarnation: u64,
+}
+
+impl Workload {
+    /// A workload as it is when just accepted.
+    pub fn accepted(id: WorkloadId, tenant: TenantId, spec: Spec, created: Time) -> Self {
+        let status = Status {
+            phase: Phase::Pending,
+            reason: ReasonCode::Accepted,
+            placement: None,
+            progress: GpuTime::ZERO,
+            saved: GpuTime::ZERO,
+            held: GpuTime::ZERO,
+            preemptions: 0,
+            preempted: None,
+            progress_at_preemption: GpuTime::ZERO,
+            since: created,
+        };
+        Self { id, tenant, created, spec, cancel: false, status }
+    }
+
+    /// GPU time still to do; `None` runs until cancelled.
+    pub fn remaining(&self) -> Option<GpuTime> {
+        self.spec.amount.map(|amount| (amount - self.status.progress).at_least_zero())
+    }
+
+    /// Whether stopping it by choice now would be the second time without progress in between.
+    pub fn made_no_progress_since_preemption(&self) -> bool {
+        self.status.preempted.is_some() && self.status.progress <= self.status.progress_at_preemption
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn gpu_time_costs_by_the_hour() {
+        let time = GpuTime::of(8, Span::minutes(30));
+        assert_eq!(time.cost(MicroDollars::cents(295)), MicroDollars::cents(295 * 4));
+    }
+
+    #[test]
+    fn tiers_are_ordered_by_promise() {
+        assert!(Tier::Firm < Tier::OnDemand && Tier::OnDemand < Tier::Spot);
+    }
+}
