@@ -1,0 +1,185 @@
+//! The outbox: what the agent owes the ledger, on its own disk until the controller has it.
+//!
+//! One *open* journal takes records as they happen; [`Outbox::seal`] folds it into a numbered segment and opens the next. A
+//! segment is deleted when the controller has acknowledged it. Records are in the page cache before the caller goes on, so
+//! kill -9 loses nothing; [`Outbox::sync`], called once a second, bounds what a power loss can take.
+//!
+//! Order of a seal, each step safe to repeat: the journal gets its `Seal`; the next journal begins with the intents that have
+//! no outcome yet; the segment is written beside and renamed; the old journal is removed. Start reading at [`record`], then
+//! [`seal`] (pure) and [`recover`].
+
+mod journal;
+pub mod record;
+mod recover;
+pub mod seal;
+
+use std::collections::BTreeSet;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use model::ledger::{Line, Segment, ShareEnd};
+use model::{ModuleId, Time};
+
+use self::journal::Journal;
+use self::record::{Record, ShareDetail};
+use crate::disk;
+
+/// Most segments that wait for a controller: one each 30 s makes 120 an hour, so this is 34 days without a link.
+pub const MAX_SEALED: usize = 100_000;
+/// Largest open journal: 100 shares/s of 300 bytes for 30 s are 900 kB; beyond this nobody has sealed for hours.
+pub const MAX_OPEN_BYTES: u64 = 256 << 20;
+
+/// Why the outbox cannot go on.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The disk refused.
+    #[error("the outbox's disk failed")]
+    Disk(#[from] disk::Error),
+    /// Another process uses the directory.
+    #[error("{0} is in use by another process; stop it or give this agent its own --data directory")]
+    Held(PathBuf),
+    /// Nobody takes the segments.
+    #[error("{0} is full: {MAX_SEALED} segments or {MAX_OPEN_BYTES} bytes wait; reconnect the controller or make room")]
+    Full(PathBuf),
+    /// A sealed segment does not read back.
+    #[error("{path} is damaged: {what}; restore it from a copy, or move it away and note the gap")]
+    Damaged {
+        /// Which file.
+        path: PathBuf,
+        /// How.
+        what: String,
+    },
+}
+
+/// A cheap handle on one module's outbox.
+#[derive(Clone)]
+pub struct Outbox {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    dir: PathBuf,
+    module: ModuleId,
+    boot_id: String,
+    /// Held for one `write` call; never across a sync or an await.
+    journal: Mutex<Journal>,
+    /// Sealed and not acknowledged.
+    sealed: Mutex<BTreeSet<u64>>,
+    /// Keeps other processes out for as long as the handle lives.
+    _lock: File,
+}
+
+impl Outbox {
+    /// Opens the outbox in `dir`, making it if need be, and finishes what a crash left half done.
+    pub fn open(dir: &Path, module: &ModuleId, boot_id: &str, now: Time) -> Result<Self, Error> {
+        fs::create_dir_all(dir).map_err(disk::at("create", dir))?;
+        let lock = lock(dir)?;
+        let recovered = recover::recover(dir, module, boot_id, now)?;
+        let shared = Shared {
+            dir: dir.to_path_buf(),
+            module: module.clone(),
+            boot_id: boot_id.to_owned(),
+            journal: Mutex::new(recovered.journal),
+            sealed: Mutex::new(recovered.sealed),
+            _lock: lock,
+        };
+        Ok(Self { shared: Arc::new(shared) })
+    }
+
+    /// Appends a complete ledger line.
+    pub fn line(&self, line: Line) -> Result<(), Error> {
+        self.journal().append(&Record::Line(line))
+    }
+
+    /// Notes that a share is about to be forwarded; answers the number for its [`Outbox::outcome`].
+    pub fn intent(&self, detail: ShareDetail) -> Result<u64, Error> {
+        self.journal().intent(detail)
+    }
+
+    /// Notes what became of a forwarded share. A share that has its outcome already keeps it.
+    pub fn outcome(&self, share: u64, end: ShareEnd) -> Result<(), Error> {
+        self.journal().outcome(share, end)
+    }
+
+    /// Notes a share that ended at the edge.
+    pub fn ended(&self, detail: ShareDetail, end: ShareEnd) -> Result<(), Error> {
+        self.journal().append(&Record::Ended { detail, end })
+    }
+
+    /// Makes everything appended so far survive a power loss.
+    pub fn sync(&self) -> Result<(), Error> {
+        let (file, path) = self.journal().file()?;
+        Ok(file.sync_data().map_err(disk::at("sync", &path))?)
+    }
+
+    /// Closes the open journal and makes it a segment. Answers its number, or `None` when there was nothing to seal.
+    pub fn seal(&self, now: Time) -> Result<Option<u64>, Error> {
+        if self.sealed().len() >= MAX_SEALED {
+            return Err(Error::Full(self.shared.dir.clone()));
+        }
+        let closed = {
+            let mut journal = self.journal();
+            if journal.is_empty() {
+                return Ok(None);
+            }
+            journal.rotate(&self.shared.dir, &self.shared.boot_id, now)?
+        };
+        self.sync()?;
+        recover::seal_closed(&self.shared.dir, &self.shared.module, &closed)?;
+        self.sealed().insert(closed.sequence);
+        Ok(Some(closed.sequence))
+    }
+
+    /// The segments that wait for the controller, oldest first.
+    pub fn waiting(&self) -> Vec<u64> {
+        self.sealed().iter().copied().collect()
+    }
+
+    /// Reads a sealed segment.
+    pub fn read(&self, sequence: u64) -> Result<Segment, Error> {
+        recover::read_sealed(&self.shared.dir, sequence)
+    }
+
+    /// Forgets every segment up to and with `sequence`: the controller has them on its disk.
+    pub fn acknowledge(&self, sequence: u64) -> Result<(), Error> {
+        let done: Vec<u64> = self.sealed().range(..=sequence).copied().collect();
+        for number in done {
+            let path = recover::sealed_path(&self.shared.dir, number);
+            fs::remove_file(&path).map_err(disk::at("remove", &path))?;
+            self.sealed().remove(&number);
+        }
+        Ok(())
+    }
+
+    /// Tells the outbox how far the controller's ledger of this module reaches. An outbox that was wiped would begin at 1
+    /// again and every new segment would look like a repeat: it goes on behind the watermark instead.
+    pub fn resume_after(&self, watermark: u64, now: Time) -> Result<(), Error> {
+        if self.journal().sequence() > watermark {
+            return Ok(());
+        }
+        self.journal().renumber(&self.shared.dir, watermark + 1, &self.shared.boot_id, now)
+    }
+
+    fn journal(&self) -> MutexGuard<'_, Journal> {
+        // A panic while the lock was held leaves at worst a torn frame, which recovery cuts.
+        self.shared.journal.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    fn sealed(&self) -> MutexGuard<'_, BTreeSet<u64>> {
+        self.shared.sealed.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}
+
+fn lock(dir: &Path) -> Result<File, Error> {
+    let path = dir.join("LOCK");
+    let file = File::create(&path).map_err(disk::at("create", &path))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(fs::TryLockError::WouldBlock) => Err(Error::Held(dir.to_path_buf())),
+        Err(fs::TryLockError::Error(source)) => Err(disk::at("lock", &path)(source).into()),
+    }
+}
+
+#[cfg(test)]
+mod tests;
