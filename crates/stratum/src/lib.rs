@@ -1,1 +1,22 @@
-//! Stratum V1, sans-I/O: messages, sessions, share verification, vardiff. Pure.
+//! Stratum V1, sans-I/O: messages, session machines, share verification, vardiff, accounting.
+//!
+//! Invariant: nothing here opens a socket, reads a clock or draws a random number. Lines and `now` come in as arguments,
+//! lines and events go out as values; whoever owns the sockets acts on them in order.
+//!
+//! The way of a share: `line` → `message` → `downstream` → `verify` (+ `seen`) → `account`, and by `upstream` to the pool.
+
+pub mod account;
+pub mod downstream;
+pub mod hash;
+pub mod hex;
+pub mod job;
+pub mod line;
+pub mod message;
+pub mod mine;
+pub mod seen;
+pub mod slices;
+pub mod target;
+pub mod uint256;
+pub mod upstream;
+pub mod vardiff;
+pub mod verify;
