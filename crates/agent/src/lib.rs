@@ -1,4 +1,23 @@
 //! Runs control on real time in one container: devices, Stratum proxy sockets, outbox, session to the controller.
+//!
+//! [`run`] wires everything. The control thread ([`control_thread`]) decides; the [`recorder`] writes what it saw into the
+//! [`outbox`] by way of the [`meterbook`]; the [`session`] carries reports, directives and ledger segments; the [`proxy`]
+//! verifies shares.
 
+pub mod bare;
+pub mod boot;
+pub mod config;
+pub mod control_thread;
 pub mod disk;
+pub mod held;
+pub mod meterbook;
 pub mod outbox;
+pub mod proxy;
+pub mod recorder;
+pub mod run;
+pub mod session;
+mod share_journal;
+#[cfg(feature = "sim")]
+pub mod simulated;
+#[cfg(feature = "sim")]
+pub use sim::fleet_file;

@@ -1,2 +1,149 @@
-//! Entry point.
-fn main() {}
+//! `flareshift-agent`: reads the command line and hands over to [`agent::run`].
+
+use std::path::Path;
+use std::sync::Arc;
+
+use agent::boot::{self, WallClock};
+use agent::config::Config;
+use agent::run::{Options, Stratum};
+use agent::{bare, fleet_file};
+use anyhow::Context;
+use clap::Parser;
+use control::sabotage::Sabotages;
+use model::ModuleId;
+use model::fleet::Fleet;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tracing_subscriber::EnvFilter;
+
+fn main() -> anyhow::Result<()> {
+    let config = Config::parse();
+    log(config.log_json);
+    let fleet = fleet_file::load(&config.fleet)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    runtime.block_on(run(config, fleet))
+}
+
+fn log(json: bool) {
+    let filter = EnvFilter::try_from_env("FLARESHIFT_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    if json { lines.json().init() } else { lines.init() }
+}
+
+async fn run(config: Config, fleet: Fleet) -> anyhow::Result<()> {
+    let cancel = CancellationToken::new();
+    let stop = cancel.clone();
+    let mut terminate = signal(SignalKind::terminate())?;
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = tokio::signal::ctrl_c() => {}
+            _ = terminate.recv() => {}
+        }
+        stop.cancel();
+    });
+    if config.simulate { simulate(config, fleet, cancel).await } else { serve(config, &fleet, cancel).await }
+}
+
+/// An agent on this machine's own devices. Drivers are a later issue: until then the plant has none.
+async fn serve(config: Config, fleet: &Fleet, cancel: CancellationToken) -> anyhow::Result<()> {
+    let id = config.module.context("--module names the module to serve")?;
+    let module = fleet.modules.iter().find(|module| module.id == id);
+    let module = module.with_context(|| unknown(&id, &config.fleet))?.clone();
+    let site = fleet.sites.iter().find(|site| site.id == module.site);
+    let site = site.with_context(|| format!("{} describes no site {}", config.fleet.display(), module.site))?.clone();
+    let boot_id = boot::boot_id();
+    // The sender lives as long as the agent: a plug that is never pulled.
+    let (_plug, link) = watch::channel(true);
+    let stratum = config.pool.map(|pool| Stratum {
+        listen: config.stratum,
+        pool,
+        account: config.account,
+        password: "x".into(),
+        sabotage: Default::default(),
+    });
+    let options = Options {
+        module,
+        site,
+        data: config.data,
+        controllers: config.controller,
+        simulated: false,
+        clock: Arc::new(WallClock),
+        plant: Box::new(bare::Bare::new(&boot_id)),
+        boot_id,
+        link,
+        stratum,
+        reflex: true,
+        sabotage: Sabotages::default(),
+        started: None,
+    };
+    agent::run::run(options, cancel).await
+}
+
+fn unknown(id: &ModuleId, fleet: &Path) -> String {
+    format!("{} describes no module {id}; add it there, or correct --module", fleet.display())
+}
+
+#[cfg(not(feature = "sim"))]
+async fn simulate(_: Config, _: Fleet, _: CancellationToken) -> anyhow::Result<()> {
+    anyhow::bail!("this build has no simulator; build it with `cargo build -p agent --features sim`")
+}
+
+#[cfg(feature = "sim")]
+async fn simulate(config: Config, fleet: Fleet, cancel: CancellationToken) -> anyhow::Result<()> {
+    use agent::simulated::{self, Wiring, World};
+    use model::time::Clock;
+
+    let modules: Vec<ModuleId> = match (&config.module, &config.site) {
+        (Some(module), _) => vec![module.clone()],
+        (None, Some(site)) => fleet.modules_of(site).map(|module| module.id.clone()).collect(),
+        (None, None) => anyhow::bail!("--module or --site names what to simulate"),
+    };
+    let first = modules.first().and_then(|id| fleet.modules.iter().find(|module| module.id == *id));
+    let site = first.with_context(|| format!("{} describes no such module or site", config.fleet.display()))?.site.clone();
+    let world = World::start(
+        simulated::Config {
+            fleet: simulated::scaled(fleet, 1.0, config.hash_budget),
+            sites: vec![site],
+            start: WallClock.now(),
+            speed: 1.0,
+            budget: config.hash_budget,
+            seed: config.seed,
+            gas_variability: config.gas_variability,
+            load_permille: 0,
+            faults: Vec::new(),
+            until: None,
+        },
+        Box::new(simulated::Nobody),
+    )
+    .await?;
+    let world = Arc::new(world);
+    let (_plug, link) = watch::channel(true);
+    let alone = modules.len() == 1;
+    let mut agents = JoinSet::new();
+    for id in modules {
+        let mut listen = config.stratum;
+        // Several proxies cannot share a port: each takes a free one.
+        listen.set_port(if alone { listen.port() } else { 0 });
+        let wiring = Wiring {
+            data: if alone { config.data.clone() } else { config.data.join(id.as_str()) },
+            controllers: config.controller.clone(),
+            listen,
+            pool: config.pool.clone(),
+            link: link.clone(),
+            reflex: true,
+            sabotage: Sabotages::default(),
+            proxy_sabotage: Default::default(),
+        };
+        agents.spawn(simulated::run_agent(world.clone(), id, wiring, |_| {}, cancel.clone()));
+    }
+    let mut ended = Ok(());
+    while let Some(agent) = agents.join_next().await {
+        // One that fails ends all: a site with half its agents is a drill, not a start.
+        cancel.cancel();
+        ended = ended.and(agent.context("an agent panicked")?);
+    }
+    world.stop();
+    ended
+}

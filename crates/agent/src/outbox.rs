@@ -20,6 +20,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use model::ledger::{Line, Segment, ShareEnd};
 use model::{ModuleId, Time};
+use sha2::{Digest, Sha256};
 
 use self::journal::Journal;
 use self::record::{Record, ShareDetail};
@@ -169,6 +170,11 @@ impl Outbox {
     fn sealed(&self) -> MutexGuard<'_, BTreeSet<u64>> {
         self.shared.sealed.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
+}
+
+/// SHA-256 of a segment as it stands on disk: two segments under one number are the same only if this is.
+pub fn digest(segment: &Segment) -> Vec<u8> {
+    Sha256::digest(recover::frame(segment)).to_vec()
 }
 
 fn lock(dir: &Path) -> Result<File, Error> {

@@ -96,8 +96,10 @@ pub struct Shares {
     pub end: ShareEnd,
     /// How many.
     pub count: u64,
-    /// Their expected hashes, really done.
+    /// Their expected hashes, really done: the work of the targets the miners were given.
     pub work: Work,
+    /// What the pool credits for them if it accepts, at its own difficulty; zero where they were not forwarded.
+    pub credited: Work,
     /// Nominal hashes for each hash really done.
     pub scale: u64,
 }

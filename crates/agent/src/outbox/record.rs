@@ -64,6 +64,9 @@ pub struct ShareDetail {
     pub worker: String,
     /// Expected hashes really done.
     pub work: Work,
+    /// What the pool credits for it if it accepts; zero where it is not forwarded.
+    #[serde(default)]
+    pub credited: Work,
     /// Nominal hashes for each of them.
     pub scale: u64,
     /// The header's hash, big endian hex; empty when the submission was too malformed to have one.
@@ -118,6 +121,7 @@ mod tests {
             group: MinerGroupId::new("a").unwrap(),
             worker: "acc.m-a-1".into(),
             work: Work(work),
+            credited: Work(work / 2),
             scale: 7,
             hash: "00ff".into(),
         }

@@ -130,7 +130,7 @@ fn numbered(dir: &Path, prefix: &str, suffix: &str) -> Result<Vec<u64>, Error> {
 }
 
 /// A segment on disk: its CRC-32 in hex, a line feed, its JSON.
-fn frame(segment: &Segment) -> Vec<u8> {
+pub(super) fn frame(segment: &Segment) -> Vec<u8> {
     let body = serde_json::to_vec(segment).expect("segments are plain data");
     let mut bytes = format!("{:08x}\n", crc32fast::hash(&body)).into_bytes();
     bytes.extend_from_slice(&body);

@@ -43,13 +43,20 @@ struct Kind {
 }
 
 #[derive(Default)]
+struct Sums {
+    count: u64,
+    work: Work,
+    credited: Work,
+}
+
+#[derive(Default)]
 struct Fold {
     sequence: u64,
     from: Option<Time>,
     to: Option<Time>,
     lines: Vec<Line>,
     intents: BTreeMap<u64, ShareDetail>,
-    shares: BTreeMap<Kind, (u64, Work)>,
+    shares: BTreeMap<Kind, Sums>,
 }
 
 impl Fold {
@@ -75,16 +82,18 @@ impl Fold {
     }
 
     fn end(&mut self, detail: ShareDetail, end: ShareEnd) {
-        let ShareDetail { group, worker, work, scale, hash: _ } = detail;
-        let (count, sum) = self.shares.entry(Kind { group, worker, end, scale }).or_default();
-        *count += 1;
-        *sum += work;
+        let ShareDetail { group, worker, work, credited, scale, hash: _ } = detail;
+        let sums = self.shares.entry(Kind { group, worker, end, scale }).or_default();
+        sums.count += 1;
+        sums.work += work;
+        sums.credited += credited;
     }
 
     fn finish(self, module: &ModuleId) -> Segment {
-        let shares = self.shares.into_iter().map(|(kind, (count, work))| {
+        let shares = self.shares.into_iter().map(|(kind, sums)| {
             let Kind { group, worker, end, scale } = kind;
-            Line::Shares(Shares { group, worker, end, count, work, scale })
+            let Sums { count, work, credited } = sums;
+            Line::Shares(Shares { group, worker, end, count, work, credited, scale })
         });
         let from = self.from.unwrap_or_default();
         Segment {
@@ -107,6 +116,7 @@ mod tests {
             group: MinerGroupId::new("a").unwrap(),
             worker: worker.into(),
             work: Work(4_096),
+            credited: Work(4_096),
             scale: 10,
             hash: String::new(),
         }

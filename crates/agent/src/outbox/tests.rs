@@ -40,6 +40,7 @@ fn detail() -> ShareDetail {
         group: MinerGroupId::new("a").unwrap(),
         worker: "acc.m-a-1".into(),
         work: Work(4_096),
+        credited: Work(4_096),
         scale: 3,
         hash: String::new(),
     }

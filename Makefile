@@ -1,0 +1,32 @@
+# Everything a developer runs. `make test` is what CI runs; docs/development.md says what takes how long.
+
+.PHONY: test deps fmt lint unit cli-alone dev soak bench openapi
+
+# One dev-profile build serves unit, conformance and end-to-end tests.
+test: deps fmt lint unit cli-alone
+
+# What the tests need beside Rust: etcd itself, and protoc for etcd-client's build script.
+deps:
+	@if ! command -v etcd >/dev/null || ! command -v protoc >/dev/null || [ ! -d /usr/include/google/protobuf ]; then \
+		echo "installing etcd-server, protobuf-compiler and libprotobuf-dev"; \
+		apt-get update -qq && apt-get install -y -qq etcd-server protobuf-compiler libprotobuf-dev; \
+	fi
+
+fmt:
+	cargo fmt --all --check
+
+lint:
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+
+# The binaries first: the end-to-end tests start them.
+unit:
+	cargo build --workspace --bins --locked
+	FLARESHIFT_REQUIRE_ETCD=1 cargo test --workspace --locked
+
+# The command line must build without protoc and without etcd-client: a new user has neither.
+cli-alone:
+	PROTOC=/nonexistent cargo build -p cli --locked --target-dir target/cli-alone
+	target/cli-alone/debug/flareshift version --client
+
+dev:
+	cargo run --release --locked -- dev

@@ -1,0 +1,213 @@
+//! One miner's connection: bytes in, lines to the session, its outputs acted on in order.
+//!
+//! Assumes a peer that may send anything, anything at all, slowly or too fast, and may not read. It reads no more before what it
+//! has caused is written, so that no queue grows. Next: [`stratum::downstream`] for the protocol, `state.rs` for the books.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use model::MinerGroupId;
+use stratum::downstream::{CloseReason, Now, Output, Session};
+use stratum::job::Assignment;
+use stratum::line::{LineBuffer, LineTooLong, MAX_CLIENT_LINE};
+use stratum::message::{Call, Request};
+use stratum::slices;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+use tokio::time::{MissedTickBehavior, interval, timeout};
+
+use super::Shared;
+use super::journal::JournalError;
+use super::state::{Briefing, Moment};
+
+/// A miner that does not read for so long is gone.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a miner waits for the pool's first job before it is sent away to try again.
+const FIRST_JOB_TIMEOUT: Duration = Duration::from_secs(25);
+/// Vardiff and timeouts look this often.
+const TICK: Duration = Duration::from_secs(1);
+/// Bytes taken at once: at most 40 short lines, each of which causes at most one job of some 50 KiB.
+const READ: usize = 2048;
+
+/// Why a connection ended.
+#[derive(Debug, thiserror::Error)]
+enum Gone {
+    #[error("the miner closed it")]
+    Closed,
+    #[error("the socket failed")]
+    Io(#[from] std::io::Error),
+    #[error("the miner does not read")]
+    Stuck(#[from] tokio::time::error::Elapsed),
+    #[error("{0}")]
+    Line(#[from] LineTooLong),
+    #[error("{0}")]
+    Session(CloseReason),
+    #[error("no slice of the search space is free")]
+    Slices(#[from] slices::Error),
+    #[error("the share journal failed, so that nothing may be acknowledged")]
+    Journal(#[from] JournalError),
+    #[error("the pool has not sent its first job")]
+    NoJob,
+}
+
+/// Serves one connection until it ends.
+pub(super) async fn serve(mut stream: TcpStream, mut miner: Miner) {
+    // Small lines should not wait for acknowledgements; where it fails they merely wait.
+    let _ = stream.set_nodelay(true);
+    match miner.run(&mut stream).await {
+        Err(gone @ Gone::Journal(_)) => {
+            tracing::error!(error = &gone as &dyn std::error::Error, "miner disconnected");
+        }
+        Err(gone) => tracing::debug!(error = &gone as &dyn std::error::Error, "miner disconnected"),
+        Ok(never) => match never {},
+    }
+}
+
+/// A place among the connections; dropping it gives the place back.
+pub(super) struct Miner {
+    shared: Arc<Shared>,
+    session: Option<Session>,
+    /// Epoch and index of the slice it holds.
+    slice: Option<(u64, u64)>,
+    group: Option<MinerGroupId>,
+    assignment: Option<Arc<Assignment>>,
+}
+
+impl Miner {
+    /// `None` when the proxy is full.
+    pub(super) fn new(shared: &Arc<Shared>) -> Option<Miner> {
+        let shared = Arc::clone(shared);
+        let admitted = shared.state().admit();
+        admitted.then(|| Miner { shared, session: None, slice: None, group: None, assignment: None })
+    }
+
+    async fn run(&mut self, stream: &mut TcpStream) -> Result<std::convert::Infallible, Gone> {
+        let mut news = self.shared.news.subscribe();
+        timeout(FIRST_JOB_TIMEOUT, self.wait_for_job(&mut news)).await.map_err(|_| Gone::NoJob)??;
+        let mut lines = LineBuffer::new(MAX_CLIENT_LINE);
+        let mut buffer = [0; READ];
+        let mut tick = interval(TICK);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let mut out = String::new();
+            let end = tokio::select! {
+                read = stream.read(&mut buffer) => match read? {
+                    0 => return Err(Gone::Closed),
+                    count => self.on_bytes(&mut lines, &buffer[..count], &mut out),
+                },
+                _ = news.changed() => self.on_news(&mut out),
+                _ = tick.tick() => {
+                    let outputs = self.session.as_mut().map(|session| session.tick(self.shared.now()));
+                    self.act(outputs.unwrap_or_default(), &[], &mut out)
+                }
+            };
+            if !out.is_empty() {
+                timeout(WRITE_TIMEOUT, stream.write_all(out.as_bytes())).await??;
+            }
+            end?;
+        }
+    }
+
+    /// A session needs a slice, and there is none before the pool's first job.
+    async fn wait_for_job(&mut self, news: &mut watch::Receiver<u64>) -> Result<(), Gone> {
+        loop {
+            self.on_news(&mut String::new())?;
+            if self.session.is_some() || news.changed().await.is_err() {
+                return Ok(());
+            }
+        }
+    }
+
+    fn on_bytes(&mut self, lines: &mut LineBuffer, bytes: &[u8], out: &mut String) -> Result<(), Gone> {
+        let mut end = Ok(());
+        let cut = lines.push(bytes, |line| {
+            if end.is_ok() {
+                end = self.on_line(line, out);
+            }
+        });
+        end?;
+        Ok(cut?)
+    }
+
+    fn on_line(&mut self, line: &[u8], out: &mut String) -> Result<(), Gone> {
+        let Some(session) = &mut self.session else { return Ok(()) };
+        let outputs = session.on_line(self.shared.now(), line);
+        self.act(outputs, line, out)
+    }
+
+    /// Job, slice or mask have changed, or are there for the first time.
+    fn on_news(&mut self, out: &mut String) -> Result<(), Gone> {
+        let briefing = self.shared.state().brief(self.slice.map(|(epoch, _)| epoch))?;
+        let Some(Briefing { epoch, slice, mask, assignment }) = briefing else { return Ok(()) };
+        let mut outputs = Vec::new();
+        if let Some(slice) = slice {
+            // What was held belongs to an earlier epoch, whose slices nobody keeps count of any more.
+            self.slice = Some((epoch, slice.index));
+            match &mut self.session {
+                Some(session) => outputs.extend(session.on_slice(slice)),
+                None => {
+                    self.session =
+                        Some(Session::new(self.shared.config.session, slice, mask, self.shared.now()))
+                }
+            }
+        }
+        let Some(session) = &mut self.session else { return Ok(()) };
+        outputs.extend(session.on_mask(mask));
+        if !self.assignment.as_ref().is_some_and(|known| Arc::ptr_eq(known, &assignment)) {
+            outputs.extend(session.on_job(Arc::clone(&assignment)));
+            self.assignment = Some(assignment);
+        }
+        self.act(outputs, &[], out)
+    }
+
+    /// In order, so that a share is recorded before the reply that acknowledges it is even queued.
+    fn act(&mut self, outputs: Vec<Output>, line: &[u8], out: &mut String) -> Result<(), Gone> {
+        for output in outputs {
+            match output {
+                Output::Send(text) => out.push_str(&text),
+                Output::Share(share) => self.shared.state().on_share(&share, self.shared.moment())?,
+                Output::Rejected { worker, reject, work } => {
+                    self.shared.state().on_reject(worker.as_deref(), reject, work)?;
+                    if self.shared.config.sabotage.forward_unverified {
+                        self.sabotage(line, work)?;
+                    }
+                }
+                Output::Authorized { worker, .. } => {
+                    if self.group.is_none() {
+                        self.group = Some(self.shared.state().on_first_worker(&worker));
+                    }
+                }
+                Output::Close(reason) => return Err(Gone::Session(reason)),
+            }
+        }
+        Ok(())
+    }
+
+    fn sabotage(&self, line: &[u8], work: model::Work) -> Result<(), Gone> {
+        if let (Ok(Request { call: Call::Submit(submission), .. }), Some(session)) =
+            (Request::parse(line), &self.session)
+        {
+            let now = self.shared.moment();
+            self.shared.state().forward_unverified(&submission, session.slice(), work, now)?;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Miner {
+    fn drop(&mut self) {
+        self.shared.state().on_disconnected(self.slice, self.group.as_ref());
+    }
+}
+
+impl Shared {
+    fn now(&self) -> Now {
+        let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Now { mono_ms: self.mono_ms(), unix_s: unix.as_secs() }
+    }
+
+    fn moment(&self) -> Moment {
+        Moment { mono_ms: self.mono_ms(), at: self.clock.now() }
+    }
+}

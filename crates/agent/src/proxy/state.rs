@@ -1,0 +1,376 @@
+//! The proxy's shared state: the session with the pool, the slices, the books. Synchronous; its owner holds the lock.
+//!
+//! Assumes calls in the order in which things happened. The order inside a share's way is the promise of the crate: journal
+//! first, then the books, then the wire. Next: `miner.rs` and `upstream.rs`, the two callers.
+
+mod pool;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use model::ledger::ShareEnd;
+use model::report::Verified;
+use model::{Hashrate, MinerGroupId, Span, Time, Work};
+use stratum::account::{Accounts, End, HashrateWindow};
+use stratum::downstream::{Fate, Share};
+use stratum::job::{Assignment, Slice, Source};
+use stratum::message::Submission;
+use stratum::slices::{self, MinerSlice, Slices};
+use stratum::upstream::{Outgoing, ShareRef, Upstream};
+use stratum::verify::Reject;
+use tokio::sync::mpsc;
+
+use super::journal::{JournalError, ShareJournal, ShareRecord, ShareSeq};
+use super::{Config, GroupStatus, Groups, Sabotage, Stats};
+
+/// The books and the session. Private fields: shares in `in_flight` are exactly those in flight in `accounts`.
+pub(super) struct State {
+    groups: Groups,
+    account: String,
+    sabotage: Sabotage,
+    max_connections: usize,
+    window_ms: u64,
+    journal: Box<dyn ShareJournal>,
+    accounts: Accounts,
+    in_flight: BTreeMap<ShareRef, InFlight>,
+    next_share: u64,
+    proofs: BTreeMap<MinerGroupId, Proof>,
+    live: Option<Live>,
+    ground: Option<Ground>,
+    epoch: u64,
+    slice_counter: u64,
+    mask: u32,
+    counters: Counters,
+}
+
+/// What miners work on. It outlives the session with the pool, so that they stay while the pool is away.
+struct Ground {
+    epoch: u64,
+    slices: Slices,
+    assignment: Arc<Assignment>,
+}
+
+struct Live {
+    upstream: Upstream,
+    lines: mpsc::Sender<String>,
+    /// The slices that begin with the session's next job.
+    fresh: Option<Slice>,
+}
+
+struct InFlight {
+    /// One, unless sabotaged.
+    records: Vec<ShareSeq>,
+    miner: String,
+    work: Work,
+}
+
+struct Proof {
+    window: HashrateWindow,
+    connections: u32,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Counters {
+    connections: usize,
+    connected: u64,
+    turned_away: u64,
+    pool_sessions: u64,
+    journal_failures: u64,
+    pool_difficulty: Option<f64>,
+}
+
+/// What a connection is told when there are news.
+pub(super) struct Briefing {
+    /// Of the slice it holds from now on.
+    pub(super) epoch: u64,
+    /// Only when the one it held is of an earlier epoch.
+    pub(super) slice: Option<MinerSlice>,
+    pub(super) mask: u32,
+    pub(super) assignment: Arc<Assignment>,
+}
+
+/// Both times at which something happened: wall milliseconds of the proxy's own, and the given clock's.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Moment {
+    pub(super) mono_ms: u64,
+    pub(super) at: Time,
+}
+
+impl State {
+    pub(super) fn new(config: &Config, now: Time, journal: Box<dyn ShareJournal>) -> State {
+        let window_ms = millis(Time::EPOCH + config.window);
+        let proof = || Proof { window: HashrateWindow::new(window_ms, millis(now)), connections: 0 };
+        State {
+            groups: config.groups.clone(),
+            account: config.account.clone(),
+            sabotage: config.sabotage,
+            max_connections: config.max_connections,
+            window_ms,
+            journal,
+            accounts: Accounts::default(),
+            in_flight: BTreeMap::new(),
+            next_share: 1,
+            proofs: config.groups.ids().map(|group| (group.clone(), proof())).collect(),
+            live: None,
+            ground: None,
+            epoch: 0,
+            slice_counter: config.first_slice,
+            mask: 0,
+            counters: Counters::default(),
+        }
+    }
+
+    /// Whether there is room for another connection; if so it is counted until [`State::on_disconnected`].
+    pub(super) fn admit(&mut self) -> bool {
+        let room = self.counters.connections < self.max_connections;
+        if room {
+            self.counters.connections += 1;
+            self.counters.connected += 1;
+        } else {
+            self.counters.turned_away += 1;
+        }
+        room
+    }
+
+    pub(super) fn on_disconnected(&mut self, slice: Option<(u64, u64)>, group: Option<&MinerGroupId>) {
+        self.counters.connections -= 1;
+        if let (Some(ground), Some((epoch, index))) = (&mut self.ground, slice)
+            && ground.epoch == epoch
+        {
+            ground.slices.release(index);
+        }
+        if let Some(proof) = group.and_then(|group| self.proofs.get_mut(group)) {
+            proof.connections -= 1;
+        }
+    }
+
+    /// The first worker of a connection says whose it is.
+    pub(super) fn on_first_worker(&mut self, worker: &str) -> MinerGroupId {
+        let group = self.groups.of(worker).0.clone();
+        if let Some(proof) = self.proofs.get_mut(&group) {
+            proof.connections += 1;
+        }
+        group
+    }
+
+    /// What a connection should know, with a slice if the one it holds is of an earlier epoch. `Ok(None)` before the pool's first
+    /// job.
+    pub(super) fn brief(&mut self, held: Option<u64>) -> Result<Option<Briefing>, slices::Error> {
+        let Some(ground) = &mut self.ground else { return Ok(None) };
+        let slice = match held {
+            Some(epoch) if epoch == ground.epoch => None,
+            _ => Some(ground.slices.allocate()?),
+        };
+        self.slice_counter = ground.slices.counter();
+        let assignment = Arc::clone(&ground.assignment);
+        Ok(Some(Briefing { epoch: ground.epoch, slice, mask: self.mask, assignment }))
+    }
+
+    /// Records a verified share and sends it on. After an error it must not be acknowledged.
+    pub(super) fn on_share(&mut self, share: &Share, now: Moment) -> Result<(), JournalError> {
+        let live = self.live.as_ref().map(|live| live.upstream.session());
+        let outgoing = match &share.fate {
+            Fate::Forward(outgoing) if Some(outgoing.session) == live => Some(outgoing),
+            _ => None,
+        };
+        let end = match &share.fate {
+            Fate::BelowUpstream => End::CountedBelowUpstream,
+            // A job of a session that is gone proves work and is worth nothing any more.
+            Fate::KeepAlive | Fate::Forward(_) => End::CountedKeepAlive,
+        };
+        let (group, scale) = self.groups.of(&share.worker);
+        let record = ShareRecord {
+            group: group.clone(),
+            scale,
+            worker: self.account.clone(),
+            miner: share.worker.clone(),
+            work: share.verified.work,
+            credited: outgoing.and(pool_work(&share.assignment)),
+            hash: Some(share.verified.hash),
+        };
+        match outgoing {
+            Some(outgoing) => self.forward(&record, outgoing, now)?,
+            None => {
+                for _ in 0..self.sabotage.records() {
+                    self.end(&record, end)?;
+                }
+            }
+        }
+        if let Some(proof) = self.proofs.get_mut(&record.group) {
+            proof.window.record(millis(now.at), record.work.scaled(scale));
+        }
+        Ok(())
+    }
+
+    /// Records a share that was not good. `worker` is set where it is known.
+    pub(super) fn on_reject(
+        &mut self,
+        worker: Option<&str>,
+        reject: Reject,
+        work: Work,
+    ) -> Result<(), JournalError> {
+        let miner = worker.unwrap_or_default();
+        let (group, scale) = self.groups.of(miner);
+        let (group, miner) = (group.clone(), miner.to_owned());
+        let record = ShareRecord {
+            group,
+            scale,
+            worker: self.account.clone(),
+            miner,
+            work,
+            credited: None,
+            hash: None,
+        };
+        self.end(&record, End::RejectedLocally(reject))
+    }
+
+    /// Sabotage: a rejected share goes to the pool all the same, under the current job.
+    pub(super) fn forward_unverified(
+        &mut self,
+        submission: &Submission,
+        slice: &MinerSlice,
+        work: Work,
+        now: Moment,
+    ) -> Result<(), JournalError> {
+        let session = self.live.as_ref().map(|live| live.upstream.session());
+        let assignment = self.ground.as_ref().map(|ground| Arc::clone(&ground.assignment));
+        let (Some(session), Some(assignment)) = (session, assignment) else { return Ok(()) };
+        let (group, scale) = self.groups.of(&submission.worker);
+        let record = ShareRecord {
+            group: group.clone(),
+            scale,
+            worker: self.account.clone(),
+            miner: submission.worker.clone(),
+            work,
+            credited: pool_work(&assignment),
+            hash: None,
+        };
+        let outgoing = Outgoing {
+            session,
+            job_id: assignment.job.id.clone(),
+            extranonce2: slice.upstream_extranonce2(&submission.extranonce2),
+            ntime: submission.ntime,
+            nonce: submission.nonce,
+            version: assignment.job.version,
+        };
+        self.forward(&record, &outgoing, now)
+    }
+
+    fn forward(
+        &mut self,
+        record: &ShareRecord,
+        outgoing: &Outgoing,
+        now: Moment,
+    ) -> Result<(), JournalError> {
+        let mut records = Vec::with_capacity(1);
+        for _ in 0..self.sabotage.records() {
+            let seq = self.journal.intent(record).inspect_err(|_| self.counters.journal_failures += 1)?;
+            self.accounts.receive(Some(&record.miner), record.work);
+            records.push(seq);
+        }
+        let share = ShareRef(self.next_share);
+        self.next_share += 1;
+        self.in_flight.insert(share, InFlight { records, miner: record.miner.clone(), work: record.work });
+        let Some(live) = &mut self.live else {
+            self.finish(share, End::Unknown, &ShareEnd::Unknown);
+            return Ok(());
+        };
+        match live.upstream.submit(now.mono_ms, share, outgoing) {
+            // A full queue means a pool that does not read: its share waits for the timeout, and so does the connection.
+            Ok((_, line)) => drop(live.lines.try_send(line)),
+            Err(error) => {
+                tracing::debug!(%error, "share not forwarded");
+                self.finish(share, End::Unknown, &ShareEnd::Unknown);
+            }
+        }
+        Ok(())
+    }
+
+    /// Records a share that ends here.
+    fn end(&mut self, record: &ShareRecord, end: End) -> Result<(), JournalError> {
+        let share_end = match end {
+            End::RejectedLocally(reject) => ShareEnd::Rejected(reject.code().to_owned()),
+            End::CountedBelowUpstream => ShareEnd::Counted,
+            _ => ShareEnd::KeepAlive,
+        };
+        self.journal.ended(record, &share_end).inspect_err(|_| self.counters.journal_failures += 1)?;
+        let miner = (!record.miner.is_empty()).then_some(record.miner.as_str());
+        self.accounts.receive(miner, record.work);
+        self.book(miner, record.work, end);
+        Ok(())
+    }
+
+    /// Records the outcome of a forwarded share.
+    fn finish(&mut self, share: ShareRef, end: End, share_end: &ShareEnd) {
+        let Some(flown) = self.in_flight.remove(&share) else { return };
+        for seq in flown.records {
+            if let Err(error) = self.journal.outcome(seq, share_end) {
+                self.counters.journal_failures += 1;
+                tracing::error!(error = &error as &dyn std::error::Error, "outcome of a share not recorded");
+            }
+            self.book(Some(&flown.miner), flown.work, end);
+        }
+    }
+
+    fn book(&mut self, miner: Option<&str>, work: Work, end: End) {
+        if let Err(error) = self.accounts.finish(miner, work, end) {
+            tracing::error!(error = &error as &dyn std::error::Error, "books of the proxy do not balance");
+        }
+    }
+
+    pub(super) fn is_up(&self) -> bool {
+        self.live.as_ref().is_some_and(|live| live.upstream.is_ready())
+    }
+
+    pub(super) fn slice_counter(&self) -> u64 {
+        self.slice_counter
+    }
+
+    pub(super) fn verified(&mut self, now: Time) -> BTreeMap<MinerGroupId, GroupStatus> {
+        let window_ms = self.window_ms;
+        let status = |proof: &mut Proof| GroupStatus {
+            verified: proof.window.estimate(millis(now)).map(|estimate| Verified {
+                rate: Hashrate::from_f64(estimate.hashes_per_second),
+                shares: estimate.shares,
+                window: Span::new(i64::try_from(window_ms).unwrap_or(i64::MAX)),
+            }),
+            connections: proof.connections,
+        };
+        self.proofs.iter_mut().map(|(group, proof)| (group.clone(), status(proof))).collect()
+    }
+
+    pub(super) fn stats(&self) -> Stats {
+        let total = self.accounts.total();
+        let rejected = total.ends().iter().filter_map(|(end, tally)| match end {
+            End::RejectedLocally(reject) => Some((reject.code(), tally.shares)),
+            _ => None,
+        });
+        let mut by_code = BTreeMap::new();
+        rejected.for_each(|(code, shares)| *by_code.entry(code).or_default() += shares);
+        Stats {
+            received: total.received(),
+            in_flight: total.in_flight(),
+            ends: total.ends().clone(),
+            rejected: by_code,
+            balanced: self.accounts.check().is_ok(),
+            connections: self.counters.connections,
+            connected: self.counters.connected,
+            turned_away: self.counters.turned_away,
+            pool_sessions: self.counters.pool_sessions,
+            pool_up: self.is_up(),
+            pool_difficulty: self.counters.pool_difficulty,
+            journal_failures: self.counters.journal_failures,
+        }
+    }
+}
+
+fn pool_work(assignment: &Assignment) -> Option<Work> {
+    match assignment.source {
+        Source::Upstream { difficulty, .. } => Some(difficulty.work()),
+        Source::KeepAlive => None,
+    }
+}
+
+fn millis(at: Time) -> u64 {
+    at.millis().max(0).unsigned_abs()
+}

@@ -1,0 +1,276 @@
+//! Wires one agent: control thread, recorder, proxy, session. Everything that runs is started here.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use control::envelope::{Bounds, Holder, MAX_VALIDITY};
+use control::island::Island;
+use control::sabotage::Sabotages;
+use control::{Brain, Plant};
+use model::envelope::Directive;
+use model::module::Module;
+use model::report::Report;
+use model::site::Site;
+use model::time::Clock;
+use model::{MinerGroupId, Span, Time};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info};
+
+use crate::control_thread::{self, ToControl};
+use crate::held::Held;
+use crate::meterbook::Book;
+use crate::outbox::Outbox;
+use crate::proxy::{self, Proxy};
+use crate::recorder::{self, Recorder};
+use crate::session::{self, Session};
+use crate::disk;
+
+/// Records reach the disk at least so often.
+const SYNC_EVERY: Duration = Duration::from_secs(1);
+/// Extranonce2 slices set aside for one run of the process; a miner takes one when it connects.
+const SLICES_PER_RUN: u64 = 65_536;
+/// Connections of one container's miners: 300 are usual, and a reconnecting one may hold two for a moment.
+const MAX_MINERS: usize = 1_024;
+/// Simulated time over which a verified hash rate is taken.
+const RATE_WINDOW: Span = Span::minutes(5);
+/// The group that miners of nobody are counted in, when the module has no group of its own.
+const OUTSIDE: &str = "outside";
+
+/// Everything one agent needs.
+pub struct Options {
+    /// The module it serves.
+    pub module: Module,
+    /// The site it stands on.
+    pub site: Site,
+    /// Its directory: outbox, directive, slices.
+    pub data: PathBuf,
+    /// Controllers, as URLs; none = the proxy runs alone.
+    pub controllers: Vec<String>,
+    /// The plant is simulated.
+    pub simulated: bool,
+    /// The clock of records.
+    pub clock: Arc<dyn Clock>,
+    /// The boot id of the plant's machine.
+    pub boot_id: String,
+    /// The devices.
+    pub plant: Box<dyn Plant>,
+    /// False while the plug of the link is pulled.
+    pub link: watch::Receiver<bool>,
+    /// The Stratum proxy; `None` without miners.
+    pub stratum: Option<Stratum>,
+    /// Whether the reflex acts.
+    pub reflex: bool,
+    /// Faults built in on purpose.
+    pub sabotage: Sabotages,
+    /// Told once everything listens.
+    pub started: Option<oneshot::Sender<Started>>,
+}
+
+/// The Stratum side of an agent.
+#[derive(Clone, Debug)]
+pub struct Stratum {
+    /// Where miners connect.
+    pub listen: SocketAddr,
+    /// The pool, as `host:port`.
+    pub pool: String,
+    /// Our account there.
+    pub account: String,
+    /// Its password.
+    pub password: String,
+    /// Faults built in on purpose.
+    pub sabotage: proxy::Sabotage,
+}
+
+/// What others may look at while the agent runs.
+#[derive(Clone, Debug)]
+pub struct Started {
+    /// The proxy.
+    pub proxy: Option<proxy::Handle>,
+    /// The directive that was persisted last.
+    pub directive: watch::Receiver<Option<Arc<Directive>>>,
+    /// The latest report.
+    pub reports: watch::Receiver<Option<Arc<Report>>>,
+    /// Told when a segment was sealed; for whoever wants to read the ledger as it grows.
+    pub sealed: watch::Receiver<u64>,
+}
+
+/// The channels between the parts of one agent.
+struct Lines {
+    control: SyncSender<ToControl>,
+    directive: watch::Sender<Option<Arc<Directive>>>,
+    reports: watch::Sender<Option<Arc<Report>>>,
+    sealed: Arc<Notify>,
+    sealed_count: watch::Sender<u64>,
+}
+
+/// Runs an agent until cancelled, or until something it cannot do without fails.
+pub async fn run(options: Options, cancel: CancellationToken) -> anyhow::Result<()> {
+    let Options { module, site, data, controllers, simulated, clock, boot_id, plant, link, stratum, .. } = options;
+    fs::create_dir_all(&data).map_err(disk::at("create", &data))?;
+    let outbox = Outbox::open(&data.join("outbox"), &module.id, &boot_id, clock.now())?;
+    let held = Held::open(&data)?;
+    let restored = held.directive().cloned();
+    let (control, inbox) = sync_channel(control_thread::INBOX);
+    let (snapshots_in, snapshots) = mpsc::channel(control_thread::OUTBOX);
+    let lines = Lines {
+        control,
+        directive: watch::Sender::new(restored.clone().map(Arc::new)),
+        reports: watch::Sender::new(None),
+        sealed: Arc::new(Notify::new()),
+        sealed_count: watch::Sender::new(0),
+    };
+    let brain = Brain::new(
+        control::Config {
+            module: module.clone(),
+            island: Island::of(&site),
+            validity: MAX_VALIDITY,
+            reflex: options.reflex,
+            sabotage: options.sabotage,
+        },
+        restored.clone(),
+    );
+    let proxy = match &stratum {
+        Some(stratum) => Some(start_proxy(stratum, &module, &data, clock.clone(), outbox.clone()).await?),
+        None => None,
+    };
+    let handle = proxy.as_ref().map(Proxy::handle);
+    let recorder = recorder(&module, &outbox, handle.clone(), &lines);
+    let bounds = Bounds { module: module.id.clone(), validity: MAX_VALIDITY };
+    let session = Session {
+        module: module.id.clone(),
+        controllers,
+        simulated,
+        stratum_address: handle.as_ref().map(|proxy| proxy.address().to_string()),
+        holder: Holder::new(bounds, restored),
+        held,
+        outbox: outbox.clone(),
+        control: lines.control.clone(),
+        directive: lines.directive.clone(),
+        reports: lines.reports.subscribe(),
+        sealed: lines.sealed.clone(),
+        link,
+        clock: clock.clone(),
+    };
+    let thread = control_thread::spawn(plant, brain, inbox, snapshots_in).context("no control thread")?;
+    tell_started(options.started, handle, &lines);
+    info!(module = %module.id, "the agent runs");
+    let mut tasks = JoinSet::new();
+    tasks.spawn(recorder::run(recorder, snapshots));
+    tasks.spawn(keep_synced(outbox.clone()));
+    if !session.controllers.is_empty() {
+        tasks.spawn(session::run(session, cancel.child_token()));
+    }
+    let ended = tokio::select! {
+        () = cancel.cancelled() => Ok(()),
+        Some(Err(panic)) = tasks.join_next() => Err(panic).context("a task of the agent panicked"),
+        () = thread_ended(&thread) => Ok(()),
+    };
+    tasks.shutdown().await;
+    if let Some(proxy) = proxy {
+        proxy.shutdown().await;
+    }
+    finish(&outbox, clock.now());
+    ended
+}
+
+fn recorder(module: &Module, outbox: &Outbox, proxy: Option<proxy::Handle>, lines: &Lines) -> Recorder {
+    Recorder {
+        book: Book::new(module.clone()),
+        outbox: outbox.clone(),
+        proxy,
+        control: lines.control.clone(),
+        directive: lines.directive.subscribe(),
+        reports: lines.reports.clone(),
+        sealed: lines.sealed.clone(),
+        sealed_count: lines.sealed_count.clone(),
+    }
+}
+
+fn tell_started(started: Option<oneshot::Sender<Started>>, proxy: Option<proxy::Handle>, lines: &Lines) {
+    if let Some(started) = started {
+        let told = Started {
+            proxy,
+            directive: lines.directive.subscribe(),
+            reports: lines.reports.subscribe(),
+            sealed: lines.sealed_count.subscribe(),
+        };
+        // Whoever asked may have gone; the agent runs all the same.
+        let _ = started.send(told);
+    }
+}
+
+async fn start_proxy(
+    stratum: &Stratum,
+    module: &Module,
+    data: &Path,
+    clock: Arc<dyn Clock>,
+    outbox: Outbox,
+) -> anyhow::Result<Proxy> {
+    let known: BTreeMap<MinerGroupId, u64> =
+        module.groups.iter().map(|(id, group)| (id.clone(), group.scale)).collect();
+    let outside = match known.keys().next() {
+        Some(first) => first.clone(),
+        None => MinerGroupId::new(OUTSIDE)?,
+    };
+    let config = proxy::Config {
+        listen: stratum.listen,
+        pool: stratum.pool.clone(),
+        account: stratum.account.clone(),
+        password: stratum.password.clone(),
+        max_connections: MAX_MINERS,
+        groups: proxy::Groups::new(known, outside),
+        first_slice: reserve_slices(data)?,
+        window: RATE_WINDOW,
+        session: stratum::downstream::Config::default(),
+        sabotage: stratum.sabotage,
+    };
+    Ok(Proxy::start(config, clock, Box::new(outbox)).await?)
+}
+
+/// Sets slices aside for this run, so that no miner of it gets one that a miner of an earlier run may still use.
+fn reserve_slices(data: &Path) -> anyhow::Result<u64> {
+    let path = data.join("slices");
+    let first = match fs::read_to_string(&path) {
+        Ok(text) => text.trim().parse().with_context(|| format!("{} holds no number; remove it", path.display()))?,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => 0u64,
+        Err(error) => return Err(disk::at("read", &path)(error).into()),
+    };
+    disk::replace(&path, first.wrapping_add(SLICES_PER_RUN).to_string().as_bytes())?;
+    Ok(first)
+}
+
+/// Has records reach the disk once a second.
+async fn keep_synced(outbox: Outbox) {
+    let mut every = tokio::time::interval(SYNC_EVERY);
+    loop {
+        every.tick().await;
+        let outbox = outbox.clone();
+        match tokio::task::spawn_blocking(move || outbox.sync()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => error!(error = &error as &dyn std::error::Error, "the outbox cannot be synced"),
+            Err(_) => return,
+        }
+    }
+}
+
+async fn thread_ended(thread: &std::thread::JoinHandle<()>) {
+    while !thread.is_finished() {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+/// Seals what the open journal holds, so that the controller gets it with the next session.
+fn finish(outbox: &Outbox, now: Time) {
+    if let Err(error) = outbox.seal(now) {
+        error!(error = &error as &dyn std::error::Error, "the last journal could not be sealed; it will be at the next start");
+    }
+}

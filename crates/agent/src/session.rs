@@ -1,0 +1,329 @@
+//! The stream to the controller: reports, directives, ledger segments. Everything resumes by sequence, so that either side may
+//! drop it at any time.
+//!
+//! The agent opens it (NAT, satellites), tries every address it knows in turn, and follows a standby's word to the leader.
+
+use std::sync::Arc;
+use std::sync::mpsc::SyncSender;
+use std::time::Duration;
+
+use api::agent::agent_service_client::AgentServiceClient;
+use api::agent::{self as wire, agent_message, controller_message};
+use control::envelope::Holder;
+use model::envelope::Directive;
+use model::report::Report;
+use model::time::Clock;
+use model::{BootStamp, ModuleId};
+use tokio::sync::{Notify, mpsc, watch};
+use tokio::time::{Instant, sleep, timeout};
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
+use tonic::transport::Endpoint;
+use tracing::{debug, error, info, warn};
+
+use crate::control_thread::ToControl;
+use crate::held::Held;
+use crate::outbox::{self, Outbox};
+
+/// Longest wait for a connection, a hello's answer, or any word while reports are sent.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// First and longest wait before another try. Drawn at random below the current bound, so that a thousand agents of a
+/// restarted controller do not come back in one second.
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(5));
+/// Messages that may wait in the stream: a report a second and a window of segments.
+const QUEUE: usize = 32;
+/// Ledger segments in flight without an acknowledgement.
+const WINDOW: usize = 8;
+
+/// Why a session ended.
+#[derive(Debug, thiserror::Error)]
+enum Ended {
+    #[error("no controller answers at {address}; start one there or correct --controller")]
+    Unreachable {
+        address: String,
+        #[source]
+        source: tonic::transport::Error,
+    },
+    #[error("the stream to the controller broke")]
+    Broken(#[source] Box<tonic::Status>),
+    #[error("the controller closed the stream")]
+    Closed,
+    #[error("the controller was silent for {PATIENCE:?}")]
+    Silent,
+    #[error("the controller refuses this agent: {0}")]
+    Refused(String),
+    #[error("another controller leads")]
+    Redirected(String),
+    #[error("the link is unplugged")]
+    Unplugged,
+    #[error("the agent's disk failed")]
+    Held(#[from] crate::held::Error),
+    #[error("the agent's outbox failed")]
+    Outbox(#[from] outbox::Error),
+}
+
+/// What the session needs.
+pub struct Session {
+    /// The agent's module.
+    pub module: ModuleId,
+    /// Addresses of controllers, as URLs; tried in turn.
+    pub controllers: Vec<String>,
+    /// The plant is simulated.
+    pub simulated: bool,
+    /// Where miners reach the proxy.
+    pub stratum_address: Option<String>,
+    /// The twin of the control thread's envelope state: what it accepts is persisted before the thread hears of it.
+    pub holder: Holder,
+    /// The directive on disk.
+    pub held: Held,
+    /// The ledger segments that wait.
+    pub outbox: Outbox,
+    /// To the control thread.
+    pub control: SyncSender<ToControl>,
+    /// The directive in force, for the recorder.
+    pub directive: watch::Sender<Option<Arc<Directive>>>,
+    /// The latest report.
+    pub reports: watch::Receiver<Option<Arc<Report>>>,
+    /// Told when a segment was sealed.
+    pub sealed: Arc<Notify>,
+    /// False while the plug is pulled, for drills and demonstrations.
+    pub link: watch::Receiver<bool>,
+    /// For the times of records.
+    pub clock: Arc<dyn Clock>,
+}
+
+/// Keeps a session until cancelled.
+pub async fn run(mut session: Session, cancel: CancellationToken) {
+    let served = async {
+        let mut bound = BACKOFF.0;
+        let mut leader = None;
+        for attempt in 0usize.. {
+            let address = leader.take().unwrap_or_else(|| session.address(attempt));
+            let started = Instant::now();
+            let ended = session.serve(&address).await;
+            leader = report_end(&ended, &address);
+            bound = if started.elapsed() > PATIENCE { BACKOFF.0 } else { (bound * 2).min(BACKOFF.1) };
+            sleep(jitter(bound)).await;
+        }
+    };
+    cancel.run_until_cancelled(served).await;
+}
+
+/// Logs why a session ended; answers the leader's address where a standby named it.
+fn report_end(ended: &Ended, address: &str) -> Option<String> {
+    match ended {
+        Ended::Redirected(leader) => {
+            info!(leader, "another controller leads");
+            (!leader.is_empty()).then(|| leader.clone())
+        }
+        Ended::Unplugged => {
+            debug!("the link is unplugged");
+            None
+        }
+        Ended::Held(_) | Ended::Outbox(_) => {
+            error!(error = ended as &dyn std::error::Error, "the session ended");
+            None
+        }
+        _ => {
+            warn!(address, error = ended as &dyn std::error::Error, "the session ended; it will be tried again");
+            None
+        }
+    }
+}
+
+/// A random wait between a tenth of `bound` and `bound`.
+fn jitter(bound: Duration) -> Duration {
+    let mut byte = [0u8; 1];
+    // Without a random source all agents wait the full bound: slower, not wrong.
+    let part = if getrandom::fill(&mut byte).is_ok() { f64::from(byte[0]) / 255.0 } else { 1.0 };
+    bound.mul_f64(0.1 + 0.9 * part)
+}
+
+/// What a session has to do next.
+enum Next {
+    Heard(Option<wire::ControllerMessage>),
+    Report,
+    Sealed,
+}
+
+/// One connection's state.
+struct Stream {
+    up: mpsc::Sender<wire::AgentMessage>,
+    down: tonic::Streaming<wire::ControllerMessage>,
+    /// Highest segment that was sent on this stream.
+    sent: u64,
+    sequence: u64,
+    heard: Instant,
+}
+
+impl Session {
+    fn address(&self, attempt: usize) -> String {
+        let count = self.controllers.len().max(1);
+        self.controllers.get(attempt % count).cloned().unwrap_or_default()
+    }
+
+    /// Serves one connection until it ends.
+    async fn serve(&mut self, address: &str) -> Ended {
+        match self.connect(address).await {
+            Ok(mut stream) => loop {
+                if let Err(ended) = self.turn(&mut stream).await {
+                    return ended;
+                }
+            },
+            Err(ended) => ended,
+        }
+    }
+
+    async fn connect(&mut self, address: &str) -> Result<Stream, Ended> {
+        if !*self.link.borrow() {
+            return Err(Ended::Unplugged);
+        }
+        let unreachable = |source| Ended::Unreachable { address: address.to_owned(), source };
+        let endpoint = Endpoint::from_shared(address.to_owned()).map_err(unreachable)?;
+        let endpoint = endpoint.connect_timeout(PATIENCE).http2_keep_alive_interval(PATIENCE).tcp_nodelay(true);
+        let channel = endpoint.connect().await.map_err(unreachable)?;
+        let (up, messages) = mpsc::channel(QUEUE);
+        let hello = agent_message::Kind::Hello(self.hello().await);
+        let queued = up.send(wire::AgentMessage { kind: Some(hello) }).await;
+        queued.map_err(|_| Ended::Closed)?;
+        let mut client = AgentServiceClient::new(channel);
+        let opened = client.session(ReceiverStream::new(messages));
+        let down = timeout(PATIENCE, opened).await.map_err(|_| Ended::Silent)?.map_err(broken)?.into_inner();
+        let mut stream = Stream { up, down, sent: 0, sequence: 0, heard: Instant::now() };
+        let first = timeout(PATIENCE, stream.down.message()).await.map_err(|_| Ended::Silent)?.map_err(broken)?;
+        self.hear(first, &mut stream)?;
+        Ok(stream)
+    }
+
+    async fn hello(&mut self) -> wire::Hello {
+        // The boot stamp comes with the first tick of the plant; without one there is nothing to say yet.
+        let boot = self.reports.wait_for(Option::is_some).await.ok().and_then(|report| report.clone());
+        let boot: BootStamp = boot.map(|report| report.stamp.clone()).unwrap_or_default();
+        let fence = self.holder.held().map(|held| held.envelope.fence).unwrap_or_default();
+        wire::Hello {
+            module: self.module.to_string(),
+            agent_version: env!("CARGO_PKG_VERSION").into(),
+            boot: Some(boot.into()),
+            fence: Some(fence.into()),
+            acknowledged_ledger_sequence: self.outbox.waiting().first().map_or(0, |first| first.saturating_sub(1)),
+            simulated: self.simulated,
+            stratum_address: self.stratum_address.clone(),
+        }
+    }
+
+    /// Waits for the next thing to do and does it.
+    async fn turn(&mut self, stream: &mut Stream) -> Result<(), Ended> {
+        match self.next(stream).await? {
+            Next::Heard(message) => {
+                stream.heard = Instant::now();
+                self.hear(message, stream)
+            }
+            Next::Report => {
+                let report = self.reports.borrow_and_update().clone();
+                report.map_or(Ok(()), |report| send_report(&report, stream))
+            }
+            Next::Sealed => self.send_segments(stream),
+        }
+    }
+
+    async fn next(&mut self, stream: &mut Stream) -> Result<Next, Ended> {
+        tokio::select! {
+            message = stream.down.message() => Ok(Next::Heard(message.map_err(broken)?)),
+            changed = self.reports.changed() => changed.map(|()| Next::Report).map_err(|_| Ended::Closed),
+            () = self.sealed.notified() => Ok(Next::Sealed),
+            _ = self.link.wait_for(|plugged| !plugged) => Err(Ended::Unplugged),
+            () = tokio::time::sleep_until(stream.heard + PATIENCE) => Err(Ended::Silent),
+        }
+    }
+
+    fn hear(
+        &mut self,
+        message: Option<wire::ControllerMessage>,
+        stream: &mut Stream,
+    ) -> Result<(), Ended> {
+        let Some(kind) = message.ok_or(Ended::Closed)?.kind else { return Ok(()) };
+        match kind {
+            controller_message::Kind::Welcome(welcome) => {
+                info!(module = %self.module, controller = welcome.controller_version, "the controller welcomes this agent");
+                self.outbox.acknowledge(welcome.ledger_watermark)?;
+                self.outbox.resume_after(welcome.ledger_watermark, self.clock.now())?;
+                stream.sent = welcome.ledger_watermark;
+                self.send_segments(stream)
+            }
+            controller_message::Kind::Directive(directive) => self.take_directive(directive, stream),
+            controller_message::Kind::LedgerAck(ack) => {
+                self.outbox.acknowledge(ack.sequence)?;
+                self.send_segments(stream)
+            }
+            controller_message::Kind::ReportAck(_) => Ok(()),
+            controller_message::Kind::Redirect(redirect) => Err(Ended::Redirected(redirect.leader_address)),
+            controller_message::Kind::Refusal(refusal) => Err(Ended::Refused(refusal.message)),
+        }
+    }
+
+    /// Judges a directive, persists it, and only then acts on it and says so.
+    fn take_directive(&mut self, offered: api::common::Directive, stream: &Stream) -> Result<(), Ended> {
+        let directive = match Directive::try_from(offered) {
+            Ok(directive) => directive,
+            Err(error) => {
+                warn!(error = &error as &dyn std::error::Error, "a directive does not parse");
+                return Ok(());
+            }
+        };
+        let (fence, generation) = directive.envelope.precedence();
+        let now = self.reports.borrow().as_ref().map(|report| report.stamp.clone()).unwrap_or_default();
+        let outcome = match self.holder.offer(directive.clone(), &now) {
+            Ok(_) => {
+                self.held.keep(&directive)?;
+                let ceiling_watts = directive.envelope.grant.ceiling.get();
+                self.directive.send_replace(Some(Arc::new(directive.clone())));
+                // The thread looks into its inbox each 10 ms; a full one means that it is gone, and so is the agent.
+                let _ = self.control.try_send(ToControl::Directive(Box::new(directive)));
+                wire::directive_status::Outcome::Applied(wire::Applied { ceiling_watts })
+            }
+            Err(error) => {
+                info!(module = %self.module, error = &error as &dyn std::error::Error, "a directive was refused");
+                wire::directive_status::Outcome::Refused(wire::Refused { reason: error.to_string() })
+            }
+        };
+        let status = wire::DirectiveStatus { generation, fence: Some(fence.into()), outcome: Some(outcome) };
+        push(stream, agent_message::Kind::DirectiveStatus(status))
+    }
+
+    /// Sends the segments that wait, at most a window of them at a time.
+    fn send_segments(&self, stream: &mut Stream) -> Result<(), Ended> {
+        for sequence in self.outbox.waiting().into_iter().take(WINDOW) {
+            if sequence <= stream.sent {
+                continue;
+            }
+            let segment = self.outbox.read(sequence)?;
+            let sha256 = outbox::digest(&segment);
+            let message = wire::LedgerSegment { segment: Some(segment.into()), sha256 };
+            push(stream, agent_message::Kind::LedgerSegment(message))?;
+            stream.sent = sequence;
+        }
+        Ok(())
+    }
+}
+
+fn send_report(report: &Report, stream: &mut Stream) -> Result<(), Ended> {
+    stream.sequence += 1;
+    let report = Report { sequence: stream.sequence, ..report.clone() };
+    match push(stream, agent_message::Kind::Report(report.into())) {
+        // The next report is newer anyway: a slow link drops telemetry, never the ledger.
+        Err(Ended::Silent) => Ok(()),
+        other => other,
+    }
+}
+
+/// Queues a message. A full queue is `Silent`: the other side has stopped reading.
+fn push(stream: &Stream, kind: agent_message::Kind) -> Result<(), Ended> {
+    stream.up.try_send(wire::AgentMessage { kind: Some(kind) }).map_err(|refused| match refused {
+        mpsc::error::TrySendError::Full(_) => Ended::Silent,
+        mpsc::error::TrySendError::Closed(_) => Ended::Closed,
+    })
+}
+
+fn broken(status: tonic::Status) -> Ended {
+    Ended::Broken(Box::new(status))
+}

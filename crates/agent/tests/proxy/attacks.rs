@@ -1,0 +1,152 @@
+//! Miners that lie, babble, flood or stop: each costs itself something, and nobody else anything.
+#![allow(clippy::unwrap_used)]
+
+use model::ledger::ShareEnd;
+use serde_json::{Value, json};
+
+use super::plain::Plain;
+use super::rig::{Rig, until};
+
+fn code(answer: &Value) -> &str {
+    let text = answer["error"][1].as_str().unwrap_or("accepted");
+    text.split(':').next().unwrap()
+}
+
+#[tokio::test]
+async fn a_share_counts_once_however_often_and_however_it_is_written() {
+    let rig = Rig::new(-20).await;
+    let mut plain = Plain::ready(rig.handle().address(), "acct.m1-a-0").await;
+    // A nonce with a letter in it, so that case can be changed.
+    let mut share = plain.mine(0);
+    while !share[4].as_str().unwrap().contains(|c: char| c.is_ascii_alphabetic()) {
+        let next = u32::from_str_radix(share[4].as_str().unwrap(), 16).unwrap() + 1;
+        share = plain.mine(next);
+    }
+    assert_eq!(code(&plain.call("mining.submit", share.clone()).await), "accepted");
+    assert_eq!(code(&plain.call("mining.submit", share.clone()).await), "duplicate");
+    let mut upper = share.clone();
+    upper[4] = json!(share[4].as_str().unwrap().to_uppercase());
+    assert_eq!(code(&plain.call("mining.submit", upper).await), "duplicate");
+    let mut with_bits = share.clone();
+    with_bits.as_array_mut().unwrap().push(json!("00000000"));
+    assert_eq!(code(&plain.call("mining.submit", with_bits).await), "duplicate");
+    until("the pool has answered", || rig.handle().stats().in_flight.shares == 0).await;
+    let stats = rig.handle().stats();
+    assert_eq!(stats.rejected, [("duplicate", 3)].into());
+    assert_eq!((rig.pool.handle().total().accepted, rig.pool.handle().books().refused_total()), (1, 0));
+    assert_eq!(rig.ledger.ends()[&ShareEnd::Rejected("duplicate".into())], 3);
+}
+
+#[tokio::test]
+async fn every_wrong_field_is_rejected_here_and_never_reaches_the_pool() {
+    let rig = Rig::new(-20).await;
+    let mut plain = Plain::ready(rig.handle().address(), "acct.m1-a-0").await;
+    let good = plain.mine(0);
+    let wrong = |index: usize, value: Value| {
+        let mut share = good.clone();
+        share[index] = value;
+        share
+    };
+    for (share, expected) in [
+        (wrong(0, json!("somebody.else")), "wrong-worker"),
+        (wrong(1, json!("ffff")), "unknown-job"),
+        (wrong(1, json!("nonsense")), "unknown-job"),
+        (wrong(2, json!("00")), "malformed"),
+        (wrong(2, json!("zz".repeat(plain.extranonce2_size))), "malformed"),
+        (wrong(3, json!("00000001")), "ntime-out-of-range"),
+        (wrong(3, json!("ffffffff")), "ntime-out-of-range"),
+        (wrong(4, json!("0x123456")), "malformed"),
+        (wrong(4, json!(12)), "malformed"),
+        (wrong(4, json!("fedcba98")), "low-difficulty"),
+        (json!([]), "malformed"),
+        (json!("no list"), "malformed"),
+    ] {
+        let answer = plain.call("mining.submit", share.clone()).await;
+        assert_eq!(code(&answer), expected, "{share}");
+    }
+    assert_eq!(code(&plain.call("mining.submit", good).await), "accepted", "the connection lives");
+    until("the pool has answered", || rig.handle().stats().in_flight.shares == 0).await;
+    let books = rig.pool.handle().books();
+    assert_eq!((books.total().accepted, books.refused_total()), (1, 0));
+    let stats = rig.handle().stats();
+    assert!(stats.balanced);
+    assert_eq!(stats.received.shares, 13);
+}
+
+#[tokio::test]
+async fn garbage_costs_replies_and_in_the_end_the_connection() {
+    let rig = Rig::new(-20).await;
+    let mut plain = Plain::ready(rig.handle().address(), "acct.m1-a-0").await;
+    for line in [
+        "GET / HTTP/1.1\r\n",
+        "\u{0}\u{1}\n",
+        "[[[[\n",
+        "{}\n",
+        "{\"id\":1,\"method\":\"mining.nonsense\"}\n",
+    ] {
+        plain.send(line.as_bytes()).await;
+        assert!(plain.hear().await.unwrap()["error"].is_array(), "{line:?}");
+    }
+    for difficulty in ["-1", "0", "1e999", "\"x\"", "null"] {
+        plain
+            .send(
+                format!("{{\"id\":1,\"method\":\"mining.suggest_difficulty\",\"params\":[{difficulty}]}}\n")
+                    .as_bytes(),
+            )
+            .await;
+        assert!(plain.hear().await.is_some(), "{difficulty}");
+    }
+    assert_eq!(plain.submit_one(0).await["result"], json!(true), "still a miner");
+    plain.send("babble\n".repeat(100).as_bytes()).await;
+    while plain.hear().await.is_some() {}
+    until("it is gone", || rig.handle().stats().connections == 0).await;
+}
+
+#[tokio::test]
+async fn a_line_without_an_end_closes_its_connection_alone() {
+    let rig = Rig::new(-20).await;
+    let mut honest = Plain::ready(rig.handle().address(), "acct.m1-a-0").await;
+    let mut flood = Plain::ready(rig.handle().address(), "acct.m1-a-1").await;
+    let before = rig.handle().stats().connections;
+    for _ in 0..64 {
+        flood.send(&[b'x'; 1024]).await;
+    }
+    while flood.hear().await.is_some() {}
+    until("the flood is gone", || rig.handle().stats().connections == before - 1).await;
+    assert_eq!(honest.submit_one(0).await["result"], json!(true));
+}
+
+#[tokio::test]
+async fn nobody_submits_before_the_handshake_and_nobody_is_too_many() {
+    let rig = Rig::with(-20, |config| config.max_connections = 2).await;
+    let mut early = Plain::connect(rig.handle().address()).await;
+    let share = json!(["acct.m1-a-0", "1", "00000000", "00000000", "00000000"]);
+    assert_eq!(code(&early.call("mining.submit", share).await), "not-subscribed");
+    let _second = Plain::ready(rig.handle().address(), "acct.m1-a-1").await;
+    let mut third = Plain::connect(rig.handle().address()).await;
+    assert_eq!(third.hear().await, None, "turned away");
+    assert_eq!(rig.handle().stats().turned_away, 1);
+    drop(early);
+    until("there is room again", || rig.handle().stats().connections == 1).await;
+    Plain::ready(rig.handle().address(), "acct.m1-a-2").await;
+}
+
+#[tokio::test]
+async fn what_the_journal_does_not_take_is_neither_acknowledged_nor_forwarded() {
+    let rig = Rig::new(-20).await;
+    let mut plain = Plain::ready(rig.handle().address(), "acct.m1-a-0").await;
+    assert_eq!(plain.submit_one(0).await["result"], json!(true));
+    until("the pool has answered", || rig.handle().stats().in_flight.shares == 0).await;
+    rig.ledger.break_disk();
+    let share = plain.mine(1 << 20);
+    plain
+        .send(format!("{}\n", json!({ "id": 99, "method": "mining.submit", "params": share })).as_bytes())
+        .await;
+    while let Some(message) = plain.hear().await {
+        assert_ne!(message["id"], json!(99), "acknowledged without a record");
+    }
+    until("it is gone", || rig.handle().stats().connections == 0).await;
+    let stats = rig.handle().stats();
+    assert_eq!((stats.journal_failures, stats.received.shares, stats.balanced), (1, 1, true));
+    assert_eq!(rig.pool.handle().total().accepted, 1);
+}

@@ -1,0 +1,10 @@
+//! The proxy over real TCP on loopback, between a pool that checks everything again and miners, simulated and plain.
+//!
+//! Assumes nothing of timing: tests wait for conditions, each with a limit. `rig.rs` sets the stage, `plain.rs` is a miner that
+//! shares no code with us.
+
+mod attacks;
+mod mining;
+mod outage;
+mod plain;
+mod rig;

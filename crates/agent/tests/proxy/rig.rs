@@ -1,0 +1,233 @@
+//! The stage: pool, proxy, engine, a clock that stands still unless moved, and a journal that can be read.
+#![allow(clippy::unwrap_used)]
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use agent::proxy::journal::{JournalError, ShareJournal, ShareRecord, ShareSeq};
+use agent::proxy::{Config, Groups, Handle, Proxy, Sabotage};
+use model::ledger::ShareEnd;
+use model::time::{Clock, Sleep};
+use model::{Hashrate, MinerGroupId, ModuleId, Span, Time, Work};
+use sim::hashing::Engine;
+use sim::miner_net::{self, MinerFleet};
+use sim::pool::{self, Pool};
+
+/// Longest wait for anything, on a machine that others use too.
+const PATIENCE: Duration = Duration::from_secs(120);
+/// Nominal hashes for each simulated hash in these tests.
+pub const SCALE: u64 = 1_000;
+
+pub struct Rig {
+    pub pool: Pool,
+    pub proxy: Proxy,
+    pub clock: Arc<HandClock>,
+    pub ledger: Ledger,
+}
+
+impl Rig {
+    /// `exponent` is of the pool's difficulty, a power of two.
+    pub async fn new(exponent: i32) -> Rig {
+        Rig::with(exponent, |_| {}).await
+    }
+
+    pub async fn with(exponent: i32, change: impl FnOnce(&mut Config)) -> Rig {
+        let config = pool::Config {
+            listen: "127.0.0.1:0".parse().unwrap(),
+            seed: 7,
+            difficulty: 2f64.powi(exponent),
+            job_every: Duration::from_secs(30),
+            block_every: Duration::from_secs(36_000),
+        };
+        let pool = Pool::start(config).await.unwrap();
+        let mut config = config_for(pool.handle().address().to_string());
+        change(&mut config);
+        let (clock, ledger) = (Arc::new(HandClock(AtomicI64::new(1_000_000))), Ledger::default());
+        let journal = Box::new(ledger.clone());
+        let proxy = Proxy::start(config, Arc::clone(&clock) as Arc<dyn Clock>, journal).await.unwrap();
+        Rig { pool, proxy, clock, ledger }
+    }
+
+    pub fn handle(&self) -> Handle {
+        self.proxy.handle()
+    }
+
+    /// Miners with power, all at work.
+    pub async fn fleet(&self, engine: &Engine, counts: &[(&str, u32)]) -> MinerFleet {
+        let group = |count| miner_net::Group {
+            count,
+            nominal: Hashrate::tera(1),
+            scale: SCALE,
+            claim_permille: 1_000,
+        };
+        let config = miner_net::Config {
+            proxy: self.handle().address(),
+            account: "acct".into(),
+            module: ModuleId::new("m1").unwrap(),
+            groups: counts.iter().map(|(id, count)| (group_id(id), group(*count))).collect(),
+            seed: 3,
+        };
+        let fleet = MinerFleet::start(&config, engine).unwrap();
+        for (id, count) in counts {
+            (0..*count as usize).for_each(|index| fleet.set_power(&group_id(id), index, true));
+        }
+        let all: u64 = counts.iter().map(|(_, count)| u64::from(*count)).sum();
+        until("all miners have a job", || fleet.total().connected == all).await;
+        fleet
+    }
+
+    /// Nothing is owed, on the wire, or unanswered any more.
+    pub async fn drained(&self, engine: &Engine, fleet: &MinerFleet) {
+        until("all is hashed and answered", || {
+            let (seen, stats) = (fleet.total(), self.handle().stats());
+            engine.backlog() == 0
+                && stats.in_flight.shares == 0
+                && seen.submitted == seen.accepted + seen.rejected + seen.unanswered
+                && stats.received.shares + seen.unanswered >= seen.submitted
+        })
+        .await;
+    }
+}
+
+pub fn config_for(pool: String) -> Config {
+    let known = [(group_id("a"), SCALE), (group_id("b"), SCALE)].into();
+    Config {
+        listen: "127.0.0.1:0".parse().unwrap(),
+        pool,
+        account: "acct".into(),
+        password: "x".into(),
+        max_connections: 64,
+        groups: Groups::new(known, group_id("outside")),
+        first_slice: 250,
+        window: Span::minutes(10),
+        session: stratum::downstream::Config::default(),
+        sabotage: Sabotage::default(),
+    }
+}
+
+pub fn group_id(text: &str) -> MinerGroupId {
+    MinerGroupId::new(text).unwrap()
+}
+
+/// Credits every miner of a group so many hashes.
+pub fn credit(engine: &Engine, fleet: &MinerFleet, group: &str, miners: usize, hashes: u64) {
+    let mut rates = Vec::new();
+    let rate = Hashrate::new((hashes * SCALE) as i64);
+    fleet.rates(&group_id(group), &vec![rate; miners], &mut rates);
+    engine.advance(Span::secs(1), &rates);
+}
+
+/// Waits for a condition.
+pub async fn until(what: &str, mut condition: impl FnMut() -> bool) {
+    let mut look = tokio::time::interval(Duration::from_millis(2));
+    let waiting = async {
+        while !condition() {
+            look.tick().await;
+        }
+    };
+    assert!(tokio::time::timeout(PATIENCE, waiting).await.is_ok(), "waited in vain until {what}");
+}
+
+/// Stands still unless moved.
+#[derive(Debug)]
+pub struct HandClock(AtomicI64);
+
+impl HandClock {
+    pub fn advance(&self, span: Span) {
+        self.0.fetch_add(span.millis(), Ordering::SeqCst);
+    }
+}
+
+impl Clock for HandClock {
+    fn now(&self) -> Time {
+        Time(self.0.load(Ordering::SeqCst))
+    }
+
+    fn sleep_until(&self, _: Time) -> Sleep {
+        Box::pin(std::future::pending())
+    }
+}
+
+/// A journal in memory. It panics where the proxy breaks the port's contract.
+#[derive(Clone, Debug, Default)]
+pub struct Ledger {
+    books: Arc<Mutex<Books>>,
+}
+
+#[derive(Debug, Default)]
+struct Books {
+    intents: Vec<(ShareRecord, Option<ShareEnd>)>,
+    ended: Vec<(ShareRecord, ShareEnd)>,
+    broken: bool,
+}
+
+impl Ledger {
+    /// From now on nothing is taken.
+    pub fn break_disk(&self) {
+        self.books.lock().unwrap().broken = true;
+    }
+
+    /// Shares by how they ended; intents without an outcome are not there.
+    pub fn ends(&self) -> BTreeMap<ShareEnd, u64> {
+        let mut ends = BTreeMap::new();
+        self.all().into_iter().for_each(|(_, end)| *ends.entry(end).or_default() += 1);
+        ends
+    }
+
+    /// Every share with its end.
+    pub fn all(&self) -> Vec<(ShareRecord, ShareEnd)> {
+        let books = self.books.lock().unwrap();
+        let forwarded = books.intents.iter().filter_map(|(share, end)| Some((share.clone(), end.clone()?)));
+        forwarded.chain(books.ended.iter().cloned()).collect()
+    }
+
+    pub fn intents(&self) -> usize {
+        self.books.lock().unwrap().intents.len()
+    }
+
+    /// Header hashes of the shares that ended so, in SHA-256's order, sorted.
+    pub fn hashes(&self, which: impl Fn(&ShareEnd) -> bool) -> Vec<[u8; 32]> {
+        let ended = self.all().into_iter().filter(|(_, end)| which(end));
+        let mut hashes: Vec<[u8; 32]> =
+            ended.filter_map(|(share, _)| share.hash.map(|hash| hash.0)).collect();
+        hashes.sort_unstable();
+        hashes
+    }
+
+    /// Work that the pool credits for what it accepted.
+    pub fn credited(&self) -> Work {
+        let accepted = self.all().into_iter().filter(|(_, end)| *end == ShareEnd::Accepted);
+        accepted.map(|(share, _)| share.credited.unwrap()).sum()
+    }
+}
+
+impl ShareJournal for Ledger {
+    fn intent(&mut self, share: &ShareRecord) -> Result<ShareSeq, JournalError> {
+        let mut books = self.books.lock().unwrap();
+        books.check()?;
+        books.intents.push((share.clone(), None));
+        Ok(ShareSeq(books.intents.len() as u64 - 1))
+    }
+
+    fn outcome(&mut self, seq: ShareSeq, end: &ShareEnd) -> Result<(), JournalError> {
+        let mut books = self.books.lock().unwrap();
+        let before = books.intents[seq.0 as usize].1.replace(end.clone());
+        assert_eq!(before, None, "a share ended twice");
+        Ok(())
+    }
+
+    fn ended(&mut self, share: &ShareRecord, end: &ShareEnd) -> Result<(), JournalError> {
+        let mut books = self.books.lock().unwrap();
+        books.check()?;
+        books.ended.push((share.clone(), end.clone()));
+        Ok(())
+    }
+}
+
+impl Books {
+    fn check(&self) -> Result<(), JournalError> {
+        if self.broken { Err(JournalError("no space left".into())) } else { Ok(()) }
+    }
+}

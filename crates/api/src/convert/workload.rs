@@ -1,0 +1,252 @@
+//! Workloads. Wire: `workload.proto`. Model: [`model::workload`].
+
+use model::MicroDollars;
+use model::workload::{GpuTime, Phase, Placement, Spec, Status, Tier, Workload};
+
+use super::field::{
+    Error, choice, id, message, optional, optional_time, span, time, unspecified, wire_span, wire_time,
+};
+use crate::common as wire;
+
+impl From<Workload> for wire::Workload {
+    fn from(Workload { id, tenant, created, spec, cancel, status }: Workload) -> Self {
+        Self {
+            id: id.as_str().to_owned(),
+            tenant: tenant.as_str().to_owned(),
+            created: wire_time(created),
+            spec: Some(spec.into()),
+            cancel,
+            status: Some(status.into()),
+        }
+    }
+}
+
+impl TryFrom<wire::Workload> for Workload {
+    type Error = Error;
+    fn try_from(workload: wire::Workload) -> Result<Self, Error> {
+        Ok(Self {
+            id: id(&workload.id, "id")?,
+            tenant: id(&workload.tenant, "tenant")?,
+            created: time(workload.created, "created")?,
+            spec: message(workload.spec, "spec")?,
+            cancel: workload.cancel,
+            status: message(workload.status, "status")?,
+        })
+    }
+}
+
+impl From<Spec> for wire::WorkloadSpec {
+    fn from(spec: Spec) -> Self {
+        Self {
+            offering: spec.offering.as_str().to_owned(),
+            tier: wire::Tier::from(spec.tier).into(),
+            gpu: spec.gpu,
+            gpus: spec.gpus,
+            amount_gpu_milliseconds: spec.amount.map(GpuTime::get),
+            price_micro_dollars_per_gpu_hour: spec.price.get(),
+            checkpoint: wire_span(spec.checkpoint),
+            save: wire_span(spec.save),
+            restart: wire_span(spec.restart),
+        }
+    }
+}
+
+impl TryFrom<wire::WorkloadSpec> for Spec {
+    type Error = Error;
+    fn try_from(spec: wire::WorkloadSpec) -> Result<Self, Error> {
+        Ok(Self {
+            offering: id(&spec.offering, "offering")?,
+            tier: choice::<wire::Tier, _>(spec.tier, "tier")?,
+            gpu: spec.gpu,
+            gpus: spec.gpus,
+            amount: spec.amount_gpu_milliseconds.map(GpuTime::new),
+            price: MicroDollars::new(spec.price_micro_dollars_per_gpu_hour),
+            checkpoint: span(spec.checkpoint, "checkpoint")?,
+            save: span(spec.save, "save")?,
+            restart: span(spec.restart, "restart")?,
+        })
+    }
+}
+
+impl From<Status> for wire::WorkloadStatus {
+    fn from(status: Status) -> Self {
+        Self {
+            phase: wire::WorkloadPhase::from(status.phase).into(),
+            reason: wire::ReasonCode::from(status.reason).into(),
+            placement: status.placement.map(Into::into),
+            progress_gpu_milliseconds: status.progress.get(),
+            saved_gpu_milliseconds: status.saved.get(),
+            held_gpu_milliseconds: status.held.get(),
+            preemptions: status.preemptions,
+            preempted: status.preempted.and_then(wire_time),
+            progress_at_preemption_gpu_milliseconds: status.progress_at_preemption.get(),
+            since: wire_time(status.since),
+        }
+    }
+}
+
+impl TryFrom<wire::WorkloadStatus> for Status {
+    type Error = Error;
+    fn try_from(status: wire::WorkloadStatus) -> Result<Self, Error> {
+        Ok(Self {
+            phase: choice::<wire::WorkloadPhase, _>(status.phase, "phase")?,
+            reason: choice::<wire::ReasonCode, _>(status.reason, "reason")?,
+            placement: optional(status.placement, "placement")?,
+            progress: GpuTime::new(status.progress_gpu_milliseconds),
+            saved: GpuTime::new(status.saved_gpu_milliseconds),
+            held: GpuTime::new(status.held_gpu_milliseconds),
+            preemptions: status.preemptions,
+            preempted: optional_time(status.preempted, "preempted")?,
+            progress_at_preemption: GpuTime::new(status.progress_at_preemption_gpu_milliseconds),
+            since: time(status.since, "since")?,
+        })
+    }
+}
+
+impl From<Placement> for wire::Placement {
+    fn from(Placement { module, pool, servers, incarnation }: Placement) -> Self {
+        let servers = servers.into_iter().map(|(server, gpus)| wire::ServerGpus { server, gpus }).collect();
+        Self { module: module.as_str().to_owned(), pool: pool.as_str().to_owned(), servers, incarnation }
+    }
+}
+
+impl TryFrom<wire::Placement> for Placement {
+    type Error = Error;
+    fn try_from(placement: wire::Placement) -> Result<Self, Error> {
+        let wire::Placement { module, pool, servers, incarnation } = placement;
+        let servers = servers.into_iter().map(|taken| (taken.server, taken.gpus)).collect();
+        Ok(Self { module: id(&module, "module")?, pool: id(&pool, "pool")?, servers, incarnation })
+    }
+}
+
+impl From<Tier> for wire::Tier {
+    fn from(tier: Tier) -> Self {
+        match tier {
+            Tier::Firm => Self::Firm,
+            Tier::OnDemand => Self::OnDemand,
+            Tier::Spot => Self::Spot,
+        }
+    }
+}
+
+impl TryFrom<wire::Tier> for Tier {
+    type Error = Error;
+    fn try_from(tier: wire::Tier) -> Result<Self, Error> {
+        match tier {
+            wire::Tier::Unspecified => Err(unspecified()),
+            wire::Tier::Firm => Ok(Self::Firm),
+            wire::Tier::OnDemand => Ok(Self::OnDemand),
+            wire::Tier::Spot => Ok(Self::Spot),
+        }
+    }
+}
+
+impl From<Phase> for wire::WorkloadPhase {
+    fn from(phase: Phase) -> Self {
+        match phase {
+            Phase::Pending => Self::Pending,
+            Phase::Starting => Self::Starting,
+            Phase::Running => Self::Running,
+            Phase::Stopping => Self::Stopping,
+            Phase::Unreachable => Self::Unreachable,
+            Phase::Completed => Self::Completed,
+            Phase::Cancelled => Self::Cancelled,
+        }
+    }
+}
+
+impl TryFrom<wire::WorkloadPhase> for Phase {
+    type Error = Error;
+    fn try_from(phase: wire::WorkloadPhase) -> Result<Self, Error> {
+        match phase {
+            wire::WorkloadPhase::Unspecified => Err(unspecified()),
+            wire::WorkloadPhase::Pending => Ok(Self::Pending),
+            wire::WorkloadPhase::Starting => Ok(Self::Starting),
+            wire::WorkloadPhase::Running => Ok(Self::Running),
+            wire::WorkloadPhase::Stopping => Ok(Self::Stopping),
+            wire::WorkloadPhase::Unreachable => Ok(Self::Unreachable),
+            wire::WorkloadPhase::Completed => Ok(Self::Completed),
+            wire::WorkloadPhase::Cancelled => Ok(Self::Cancelled),
+        }
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::super::reason::tests::reason;
+    use super::super::vary::{Vary, enum_survives, survives};
+    use super::*;
+
+    const TIERS: [Tier; 3] = [Tier::Firm, Tier::OnDemand, Tier::Spot];
+    const PHASES: [Phase; 7] = [
+        Phase::Pending,
+        Phase::Starting,
+        Phase::Running,
+        Phase::Stopping,
+        Phase::Unreachable,
+        Phase::Completed,
+        Phase::Cancelled,
+    ];
+
+    pub(in super::super) fn tier(v: &mut Vary) -> Tier {
+        v.pick(&TIERS)
+    }
+
+    pub(in super::super) fn placement(v: &mut Vary) -> Placement {
+        Placement {
+            module: v.id(),
+            pool: v.id(),
+            servers: v.list(|v| (v.small(), v.small())),
+            incarnation: v.bits(),
+        }
+    }
+
+    pub(in super::super) fn workload(v: &mut Vary) -> Workload {
+        Workload {
+            id: v.id(),
+            tenant: v.id(),
+            created: v.time(),
+            spec: Spec {
+                offering: v.id(),
+                tier: tier(v),
+                gpu: v.text(),
+                gpus: v.small(),
+                amount: v.maybe(Vary::of),
+                price: v.of(),
+                checkpoint: v.span(),
+                save: v.span(),
+                restart: v.span(),
+            },
+            cancel: v.flag(),
+            status: Status {
+                phase: v.pick(&PHASES),
+                reason: reason(v),
+                placement: v.maybe(placement),
+                progress: v.of(),
+                saved: v.of(),
+                held: v.of(),
+                preemptions: v.small(),
+                preempted: v.maybe(Vary::time),
+                progress_at_preemption: v.of(),
+                since: v.time(),
+            },
+        }
+    }
+
+    #[test]
+    fn workloads_survive_the_wire() {
+        survives::<_, wire::Workload>(workload);
+        enum_survives(&TIERS, wire::Tier::Unspecified);
+        enum_survives(&PHASES, wire::WorkloadPhase::Unspecified);
+    }
+
+    #[test]
+    fn an_unknown_phase_is_refused_with_its_number() {
+        let status = wire::WorkloadStatus { phase: 99, ..Default::default() };
+        let error = Status::try_from(status).expect_err("99 is no phase");
+        assert_eq!(error.to_string(), "phase: expected a known enum value, found 99; is the sender newer?");
+        let status = wire::WorkloadStatus::default();
+        let error = Status::try_from(status).expect_err("0 is no phase");
+        assert_eq!(error.to_string(), "phase: expected an enum value other than UNSPECIFIED");
+    }
+}
