@@ -1,1 +1,34 @@
-//! Decides the whole fleet's next hours: plan, check, explain. Pure.
+//! Decides the whole fleet's next hours: [`plan()`], [`check()`], [`explain()`], [`diff()`]. Pure: no clock, no random source,
+//! no log, no I/O; what it knows comes in as an [`Input`].
+//!
+//! Start at [`input`], then [`plan`] for the order of the steps, then [`check`] for what every plan must hold.
+//!
+//! Invariant: the same input gives the same plan, byte for byte; every plan this crate makes passes its own `check`.
+
+mod assign;
+mod capacity;
+pub mod check;
+mod decide;
+pub mod diff;
+pub mod explain;
+mod grant;
+mod horizon;
+pub mod input;
+mod island;
+mod mining;
+mod pack;
+pub mod plan;
+pub mod report;
+mod reserve;
+mod security;
+mod share;
+mod slot;
+mod start;
+mod worth;
+
+pub use check::check;
+pub use diff::{Change, diff};
+pub use explain::{Explanation, explain};
+pub use input::{GasStep, Input, Link, ModuleInput, SiteInput};
+pub use plan::{Planned, plan};
+pub use report::{Report, SiteView, Uses};

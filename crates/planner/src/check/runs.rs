@@ -1,0 +1,171 @@
+//! Invariants 7 and 8 and the packing: every run stands once, whole, on GPUs of its type that are free; nothing moves or starts twice.
+//!
+//! Stops by choice need progress since the last one; stops for want of power are exempt and must say so.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use model::plan::{Plan, ReasonCode, Subject};
+use model::workload::{Phase, Placement, Workload};
+use model::{ModuleId, PoolId};
+
+use super::Findings;
+use crate::input::{Input, Link};
+
+pub(super) fn check(plan: &Plan, input: &Input, findings: &mut Findings) {
+    let mut seen = BTreeSet::new();
+    let mut taken: BTreeMap<(&ModuleId, &PoolId, u32), u32> = BTreeMap::new();
+    for (module, planned) in plan.sites.values().flat_map(|site| site.modules.iter()) {
+        for (id, placement) in &planned.runs {
+            let subject = format!("workload {id}");
+            if !seen.insert(id) {
+                findings.add("run-twice", subject.clone(), "stands on two modules; keep it on one");
+            }
+            let Some(workload) = input.workloads.get(id) else {
+                findings.add("run-unknown", subject, "is in no list of workloads; remove it");
+                continue;
+            };
+            if placement.module != *module {
+                findings.add(
+                    "placement",
+                    subject.clone(),
+                    format!("stands on {module} but names {}", placement.module),
+                );
+            }
+            placed(workload, placement, input, findings);
+            for &(server, gpus) in &placement.servers {
+                *taken.entry((module, &placement.pool, server)).or_default() += gpus;
+            }
+        }
+    }
+    // What is being stopped holds its GPUs until its module says otherwise.
+    for placement in leaving(plan, input) {
+        for &(server, gpus) in &placement.servers {
+            *taken.entry((&placement.module, &placement.pool, server)).or_default() += gpus;
+        }
+    }
+    for (place, gpus) in &taken {
+        overbooked(input, *place, *gpus, findings);
+    }
+    for workload in input.workloads.values() {
+        stays(workload, plan, input, findings);
+    }
+}
+
+/// Held placements that the plan ends and whose module is in touch.
+fn leaving<'c>(plan: &Plan, input: &'c Input) -> Vec<&'c Placement> {
+    let held = input.workloads.iter().filter(|(_, workload)| workload.status.phase.holds());
+    let ended = held.filter(|(id, _)| plan.placement(id).is_none());
+    ended.filter_map(|(_, workload)| workload.status.placement.as_ref()).collect()
+}
+
+fn overbooked(
+    input: &Input,
+    (module, pool, server): (&ModuleId, &PoolId, u32),
+    gpus: u32,
+    findings: &mut Findings,
+) {
+    let config = input.modules.get(module).and_then(|given| given.module.pools.get(pool));
+    if config.is_some_and(|config| gpus > config.gpus) {
+        let message =
+            format!("{gpus} GPUs are given on server {server} of pool {pool}, which has fewer; plan again");
+        findings.add("gpu-twice", format!("module {module}"), message);
+    }
+}
+
+/// One run where the plan has it: the right GPUs, the whole gang, on servers that exist, and not moved or restarted by stealth.
+fn placed(workload: &Workload, placement: &Placement, input: &Input, findings: &mut Findings) {
+    let subject = format!("workload {}", workload.id);
+    let Some(given) = input.modules.get(&placement.module) else { return };
+    let pool = given.module.pools.get(&placement.pool);
+    if pool.is_none_or(|pool| pool.gpu != workload.spec.gpu) {
+        findings.add(
+            "gpu-type",
+            subject.clone(),
+            format!("asks for {}, which pool {} has not", workload.spec.gpu, placement.pool),
+        );
+    }
+    let gpus: u32 = placement.servers.iter().map(|&(_, gpus)| gpus).sum();
+    let servers = pool.map_or(0, |pool| pool.servers);
+    if gpus != workload.spec.gpus || placement.servers.iter().any(|&(server, _)| server >= servers) {
+        findings.add(
+            "gang",
+            subject.clone(),
+            format!("asks for {} GPUs together and gets {gpus}; place it whole", workload.spec.gpus),
+        );
+    }
+    if !given.link.is_in_touch() {
+        return;
+    }
+    if workload.cancel || workload.status.phase.is_final() || workload.status.phase == Phase::Stopping {
+        findings.add("run-ended", subject.clone(), "was ended and may not run on; remove it");
+    }
+    if workload.status.phase.holds() {
+        if workload.status.placement.as_ref() != Some(placement) {
+            findings.add("run-moved", subject, "is moved while it holds GPUs elsewhere; stop it first");
+        }
+        return;
+    }
+    let fresh = input.sites.get(&given.module.site).is_some_and(|site| site.fresh);
+    if given.cordoned || given.draining || given.link != Link::Online || !fresh {
+        let message = format!(
+            "starts on module {}, which is cordoned, draining or not heard; place it elsewhere",
+            placement.module
+        );
+        findings.add("start-closed", subject.clone(), message);
+    }
+    let last = workload.status.placement.as_ref().map_or(0, |last| last.incarnation);
+    if placement.incarnation <= last {
+        findings.add(
+            "incarnation",
+            subject,
+            format!("starts as number {}, after {last}; count up", placement.incarnation),
+        );
+    }
+}
+
+/// What became of a workload that may be running now.
+fn stays(workload: &Workload, plan: &Plan, input: &Input, findings: &mut Findings) {
+    let subject = format!("workload {}", workload.id);
+    let now = plan.placement(&workload.id);
+    if let Some(lost) = out_of_touch(workload, input) {
+        if now.is_some_and(|now| now.module != *lost) {
+            findings.add(
+                "run-elsewhere",
+                subject,
+                format!("may still run on {lost}, which is out of touch; start it nowhere else"),
+            );
+        }
+        return;
+    }
+    let runs = matches!(workload.status.phase, Phase::Starting | Phase::Running);
+    if !runs || now.is_some() || workload.cancel {
+        return;
+    }
+    let about = Subject::Workload(workload.id.clone());
+    let reason =
+        plan.decisions.iter().find(|decision| decision.subject == about).map(|decision| decision.reason);
+    let stopped = [ReasonCode::Preempted, ReasonCode::PowerShort, ReasonCode::Draining];
+    if !reason.is_some_and(|reason| stopped.contains(&reason)) {
+        findings.add(
+            "stop-unexplained",
+            subject.clone(),
+            "is stopped without a decision that says why; keep it or say it",
+        );
+    }
+    if reason == Some(ReasonCode::Preempted) && workload.made_no_progress_since_preemption() {
+        findings.add(
+            "thrash",
+            subject,
+            "is stopped by choice for the second time without progress in between; keep it",
+        );
+    }
+}
+
+/// The silent module on which a workload may still run.
+fn out_of_touch<'c>(workload: &'c Workload, input: &'c Input) -> Option<&'c ModuleId> {
+    let held = workload.status.placement.as_ref().filter(|_| workload.status.phase.holds());
+    let told = input.parent.as_ref().and_then(|parent| parent.placement(&workload.id));
+    let module = &held.or(told)?.module;
+    let silent = input.modules.get(module).is_none_or(|given| !given.link.is_in_touch());
+    (silent && !workload.status.phase.is_final()).then_some(module)
+}

@@ -1,0 +1,147 @@
+//! Answers "why" for one site, module or workload, in an operator's view and in a tenant's.
+//!
+//! Invariant: the tenant's view names no other tenant, workload, price, site capacity or shadow price; it says what kind of
+//! resource is short and what the tenant could change. Read next: `decide`, which writes the reasons.
+
+use model::plan::{Decision, Plan, ReasonCode, Subject};
+use model::workload::{Tier, Workload};
+use serde::{Deserialize, Serialize};
+
+use crate::input::Input;
+
+/// The answer to "why", in two views.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Explanation {
+    /// Lines for operators: constraint, shadow price, rejected alternative.
+    pub operator: Vec<String>,
+    /// Lines for the tenant whose workload it is: nothing of others. Empty when the subject is no workload.
+    pub tenant: Vec<String>,
+}
+
+/// Why the plan treats `subject` as it does. Both views are empty for what the plan does not know.
+pub fn explain(plan: &Plan, input: &Input, subject: &Subject) -> Explanation {
+    let Some(decision) = plan.decisions.iter().find(|decision| decision.subject == *subject) else {
+        return Explanation::default();
+    };
+    let mut operator = vec![format!("{subject}: {}, {}", decision.reason, meaning(decision.reason))];
+    operator.extend(decision.binding.as_ref().map(|binding| format!("binding: {binding}")));
+    operator.extend(
+        decision.shadow_price.map(|price| format!("one more kW would earn {} an hour", dollars(price))),
+    );
+    operator.extend(decision.rejected.as_ref().map(|rejected| format!("rejected: {rejected}")));
+    operator.extend(place(plan, subject));
+    let workload = match subject {
+        Subject::Workload(id) => input.workloads.get(id),
+        Subject::Site(_) | Subject::Module(_) => None,
+    };
+    let tenant = workload.map_or(Vec::new(), |workload| tenant(decision, workload));
+    Explanation { operator, tenant }
+}
+
+/// Figures of the place that the subject is, or runs at.
+fn place(plan: &Plan, subject: &Subject) -> Vec<String> {
+    match subject {
+        Subject::Site(id) => {
+            let Some(site) = plan.sites.get(id) else { return Vec::new() };
+            let mut lines = vec![format!(
+                "capacity {}, of it {} after the loss of a set",
+                site.capacity, site.firm_capacity
+            )];
+            lines.extend(site.contingencies.iter().map(|(name, loss)| {
+                format!("{name}: {} lost, {} absorbed, {} shed", loss.lost, loss.absorbed, loss.shed)
+            }));
+            lines
+        }
+        Subject::Module(id) => {
+            let Some(module) = plan.module(id) else { return Vec::new() };
+            let fallback = module.fallback.iter().map(|step| step.ceiling).max().unwrap_or_default();
+            vec![format!("ceiling {}, {fallback} without a link, {} runs", module.ceiling, module.runs.len())]
+        }
+        Subject::Workload(id) => plan
+            .placement(id)
+            .map(|at| format!("on module {}, pool {}", at.module, at.pool))
+            .into_iter()
+            .collect(),
+    }
+}
+
+fn tenant(decision: &Decision, workload: &Workload) -> Vec<String> {
+    let mut lines = vec![format!("{}: {}", decision.reason, meaning(decision.reason))];
+    lines.extend(short_of(decision.reason).map(|resource| format!("short of: {resource}")));
+    lines.extend(advice(decision.reason, workload.spec.tier).map(|advice| format!("sooner: {advice}")));
+    lines
+}
+
+/// What each reason means, in words fit for everyone.
+fn meaning(reason: ReasonCode) -> &'static str {
+    match reason {
+        ReasonCode::Accepted => "accepted and not planned yet",
+        ReasonCode::Placed => "starts: the best use of the power",
+        ReasonCode::Kept => "goes on where it is",
+        ReasonCode::NoGpus => "not enough free GPUs of that type together",
+        ReasonCode::NoPower => "not enough power, or power has a better use",
+        ReasonCode::NoFirmCapacity => "not enough capacity that survives the loss of a source",
+        ReasonCode::NoSuchGpu => "no module has that GPU type",
+        ReasonCode::Preempted => "stopped for a stronger promise",
+        ReasonCode::PowerShort => "stopped because power fell short",
+        ReasonCode::Draining => "its module is being drained",
+        ReasonCode::LinkLost => "its module is out of touch; it may still run there",
+        ReasonCode::NoThrash => "power would not last long enough to pay its restart",
+        ReasonCode::Cancelled => "ended by its tenant",
+        ReasonCode::Completed => "its GPU time is done",
+        ReasonCode::MiningResidual => "miners take what AI leaves",
+        ReasonCode::MiningUnprofitable => "mining earns less than its gas and wear",
+        ReasonCode::Ballast => "miners run as reserve and minimum load",
+        ReasonCode::AwaitingMeter => "waits until what it takes over has been released",
+        ReasonCode::GasShort => "gas is short",
+        ReasonCode::StepLimited => "the change is too large for the sets at once",
+        ReasonCode::Unknown => "nothing is known of it, so its share is kept back",
+    }
+}
+
+fn short_of(reason: ReasonCode) -> Option<&'static str> {
+    match reason {
+        ReasonCode::NoGpus | ReasonCode::NoSuchGpu => Some("GPUs"),
+        ReasonCode::NoPower | ReasonCode::PowerShort | ReasonCode::GasShort | ReasonCode::NoThrash => {
+            Some("power")
+        }
+        ReasonCode::NoFirmCapacity => Some("firm power"),
+        ReasonCode::StepLimited => Some("room for a load step"),
+        _ => None,
+    }
+}
+
+fn advice(reason: ReasonCode, tier: Tier) -> Option<&'static str> {
+    match (reason, tier) {
+        (ReasonCode::NoSuchGpu, _) => Some("ask for a GPU type that is offered"),
+        (ReasonCode::NoGpus | ReasonCode::StepLimited, _) => Some("ask for fewer GPUs in one gang"),
+        (ReasonCode::NoFirmCapacity, _) => Some("take an on-demand or spot tier"),
+        (ReasonCode::NoPower | ReasonCode::NoThrash, Tier::Spot) => Some("take an on-demand or firm tier"),
+        (ReasonCode::NoPower, _) => Some("ask for fewer GPUs"),
+        _ => None,
+    }
+}
+
+fn dollars(money: model::MicroDollars) -> String {
+    format!("${}.{:04}", money.get() / 1_000_000, (money.get() % 1_000_000).abs() / 100)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_refusal_tells_the_tenant_what_is_short() {
+        for reason in
+            [ReasonCode::NoGpus, ReasonCode::NoPower, ReasonCode::NoFirmCapacity, ReasonCode::NoSuchGpu]
+        {
+            assert!(short_of(reason).is_some(), "{reason}");
+            assert!(advice(reason, Tier::OnDemand).is_some() || reason == ReasonCode::NoThrash, "{reason}");
+        }
+    }
+
+    #[test]
+    fn money_reads_as_dollars() {
+        assert_eq!(dollars(model::MicroDollars::cents(1_234)), "$12.3400");
+    }
+}

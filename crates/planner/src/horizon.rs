@@ -1,0 +1,136 @@
+//! The look-ahead: what each island can carry and will do in each step of the next two hours.
+//!
+//! Gas follows the forecast's median, or persistence where there is none; sets that are starting count once they can carry load.
+//! The first step is the plan itself. Read next: `start`, which asks how long a run would last.
+
+use model::market::Market;
+use model::plan::{STEP, STEPS, SiteStep};
+use model::report::GensetState;
+use model::site::GasFlow;
+use model::workload::{GpuTime, Workload};
+use model::{MicroDollars, Span, Watts};
+
+use crate::capacity::MARGIN_PERMILLE;
+use crate::input::Input;
+use crate::island::Island;
+use crate::mining;
+use crate::worth;
+
+/// What gas and sets sustain in one step, less the margin.
+pub(crate) fn sustained(island: &Island<'_>, step: usize) -> Watts {
+    let power = island.input.site.electric(flow(island, step)).min(rating(island, step));
+    let ahead = power - power.fraction(MARGIN_PERMILLE, 1_000);
+    if step == 0 { island.capacity.total } else { ahead }
+}
+
+/// How long the island is expected to carry `load`.
+pub(crate) fn lasts(island: &Island<'_>, load: Watts) -> Span {
+    let short = (1..STEPS).find(|&step| sustained(island, step) < load);
+    Span::new(STEP.get().saturating_mul(i64::try_from(short.unwrap_or(STEPS)).unwrap_or(i64::MAX)))
+}
+
+/// The steps of one island under the plan made so far.
+pub(crate) fn steps(island: &Island<'_>, input: &Input) -> Vec<SiteStep> {
+    let now = Now::of(island, input);
+    (0..STEPS).map(|step| now.step(island, step)).collect()
+}
+
+fn flow(island: &Island<'_>, step: usize) -> GasFlow {
+    if step == 0 {
+        return island.capacity.flow;
+    }
+    let forecast = &island.input.forecast;
+    let ahead = forecast.get(step).or(forecast.last());
+    ahead.map_or(island.capacity.flow, |step| step.p50).at_least_zero()
+}
+
+/// Ratings of the sets that carry load in `step`.
+fn rating(island: &Island<'_>, step: usize) -> Watts {
+    let begins = STEP.times(i64::try_from(step).unwrap_or(i64::MAX));
+    let starting = island.capacity.gensets.iter().filter(|(_, wanted)| **wanted).filter_map(|(id, _)| {
+        let set = island.input.site.gensets.get(id)?;
+        let report = island.input.report.as_ref()?.gensets.get(id)?;
+        let left = match report.state {
+            GensetState::Starting => set.start - report.for_span,
+            GensetState::Off => set.start,
+            GensetState::Online | GensetState::Stopping | GensetState::Tripped => return None,
+        };
+        (left <= begins).then_some(set.rating)
+    });
+    island.capacity.security.rating + starting.sum()
+}
+
+/// What the plan has an island do now, as far as the later steps follow from it.
+struct Now {
+    ai: Watts,
+    mining: Watts,
+    auxiliary: Watts,
+    ai_earns: MicroDollars,
+    mining_earns: MicroDollars,
+    sets_cost: MicroDollars,
+}
+
+impl Now {
+    fn of(island: &Island<'_>, input: &Input) -> Self {
+        let slots = || island.slots.values();
+        let busy: Watts = slots().flat_map(|slot| slot.busy.values()).copied().sum();
+        let leaving: Watts = slots().map(|slot| slot.leaving).sum();
+        let servers = slots().flat_map(|slot| slot.module().pools.values()).map(|pool| pool.draw(0)).sum();
+        let miners: Watts = slots().map(|slot| slot.mining).sum();
+        let ceilings: Watts = slots().map(|slot| mining::ceiling(slot, island.leaving_counts)).sum();
+        let ai = busy + servers + if island.leaving_counts { leaving } else { Watts::ZERO };
+        let runs = slots().flat_map(|slot| slot.runs.keys()).filter_map(|id| input.workloads.get(id));
+        Self {
+            ai,
+            mining: miners,
+            auxiliary: (ceilings - ai - miners).at_least_zero() + island.capacity.unmanaged,
+            ai_earns: runs.map(|run| earns(run, STEP)).sum(),
+            mining_earns: mining_earns(island, &input.market),
+            sets_cost: sets_cost(island),
+        }
+    }
+
+    fn step(&self, island: &Island<'_>, step: usize) -> SiteStep {
+        let capacity = sustained(island, step);
+        let auxiliary = self.auxiliary.min(capacity);
+        let ai = self.ai.min(capacity - auxiliary);
+        let mining = self.mining.min(capacity - auxiliary - ai);
+        let site = &island.input.site;
+        let load = auxiliary + ai + mining;
+        let fuel = per_step(worth::fuel_per_hour(site, load));
+        let of =
+            |money: MicroDollars, part: Watts, whole: Watts| money.fraction(part.get(), whole.get().max(1));
+        let earned = of(self.ai_earns, ai, self.ai) + of(self.mining_earns, mining, self.mining);
+        SiteStep {
+            capacity,
+            ai,
+            mining,
+            auxiliary,
+            flared: (flow(island, step) - site.gas_for(load)).at_least_zero(),
+            worth: earned - fuel - self.sets_cost,
+        }
+    }
+}
+
+/// What a run pays for `span` of all its GPUs.
+fn earns(run: &Workload, span: Span) -> MicroDollars {
+    GpuTime::of(run.spec.gpus, span).cost(run.spec.price)
+}
+
+fn mining_earns(island: &Island<'_>, market: &Market) -> MicroDollars {
+    let of = |slot: &crate::slot::Slot<'_>| -> MicroDollars {
+        let set = slot.miners.iter().filter_map(|(id, target)| Some((slot.module().groups.get(id)?, target)));
+        set.map(|(group, target)| worth::group_per_hour(group, market, target.awake, target.point.into()))
+            .sum()
+    };
+    per_step(island.slots.values().filter(|slot| slot.frozen.is_none()).map(of).sum())
+}
+
+fn sets_cost(island: &Island<'_>) -> MicroDollars {
+    let wanted = island.capacity.gensets.iter().filter(|(_, wanted)| **wanted);
+    per_step(wanted.filter_map(|(id, _)| island.input.site.gensets.get(id)).map(|set| set.hour_cost).sum())
+}
+
+fn per_step(hourly: MicroDollars) -> MicroDollars {
+    hourly.fraction(STEP.get(), Span::hours(1).get())
+}

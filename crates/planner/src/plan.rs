@@ -1,0 +1,98 @@
+//! Makes a plan: the order of the steps, and nothing else.
+//!
+//! Capacity of each island → what runs goes on, or stops where power fell short → starts by promise and worth → miners take the
+//! rest → ladders, armed tables, ceilings, shares → look-ahead → reasons. Each step stands in the file of its name. A plan for bad
+//! input is safe and says what to change: nothing is started or raised on what is not known. Read next: `island`.
+
+use std::collections::BTreeMap;
+
+use model::MicroDollars;
+use model::SiteId;
+use model::plan::{Plan, ReasonCode, SiteStep};
+use model::workload::Phase;
+use serde::{Deserialize, Serialize};
+
+use crate::assign::{Book, lost_work};
+use crate::decide;
+use crate::grant;
+use crate::input::Input;
+use crate::mining::{self, Mined};
+use crate::report::Report;
+
+/// A plan, and what to say about it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Planned {
+    /// The decision.
+    pub plan: Plan,
+    /// The operator's view.
+    pub report: Report,
+    /// An upper bound on the worth of any plan for this input. `None`: this version computes none.
+    pub bound: Option<MicroDollars>,
+}
+
+/// Decides. The plan's `input` hash is left empty for the caller, who knows the input's canonical form.
+pub fn plan(input: &Input) -> Planned {
+    let (book, mined) = settle(input);
+    let parent = input.parent.as_ref().map(|parent| parent.generation);
+    let sites: BTreeMap<_, _> =
+        book.islands.iter().map(|(id, island)| (id.clone(), grant::site(island, input))).collect();
+    let steps: MicroDollars = sites.values().flat_map(|site| site.steps.iter()).map(worth).sum();
+    let report = decide::report(&book, &mined, &sites);
+    let decisions = decide::decisions(&book, &mined, &report);
+    let plan = Plan {
+        generation: parent.map_or(1, |generation| generation.saturating_add(1)),
+        parent,
+        made: input.now,
+        input: String::new(),
+        sites,
+        worth: steps - switching(&book),
+        decisions,
+    };
+    Planned { plan, report, bound: None }
+}
+
+/// Runs and miners of the whole fleet. Should whole miners have left too little fast load for what was started, the plan is
+/// made again without starts: a start is never worth the island.
+fn settle(input: &Input) -> (Book<'_>, BTreeMap<SiteId, Mined>) {
+    let mut kept = Book::open(input);
+    kept.shed();
+    let mut book = kept.clone();
+    book.start();
+    let mined = fill(&mut book);
+    let unsafe_start =
+        book.islands.values().any(|island| island.starts(input) && !island.is_secure_for_starts());
+    if !unsafe_start {
+        return (book, mined);
+    }
+    kept.refuse_starts();
+    let mined = fill(&mut kept);
+    (kept, mined)
+}
+
+fn fill(book: &mut Book<'_>) -> BTreeMap<SiteId, Mined> {
+    let market = &book.input.market;
+    book.islands.iter_mut().map(|(id, island)| (id.clone(), mining::fill(island, market))).collect()
+}
+
+fn worth(step: &SiteStep) -> MicroDollars {
+    step.worth
+}
+
+/// What changing over costs: set starts, work that stops throw away, time in which restarts earn nothing.
+fn switching(book: &Book<'_>) -> MicroDollars {
+    let sets = book.islands.values().map(|island| island.start_costs()).sum::<MicroDollars>();
+    let runs = book.verdicts.iter().filter_map(|(id, verdict)| {
+        let workload = book.input.workloads.get(id)?;
+        match verdict.reason {
+            ReasonCode::Placed => {
+                let idle = model::workload::GpuTime::of(workload.spec.gpus, workload.spec.restart);
+                Some(idle.cost(workload.spec.price))
+            }
+            ReasonCode::Preempted | ReasonCode::PowerShort if workload.status.phase != Phase::Stopping => {
+                Some(lost_work(workload))
+            }
+            _ => None,
+        }
+    });
+    sets + runs.sum()
+}

@@ -1,0 +1,271 @@
+//! How much fast load an island needs so that it survives the loss of any one set: the closed form behind N-1.
+//!
+//! Load is shared by rating, so set i of rating r carries ρ = r ÷ R of the load L. When it trips, the rest takes at once what its
+//! block-load steps S and its headroom allow; the remainder must be dropped by feeders. With N the load that cannot be dropped
+//! and F the load that can, L = N + F, survival means F ≥ ρ·(N + F) − S and N ≤ R − r. Hence F ≥ (ρ·N − S) ÷ (1 − ρ): *every watt
+//! of new fast load covers itself*, and only N is limited.
+//!
+//! Frequency falls by the swing equation: Δf = f0 · (lost · t_open + residue · t_governor ÷ 2) ÷ (2 · ΣH·r), the residue being what
+//! the governors must pick up. All of it is integer arithmetic in 128 bits. Read next: `reserve`, which turns need into rungs.
+
+use model::site::{Frequency, Genset, Site};
+use model::{GensetId, Span, Watts, WattsPerSecond};
+
+/// From the breaker's opening to the command at the feeder: two ticks of the reflex (10 ms each).
+pub(crate) const DETECTION: Span = Span::new(20);
+/// Time in which governors pick up a block step, as a straight ramp. An engineering estimate on the slow side.
+pub(crate) const GOVERNOR: Span = Span::new(400);
+/// Slowest feeder that counts as fast: our shedding must act within 200 ms.
+pub(crate) const FAST: Span = Span::new(200);
+/// Under-frequency trip, in thousandths of nominal: 57.0 Hz of 60.
+const TRIP_PERMILLE: i64 = 950;
+/// Kept between the predicted nadir and the trip, for what the swing equation does not know.
+const NADIR_MARGIN: Frequency = Frequency::new(300);
+
+/// A set that carries load and shall go on doing so.
+#[derive(Clone, Debug)]
+pub(crate) struct Source {
+    pub(crate) id: GensetId,
+    pub(crate) rating: Watts,
+    pub(crate) step: Watts,
+    pub(crate) ramp: WattsPerSecond,
+    pub(crate) min_load: Watts,
+    /// Rating × inertia constant, in W·ms.
+    stored: i128,
+}
+
+impl Source {
+    pub(crate) fn new(id: &GensetId, set: &Genset) -> Self {
+        let Genset { rating, step, ramp, min_load, inertia, .. } = set;
+        let stored = i128::from(rating.get()) * i128::from(inertia.get());
+        Self { id: id.clone(), rating: *rating, step: *step, ramp: *ramp, min_load: *min_load, stored }
+    }
+}
+
+/// The sets that carry an island, and what follows from them for the loss of one.
+#[derive(Clone, Debug)]
+pub(crate) struct Security {
+    pub(crate) sources: Vec<Source>,
+    pub(crate) rating: Watts,
+    nominal: Frequency,
+    /// Slowest opening of the feeders that count; `None` where none counts.
+    opens: Option<Span>,
+}
+
+impl Security {
+    pub(crate) fn new(site: &Site, sources: Vec<Source>, opens: Option<Span>) -> Self {
+        let rating = sources.iter().map(|source| source.rating).sum();
+        Self { sources, rating, nominal: site.nominal, opens }
+    }
+
+    /// Whether the loss of one set leaves another: without, N-1 asks for nothing and nothing firm is sold.
+    pub(crate) fn has_contingencies(&self) -> bool {
+        self.sources.len() >= 2
+    }
+
+    /// What the rest is rated for after the loss of the largest set; zero with fewer than two.
+    pub(crate) fn remaining(&self) -> Watts {
+        let largest = self.sources.iter().map(|source| source.rating).max().unwrap_or(Watts::ZERO);
+        if self.has_contingencies() { self.rating - largest } else { Watts::ZERO }
+    }
+
+    /// Block-load steps of all sets but one.
+    pub(crate) fn steps_without(&self, lost: &Source) -> Watts {
+        self.steps() - lost.step
+    }
+
+    /// Block-load steps of all sets together.
+    pub(crate) fn steps(&self) -> Watts {
+        self.sources.iter().map(|source| source.step).sum()
+    }
+
+    /// What `source` carries of the island's load, rounded up.
+    pub(crate) fn carried(&self, source: &Source, load: Watts) -> Watts {
+        let (r, total) = (i128::from(source.rating.get()), i128::from(self.rating.get().max(1)));
+        clamp((i128::from(load.get()) * r + total - 1).div_euclid(total))
+    }
+
+    /// What the rest of the island takes at once after the loss of `source` at `load`.
+    pub(crate) fn absorbed(&self, source: &Source, load: Watts) -> Watts {
+        let headroom = (self.rating - source.rating) - (load - self.carried(source, load));
+        self.steps_without(source).min(headroom).at_least_zero()
+    }
+
+    /// Fast load that must be drawn beside `fixed` watts of other load; `None` when no amount helps.
+    pub(crate) fn need(&self, fixed: Watts) -> Option<Watts> {
+        if !self.has_contingencies() {
+            return Some(Watts::ZERO);
+        }
+        if fixed > self.remaining() {
+            return None;
+        }
+        self.sources.iter().map(|source| self.need_for(source, fixed)).max()
+    }
+
+    fn need_for(&self, source: &Source, fixed: Watts) -> Watts {
+        let rest = i128::from((self.rating - source.rating).get().max(1));
+        let r = i128::from(source.rating.get());
+        let steps = i128::from(self.steps_without(source).get());
+        // (ρN − S) ÷ (1 − ρ) with ρ = r ÷ R: (rN − SR) ÷ (R − r), rounded up.
+        let above = r * i128::from(fixed.get()) - steps * i128::from(self.rating.get());
+        clamp((above.max(0) + rest - 1) / rest)
+    }
+
+    /// The most other load that `fast` watts now drawn allow; unlimited where no loss leaves anything.
+    pub(crate) fn most_fixed(&self, fast: Watts) -> Watts {
+        if !self.has_contingencies() {
+            return Watts::MAX;
+        }
+        let by_source = self.sources.iter().map(|source| {
+            let rest = i128::from((self.rating - source.rating).get());
+            let r = i128::from(source.rating.get().max(1));
+            let steps = i128::from(self.steps_without(source).get());
+            clamp((i128::from(fast.get()) * rest + steps * i128::from(self.rating.get())) / r)
+        });
+        by_source.min().unwrap_or(Watts::ZERO).min(self.remaining())
+    }
+
+    /// The most load in all for which the predicted nadir stays above the trip, whichever set is lost.
+    pub(crate) fn most_load(&self) -> Watts {
+        if !self.has_contingencies() {
+            return Watts::MAX;
+        }
+        let by_source = self.sources.iter().map(|source| {
+            let lost = i128::from(self.most_lost(source).get());
+            clamp(lost * i128::from(self.rating.get()) / i128::from(source.rating.get().max(1)))
+        });
+        by_source.min().unwrap_or(Watts::ZERO)
+    }
+
+    fn most_lost(&self, source: &Source) -> Watts {
+        let stored: i128 = self.sources.iter().map(|other| other.stored).sum::<i128>() - source.stored;
+        let depth = allowed_dip(self.nominal);
+        // W·ms that may be missing before the nadir: Δf × 2ΣHr ÷ f0.
+        let budget = i128::from(depth.get()) * 2 * stored / i128::from(self.nominal.get().max(1));
+        let steps = i128::from(self.steps_without(source).get());
+        let governor = i128::from(GOVERNOR.get());
+        let alone = steps.min(2 * budget / governor);
+        let helped = self.opens.map_or(0, |opens| {
+            let time = i128::from((opens + DETECTION).get().max(1));
+            (budget - steps * governor / 2).max(0) / time
+        });
+        clamp(alone.max(helped))
+    }
+}
+
+/// How far frequency may fall below nominal: to the trip, less a margin.
+fn allowed_dip(nominal: Frequency) -> Frequency {
+    (nominal - nominal.fraction(TRIP_PERMILLE, 1_000) - NADIR_MARGIN).at_least_zero()
+}
+
+fn clamp(watts: i128) -> Watts {
+    Watts::new(i64::try_from(watts).unwrap_or(i64::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::collections::BTreeMap;
+
+    use model::site::{GasBuffer, GasVolume, Governor, HeatingBasis};
+    use model::{MicroDollars, SiteId};
+
+    use super::*;
+
+    /// Sets of 1 MW with 15 % steps.
+    fn island(sets: usize, inertia: i64, opens: Option<i64>) -> Security {
+        let set = Genset {
+            rating: Watts::kilo(1_000),
+            min_load: Watts::kilo(300),
+            step: Watts::kilo(150),
+            ramp: WattsPerSecond::new(20_000),
+            start: Span::ZERO,
+            min_run: Span::ZERO,
+            min_off: Span::ZERO,
+            heat_rate: 9_500,
+            basis: HeatingBasis::Higher,
+            inertia: Span::new(inertia),
+            start_cost: MicroDollars::ZERO,
+            hour_cost: MicroDollars::ZERO,
+        };
+        let site = Site {
+            id: SiteId::new("s").unwrap(),
+            nominal: Frequency::new(60_000),
+            governor: Governor::Isochronous,
+            gas: BTreeMap::new(),
+            buffer: GasBuffer { capacity: GasVolume::ZERO },
+            gensets: BTreeMap::new(),
+            storage: None,
+            grid: None,
+            unmanaged: Watts::ZERO,
+            gas_price: MicroDollars::ZERO,
+            relay: true,
+            simulated: true,
+        };
+        let id = |nth| GensetId::new(&format!("g{nth}")).unwrap();
+        let sources = (0..sets).map(|nth| Source::new(&id(nth), &set)).collect();
+        Security::new(&site, sources, opens.map(Span::new))
+    }
+
+    /// Without fast load n sets may carry min(s·(n−1), (n−1)/n) of their rating: the closed form of a fleet without miners.
+    #[test]
+    fn without_fast_load_only_the_blocks_of_the_others_count() {
+        for (sets, kilowatts) in [(2, 300), (4, 1_800), (8, 7_000)] {
+            assert_eq!(
+                island(sets, 1_500, Some(150)).most_fixed(Watts::ZERO),
+                Watts::kilo(kilowatts),
+                "{sets}"
+            );
+        }
+    }
+
+    #[test]
+    fn fast_load_makes_up_to_the_rest_of_the_sets_firm() {
+        for sets in [2, 4, 8] {
+            let island = island(sets, 1_500, Some(150));
+            let rest = Watts::kilo(1_000).times(sets as i64 - 1);
+            assert_eq!(island.most_fixed(Watts::kilo(10_000)), rest);
+            assert!(island.need(rest).is_some());
+            assert_eq!(island.need(rest + Watts::new(1)), None);
+        }
+    }
+
+    #[test]
+    fn need_and_most_fixed_are_inverse() {
+        let island = island(4, 1_500, Some(150));
+        for kilowatts in [1_800, 1_900, 2_500, 3_000] {
+            let fixed = Watts::kilo(kilowatts);
+            let need = island.need(fixed).unwrap();
+            assert!(island.most_fixed(need) >= fixed && island.most_fixed(need - Watts::new(2)) <= fixed);
+        }
+    }
+
+    #[test]
+    fn what_is_needed_covers_the_loss_exactly() {
+        let island = island(4, 1_500, Some(150));
+        let fixed = Watts::kilo(2_400);
+        let need = island.need(fixed).unwrap();
+        let source = &island.sources[0];
+        let short = island.carried(source, fixed + need) - island.absorbed(source, fixed + need);
+        assert!(need >= short && need - short <= Watts::new(2), "{need} for {short}");
+    }
+
+    /// Facts of the field: with a feeder at 150 ms, H = 0.5 s dips to 57.3 Hz at full load and H = 2 s to 59.3: the first must be
+    /// refused with our margin, the second not.
+    #[test]
+    fn the_dip_limits_light_sets_and_not_heavy_ones() {
+        assert!(island(4, 500, Some(150)).most_load() < Watts::kilo(3_000));
+        assert!(island(4, 2_000, Some(150)).most_load() >= Watts::kilo(4_000));
+        assert!(
+            island(4, 2_000, None).most_load() <= Watts::kilo(1_800),
+            "without feeders only the blocks count"
+        );
+    }
+
+    #[test]
+    fn one_set_has_no_contingency() {
+        let island = island(1, 1_000, Some(150));
+        assert_eq!(island.need(Watts::MAX), Some(Watts::ZERO));
+        assert_eq!(island.remaining(), Watts::ZERO);
+    }
+}

@@ -1,0 +1,439 @@
+//! Stories an operator tells, with the diff of the plans and the report they lead to. Run with `UPDATE_EXPECT=1` to write anew,
+//! and read what changed.
+
+use std::fmt::Write;
+
+use expect_test::{Expect, expect};
+use model::MicroDollars;
+use model::workload::{Phase, Tier};
+use planner::{Input, Link, Planned, diff, explain};
+
+use crate::scene::*;
+
+/// A site at work, settled: two firm, two on-demand and two spot gangs beside the miners.
+fn scene() -> (Input, Planned) {
+    let mut input = fleet();
+    add(
+        &mut input,
+        module("mine-2", "well-7", &[("a", miners(160, Some(150))), ("b", miners(160, Some(150)))], &[]),
+    );
+    for (name, tier, gpus, cents) in [
+        ("firm-1", Tier::Firm, 64, 235),
+        ("firm-2", Tier::Firm, 32, 235),
+        ("od-1", Tier::OnDemand, 96, 295),
+        ("od-2", Tier::OnDemand, 48, 295),
+        ("spot-1", Tier::Spot, 128, 150),
+        ("spot-2", Tier::Spot, 64, 120),
+    ] {
+        submit(&mut input, workload(name, tier, gpus, cents));
+    }
+    settled(&input)
+}
+
+/// Plans anew after `story`, and compares the diff against the settled plan and the report with what is expected.
+fn check_story(story: impl FnOnce(&mut Input), expected: Expect) {
+    let (mut input, before) = scene();
+    story(&mut input);
+    let after = planned(&input);
+    expected.assert_eq(&print(&before, &after, &input));
+}
+
+fn print(before: &Planned, after: &Planned, input: &Input) -> String {
+    let mut text = String::new();
+    for change in diff(&before.plan, &after.plan) {
+        writeln!(text, "{change}").unwrap();
+    }
+    for (site, view) in &after.report.sites {
+        let load = view.load;
+        let kw = |watts: model::Watts| watts.get() / 1_000;
+        writeln!(
+            text,
+            "--\n{site}: {} of {} kW, {} firm; {}",
+            kw(load.total()),
+            kw(view.capacity),
+            kw(view.firm_capacity),
+            view.binding
+        )
+        .unwrap();
+        writeln!(
+            text,
+            "  firm AI {}, other AI {}, mining {}, idle {}, auxiliary {}, unmanaged {}, reserved {}",
+            kw(load.firm_ai),
+            kw(load.other_ai),
+            kw(load.mining),
+            kw(load.idle),
+            kw(load.auxiliary),
+            kw(load.unmanaged),
+            kw(load.reserved)
+        )
+        .unwrap();
+        view.hints.iter().for_each(|hint| writeln!(text, "  hint: {hint}").unwrap());
+    }
+    after.report.findings.iter().for_each(|finding| writeln!(text, "{finding}").unwrap());
+    let moved: Vec<_> =
+        diff(&before.plan, &after.plan).into_iter().filter(|change| change.what == "reason").collect();
+    for change in moved {
+        for line in explain(&after.plan, input, &change.subject).tenant {
+            writeln!(text, "{} | {line}", change.subject).unwrap();
+        }
+    }
+    writeln!(text, "worth {} -> {} cents", cents(before), cents(after)).unwrap();
+    assert!(text.lines().count() < 100, "too long to be read: {}", text.lines().count());
+    text
+}
+
+fn cents(made: &Planned) -> i64 {
+    made.plan.worth.get() / 10_000
+}
+
+#[test]
+fn gas_falls_by_thirty_percent() {
+    check_story(
+        |input| gas_percent(input, 70),
+        expect![[r#"
+            site well-7 capacity: 3880000 W -> 3567308 W
+            site well-7 loss genset-g1: 954996 W lost, 135014 W absorbed, 1085000 W shed -> 683184 W lost, 450000 W absorbed, 500000 W shed
+            site well-7 loss genset-g2: 954996 W lost, 135014 W absorbed, 1085000 W shed -> 683184 W lost, 450000 W absorbed, 500000 W shed
+            site well-7 loss genset-g3: 954996 W lost, 135014 W absorbed, 1085000 W shed -> 683184 W lost, 450000 W absorbed, 500000 W shed
+            site well-7 loss genset-g4: 954996 W lost, 135014 W absorbed, 1085000 W shed -> 683184 W lost, 450000 W absorbed, 500000 W shed
+            module gpu share: 34325 W at 4576 W/s -> 48133 W at 6417 W/s
+            module hybrid armed genset-g1: [0] -> -
+            module hybrid armed genset-g2: [0] -> -
+            module hybrid armed genset-g3: [0] -> -
+            module hybrid armed genset-g4: [0] -> -
+            module hybrid ceiling: 742209 W -> 588437 W
+            module hybrid miners a: 150 awake at 1 -> 150 awake at 0
+            module hybrid share: 58750 W at 7833 W/s -> 65315 W at 8708 W/s
+            module mine armed genset-g1: - -> [0]
+            module mine armed genset-g2: - -> [0]
+            module mine armed genset-g3: - -> [0]
+            module mine armed genset-g4: - -> [0]
+            module mine ceiling: 1450588 W -> 1040528 W
+            module mine miners a: 200 awake at 1 -> 200 awake at 0
+            module mine miners b: 200 awake at 1 -> 200 awake at 0
+            module mine share: 114822 W at 15309 W/s -> 115497 W at 15399 W/s
+            module mine-2 armed genset-g1: [0] -> -
+            module mine-2 armed genset-g2: [0] -> -
+            module mine-2 armed genset-g3: [0] -> -
+            module mine-2 armed genset-g4: [0] -> -
+            module mine-2 ceiling: 1163546 W -> 640129 W
+            module mine-2 miners a: 160 awake at 1 -> 160 awake at 0
+            module mine-2 miners b: 160 awake at 1 -> 83 awake at 0
+            module mine-2 share: 92101 W at 12280 W/s -> 71053 W at 9473 W/s
+            site well-7 reason: placed -> gas_short
+            --
+            well-7: 2705 of 3567 kW, 2910 firm; gas
+              firm AI 96, other AI 336, mining 1962, idle 181, auxiliary 99, unmanaged 30, reserved 0
+              hint: gas is short of the online sets by 322 kW
+            worth 221180 -> 208306 cents
+        "#]],
+    );
+}
+
+#[test]
+fn a_set_trips() {
+    check_story(
+        |input| trip(input, "g1"),
+        expect![[r#"
+            site well-7 capacity: 3880000 W -> 2910000 W
+            site well-7 firm capacity: 2910000 W -> 1940000 W
+            site well-7 genset g1: run -> stop
+            site well-7 loss genset-g1: 954996 W lost, 135014 W absorbed, 1085000 W shed -> -
+            site well-7 loss genset-g2: 954996 W lost, 135014 W absorbed, 1085000 W shed -> 969268 W lost, 61464 W absorbed, 1000000 W shed
+            site well-7 loss genset-g3: 954996 W lost, 135014 W absorbed, 1085000 W shed -> 969268 W lost, 61464 W absorbed, 1000000 W shed
+            site well-7 loss genset-g4: 954996 W lost, 135014 W absorbed, 1085000 W shed -> 969268 W lost, 61464 W absorbed, 1000000 W shed
+            module gpu share: 34325 W at 4576 W/s -> 33903 W at 4520 W/s
+            module hybrid armed genset-g1: [0] -> -
+            module hybrid armed genset-g2: [0] -> -
+            module hybrid armed genset-g3: [0] -> -
+            module hybrid armed genset-g4: [0] -> -
+            module hybrid ceiling: 742209 W -> 588437 W
+            module hybrid miners a: 150 awake at 1 -> 150 awake at 0
+            module hybrid share: 58750 W at 7833 W/s -> 46006 W at 6134 W/s
+            module mine armed genset-g2: - -> [0, 1]
+            module mine armed genset-g3: - -> [0, 1]
+            module mine armed genset-g4: - -> [0, 1]
+            module mine ceiling: 1450588 W -> 1040528 W
+            module mine miners a: 200 awake at 1 -> 200 awake at 0
+            module mine miners b: 200 awake at 1 -> 200 awake at 0
+            module mine share: 114822 W at 15309 W/s -> 81353 W at 10847 W/s
+            module mine-2 armed genset-g1: [0] -> -
+            module mine-2 armed genset-g2: [0] -> -
+            module mine-2 armed genset-g3: [0] -> -
+            module mine-2 armed genset-g4: [0] -> -
+            module mine-2 ceiling: 1163546 W -> 815200 W
+            module mine-2 miners a: 160 awake at 1 -> 160 awake at 0
+            module mine-2 miners b: 160 awake at 1 -> 152 awake at 0
+            module mine-2 share: 92101 W at 12280 W/s -> 63736 W at 8498 W/s
+            --
+            well-7: 2879 of 2910 kW, 1940 firm; ratings of the online sets
+              firm AI 96, other AI 336, mining 2133, idle 181, auxiliary 102, unmanaged 30, reserved 0
+            worth 221180 -> 212650 cents
+        "#]],
+    );
+}
+
+#[test]
+fn a_set_trips_and_the_miners_are_back() {
+    let (mut input, before) = scene();
+    trip(&mut input, "g1");
+    let after = planned(&input);
+    let (input, restored) = settled(&carry_out(&input, &after.plan));
+    let runs = |made: &Planned| input.workloads.keys().filter(|id| made.plan.placement(id).is_some()).count();
+    assert_eq!(runs(&before), 6);
+    expect![[r#"
+        site well-7 capacity: 3880000 W -> 2910000 W
+        site well-7 firm capacity: 2910000 W -> 1940000 W
+        site well-7 genset g1: run -> stop
+        site well-7 loss genset-g1: 954996 W lost, 135014 W absorbed, 1085000 W shed -> -
+        site well-7 loss genset-g2: 954996 W lost, 135014 W absorbed, 1085000 W shed -> 969268 W lost, 61464 W absorbed, 1000000 W shed
+        site well-7 loss genset-g3: 954996 W lost, 135014 W absorbed, 1085000 W shed -> 969268 W lost, 61464 W absorbed, 1000000 W shed
+        site well-7 loss genset-g4: 954996 W lost, 135014 W absorbed, 1085000 W shed -> 969268 W lost, 61464 W absorbed, 1000000 W shed
+        module gpu share: 34325 W at 4576 W/s -> 33903 W at 4520 W/s
+        module hybrid armed genset-g1: [0] -> -
+        module hybrid armed genset-g2: [0] -> -
+        module hybrid armed genset-g3: [0] -> -
+        module hybrid armed genset-g4: [0] -> -
+        module hybrid ceiling: 742209 W -> 588437 W
+        module hybrid miners a: 150 awake at 1 -> 150 awake at 0
+        module hybrid share: 58750 W at 7833 W/s -> 46006 W at 6134 W/s
+        module mine armed genset-g2: - -> [0, 1]
+        module mine armed genset-g3: - -> [0, 1]
+        module mine armed genset-g4: - -> [0, 1]
+        module mine ceiling: 1450588 W -> 1040528 W
+        module mine miners a: 200 awake at 1 -> 200 awake at 0
+        module mine miners b: 200 awake at 1 -> 200 awake at 0
+        module mine share: 114822 W at 15309 W/s -> 81353 W at 10847 W/s
+        module mine-2 armed genset-g1: [0] -> -
+        module mine-2 armed genset-g2: [0] -> -
+        module mine-2 armed genset-g3: [0] -> -
+        module mine-2 armed genset-g4: [0] -> -
+        module mine-2 ceiling: 1163546 W -> 815200 W
+        module mine-2 miners a: 160 awake at 1 -> 160 awake at 0
+        module mine-2 miners b: 160 awake at 1 -> 152 awake at 0
+        module mine-2 share: 92101 W at 12280 W/s -> 63736 W at 8498 W/s
+        --
+        well-7: 2879 of 2910 kW, 1940 firm; ratings of the online sets
+          firm AI 96, other AI 336, mining 2133, idle 181, auxiliary 102, unmanaged 30, reserved 0
+        worth 221180 -> 212650 cents
+    "#]].assert_eq(&print(&before, &restored, &input));
+}
+
+#[test]
+fn a_firm_tenant_arrives() {
+    check_story(
+        |input| submit(input, workload("firm-3", Tier::Firm, 64, 260)),
+        expect![[r#"
+            site well-7 loss genset-g1: 954996 W lost, 135014 W absorbed, 1085000 W shed -> 969617 W lost, 91151 W absorbed, 1078050 W shed
+            site well-7 loss genset-g2: 954996 W lost, 135014 W absorbed, 1085000 W shed -> 969617 W lost, 91151 W absorbed, 1078050 W shed
+            site well-7 loss genset-g3: 954996 W lost, 135014 W absorbed, 1085000 W shed -> 969617 W lost, 91151 W absorbed, 1078050 W shed
+            site well-7 loss genset-g4: 954996 W lost, 135014 W absorbed, 1085000 W shed -> 969617 W lost, 91151 W absorbed, 1078050 W shed
+            module gpu ai floor: 138396 W -> 204005 W
+            module gpu ceiling: 433639 W -> 499249 W
+            module gpu fallback: 236810 W -> 302420 W
+            module gpu run firm-3: - -> p 8@36+8@37+8@38+8@39+8@40+8@41+8@42+8@43 #1
+            module gpu share: 34325 W at 4576 W/s -> 38918 W at 5189 W/s
+            module hybrid share: 58750 W at 7833 W/s -> 57857 W at 7714 W/s
+            module mine share: 114822 W at 15309 W/s -> 113077 W at 15077 W/s
+            module mine-2 armed genset-g1: [0] -> [1]
+            module mine-2 armed genset-g2: [0] -> [1]
+            module mine-2 armed genset-g3: [0] -> [1]
+            module mine-2 armed genset-g4: [0] -> [1]
+            module mine-2 ceiling: 1163546 W -> 1156420 W
+            module mine-2 miners b: 160 awake at 1 -> 158 awake at 1
+            module mine-2 share: 92101 W at 12280 W/s -> 90146 W at 12019 W/s
+            workload firm-3 reason: - -> placed
+            --
+            well-7: 3840 of 3880 kW, 2910 firm; ratings of the online sets
+              firm AI 160, other AI 336, mining 3016, idle 181, auxiliary 116, unmanaged 30, reserved 0
+            workload firm-3 | placed: starts: the best use of the power
+            worth 221180 -> 253187 cents
+        "#]],
+    );
+}
+
+#[test]
+fn a_firm_tenant_arrives_at_a_full_fleet() {
+    check_story(
+        |input| {
+            let taken: u32 = input.workloads.values().map(|run| run.spec.gpus).sum();
+            submit(input, workload("firm-3", Tier::Firm, 640 - taken + 8, 260));
+            input.modules.get_mut(&id("hybrid")).unwrap().cordoned = true;
+        },
+        expect![[r#"
+            module gpu run spot-2: p 8@28+8@29+8@30+8@31+8@32+8@33+8@34+8@35 #1 -> -
+            workload firm-3 reason: - -> awaiting_meter
+            workload spot-2 reason: kept -> preempted
+            --
+            well-7: 3782 of 3880 kW, 2910 firm; nothing binds
+              firm AI 96, other AI 336, mining 3023, idle 181, auxiliary 115, unmanaged 30, reserved 0
+            workload firm-3 | awaiting_meter: waits until what it takes over has been released
+            workload spot-2 | preempted: stopped for a stronger promise
+            worth 221180 -> 205820 cents
+        "#]],
+    );
+}
+
+#[test]
+fn the_hash_price_doubles() {
+    check_story(
+        |input| {
+            input.market.price = MicroDollars::dollars(132_444);
+            submit(input, workload("spot-3", Tier::Spot, 16, 18));
+        },
+        expect![[r#"
+            site well-7 loss genset-g1: 954996 W lost, 135014 W absorbed, 1085000 W shed -> 959097 W lost, 122712 W absorbed, 1085000 W shed
+            site well-7 loss genset-g2: 954996 W lost, 135014 W absorbed, 1085000 W shed -> 959097 W lost, 122712 W absorbed, 1085000 W shed
+            site well-7 loss genset-g3: 954996 W lost, 135014 W absorbed, 1085000 W shed -> 959097 W lost, 122712 W absorbed, 1085000 W shed
+            site well-7 loss genset-g4: 954996 W lost, 135014 W absorbed, 1085000 W shed -> 959097 W lost, 122712 W absorbed, 1085000 W shed
+            module gpu share: 34325 W at 4576 W/s -> 34177 W at 4556 W/s
+            module hybrid ceiling: 742209 W -> 758612 W
+            module hybrid run spot-3: - -> p 8@18+8@19 #1
+            module hybrid share: 58750 W at 7833 W/s -> 59789 W at 7971 W/s
+            module mine share: 114822 W at 15309 W/s -> 114328 W at 15243 W/s
+            module mine-2 share: 92101 W at 12280 W/s -> 91704 W at 12227 W/s
+            workload spot-3 reason: - -> placed
+            --
+            well-7: 3798 of 3880 kW, 2910 firm; nothing binds
+              firm AI 96, other AI 352, mining 3023, idle 181, auxiliary 115, unmanaged 30, reserved 0
+            workload spot-3 | placed: starts: the best use of the power
+            worth 221180 -> 269019 cents
+        "#]],
+    );
+}
+
+#[test]
+fn a_module_is_drained() {
+    check_story(
+        |input| input.modules.get_mut(&id("hybrid")).unwrap().draining = true,
+        expect![[r#"
+            module hybrid ai floor: 158642 W -> 60228 W
+            module hybrid fallback: 207849 W -> 60228 W
+            module hybrid run firm-1: p 8@0+8@1+8@2+8@3+8@4+8@5+8@6+8@7 #1 -> -
+            module hybrid run firm-2: p 8@8+8@9+8@10+8@11 #1 -> -
+            module hybrid run od-2: p 8@12+8@13+8@14+8@15+8@16+8@17 #1 -> -
+            module hybrid reason: mining_residual -> draining
+            workload firm-1 reason: kept -> draining
+            workload firm-2 reason: kept -> draining
+            workload od-2 reason: kept -> draining
+            --
+            well-7: 3782 of 3880 kW, 2910 firm; nothing binds
+              firm AI 0, other AI 432, mining 3023, idle 181, auxiliary 115, unmanaged 30, reserved 0
+            workload firm-1 | draining: its module is being drained
+            workload firm-2 | draining: its module is being drained
+            workload od-2 | draining: its module is being drained
+            worth 221180 -> 147740 cents
+        "#]],
+    );
+}
+
+#[test]
+fn a_link_is_lost() {
+    check_story(
+        |input| {
+            input.modules.get_mut(&id("hybrid")).unwrap().link = Link::Lost;
+            for run in input.workloads.values_mut() {
+                if run.status.placement.as_ref().is_some_and(|at| at.module == id("hybrid")) {
+                    run.status.phase = Phase::Unreachable;
+                }
+            }
+        },
+        expect![[r#"
+            site well-7 loss genset-g1: 954996 W lost, 135014 W absorbed, 1085000 W shed -> 954996 W lost, 135014 W absorbed, 1120000 W shed
+            site well-7 loss genset-g2: 954996 W lost, 135014 W absorbed, 1085000 W shed -> 954996 W lost, 135014 W absorbed, 1120000 W shed
+            site well-7 loss genset-g3: 954996 W lost, 135014 W absorbed, 1085000 W shed -> 954996 W lost, 135014 W absorbed, 1120000 W shed
+            site well-7 loss genset-g4: 954996 W lost, 135014 W absorbed, 1085000 W shed -> 954996 W lost, 135014 W absorbed, 1120000 W shed
+            module mine-2 armed genset-g1: [0] -> [0, 1]
+            module mine-2 armed genset-g2: [0] -> [0, 1]
+            module mine-2 armed genset-g3: [0] -> [0, 1]
+            module mine-2 armed genset-g4: [0] -> [0, 1]
+            module hybrid reason: mining_residual -> link_lost
+            workload firm-1 reason: kept -> link_lost
+            workload firm-2 reason: kept -> link_lost
+            workload od-2 reason: kept -> link_lost
+            --
+            well-7: 3789 of 3880 kW, 2910 firm; nothing binds
+              firm AI 0, other AI 288, mining 2502, idle 138, auxiliary 89, unmanaged 30, reserved 742
+            workload firm-1 | link_lost: its module is out of touch; it may still run there
+            workload firm-2 | link_lost: its module is out of touch; it may still run there
+            workload od-2 | link_lost: its module is out of touch; it may still run there
+            worth 221180 -> 139585 cents
+        "#]],
+    );
+}
+
+#[test]
+fn a_burst_of_spot_jobs() {
+    check_story(
+        |input| {
+            for each in 0..14 {
+                submit(input, workload(&format!("burst-{each:02}"), Tier::Spot, 16, 100 + each));
+            }
+        },
+        expect![[r#"
+            site well-7 loss genset-g1: 954996 W lost, 135014 W absorbed, 1085000 W shed -> 967298 W lost, 98108 W absorbed, 925000 W shed
+            site well-7 loss genset-g2: 954996 W lost, 135014 W absorbed, 1085000 W shed -> 967298 W lost, 98108 W absorbed, 925000 W shed
+            site well-7 loss genset-g3: 954996 W lost, 135014 W absorbed, 1085000 W shed -> 967298 W lost, 98108 W absorbed, 925000 W shed
+            site well-7 loss genset-g4: 954996 W lost, 135014 W absorbed, 1085000 W shed -> 967298 W lost, 98108 W absorbed, 925000 W shed
+            module gpu ceiling: 433639 W -> 630468 W
+            module gpu run burst-01: - -> p 8@58+8@59 #1
+            module gpu run burst-02: - -> p 8@56+8@57 #1
+            module gpu run burst-03: - -> p 8@54+8@55 #1
+            module gpu run burst-04: - -> p 8@52+8@53 #1
+            module gpu run burst-05: - -> p 8@50+8@51 #1
+            module gpu run burst-06: - -> p 8@48+8@49 #1
+            module gpu run burst-07: - -> p 8@46+8@47 #1
+            module gpu run burst-08: - -> p 8@44+8@45 #1
+            module gpu run burst-09: - -> p 8@42+8@43 #1
+            module gpu run burst-10: - -> p 8@40+8@41 #1
+            module gpu run burst-11: - -> p 8@38+8@39 #1
+            module gpu run burst-12: - -> p 8@36+8@37 #1
+            module gpu share: 34325 W at 4576 W/s -> 49265 W at 6568 W/s
+            module hybrid ceiling: 742209 W -> 758612 W
+            module hybrid run burst-13: - -> p 8@18+8@19 #1
+            module hybrid share: 58750 W at 7833 W/s -> 59279 W at 7903 W/s
+            module mine share: 114822 W at 15309 W/s -> 113351 W at 15113 W/s
+            module mine-2 armed genset-g1: [0] -> [1]
+            module mine-2 armed genset-g2: [0] -> [1]
+            module mine-2 armed genset-g3: [0] -> [1]
+            module mine-2 armed genset-g4: [0] -> [1]
+            module mine-2 ceiling: 1163546 W -> 999522 W
+            module mine-2 miners b: 160 awake at 1 -> 160 awake at 0
+            module mine-2 share: 92101 W at 12280 W/s -> 78104 W at 10413 W/s
+            workload burst-00 reason: - -> no_gpus
+            workload burst-01 reason: - -> placed
+            workload burst-02 reason: - -> placed
+            workload burst-03 reason: - -> placed
+            workload burst-04 reason: - -> placed
+            workload burst-05 reason: - -> placed
+            workload burst-06 reason: - -> placed
+            workload burst-07 reason: - -> placed
+            workload burst-08 reason: - -> placed
+            workload burst-09 reason: - -> placed
+            workload burst-10 reason: - -> placed
+            workload burst-11 reason: - -> placed
+            workload burst-12 reason: - -> placed
+            workload burst-13 reason: - -> placed
+            --
+            well-7: 3831 of 3880 kW, 2910 firm; ratings of the online sets
+              firm AI 96, other AI 544, mining 2863, idle 181, auxiliary 116, unmanaged 30, reserved 0
+            workload burst-00 | no_gpus: not enough free GPUs of that type together
+            workload burst-00 | short of: GPUs
+            workload burst-00 | sooner: ask for fewer GPUs in one gang
+            workload burst-01 | placed: starts: the best use of the power
+            workload burst-02 | placed: starts: the best use of the power
+            workload burst-03 | placed: starts: the best use of the power
+            workload burst-04 | placed: starts: the best use of the power
+            workload burst-05 | placed: starts: the best use of the power
+            workload burst-06 | placed: starts: the best use of the power
+            workload burst-07 | placed: starts: the best use of the power
+            workload burst-08 | placed: starts: the best use of the power
+            workload burst-09 | placed: starts: the best use of the power
+            workload burst-10 | placed: starts: the best use of the power
+            workload burst-11 | placed: starts: the best use of the power
+            workload burst-12 | placed: starts: the best use of the power
+            workload burst-13 | placed: starts: the best use of the power
+            worth 221180 -> 262205 cents
+        "#]],
+    );
+}

@@ -1,0 +1,12 @@
+//! Tests of the planner through its public functions: properties, sabotage of plans, golden stories, bad input.
+#![allow(clippy::unwrap_used)]
+
+mod bad_input;
+mod fuzz;
+mod gensets;
+mod golden;
+mod power;
+mod runs;
+mod sabotage;
+mod scene;
+mod words;
