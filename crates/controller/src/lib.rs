@@ -1,1 +1,36 @@
 //! Observes, plans, checks, commits, publishes; serves agents, operators and tenants.
+//!
+//! The decisions are pure and stand apart: [`grants`] (who may draw what), [`lifecycle`] (what becomes of a workload),
+//! [`tracker`] (who is in touch), [`publish`] (what an agent is told), [`observe`] (what the planner sees). Around them are thin
+//! shells: [`term`] is the one task that acts while this controller leads, [`session`], [`operator`], [`tenant`] and [`rest`]
+//! serve the three audiences, and [`run`] wires it all together. Start at [`run`], then [`term`].
+//!
+//! Invariant: only [`rest`] knows HTTP status, and only [`commit`], [`context`] and [`leader`] write to the store outside of
+//! `term`.
+
+pub mod cache;
+pub mod clock;
+pub mod commit;
+pub mod config;
+pub mod context;
+pub mod cycle;
+pub mod fleet;
+pub mod grants;
+pub mod leader;
+pub mod ledger;
+pub mod lifecycle;
+pub mod live;
+pub mod observe;
+pub mod operator;
+pub mod publish;
+pub mod records;
+pub mod rest;
+pub mod run;
+pub mod sabotage;
+pub mod session;
+pub mod tenant;
+pub mod term;
+pub mod tracker;
+
+#[cfg(test)]
+mod testing;

@@ -1,2 +1,80 @@
-//! Entry point.
-fn main() {}
+//! `flareshift-controller`: reads the flags, opens store and listeners, runs until told to stop.
+//!
+//! Exit codes: 0 after SIGTERM or SIGINT, 1 for a failure while running, 2 for flags or files that cannot be used.
+//! Read next: `run.rs`.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use clap::Parser as _;
+use controller::clock::WallClock;
+use controller::config::Flags;
+use controller::run::{Options, run};
+use model::time::Clock as _;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tracing_subscriber::EnvFilter;
+
+fn main() -> ExitCode {
+    let flags = Flags::parse();
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let fleet = match flags.check().and_then(|()| flags.read_fleet()) {
+        Ok(fleet) => fleet,
+        Err(error) => {
+            eprintln!("flareshift-controller: {:#}", anyhow::Error::from(error));
+            return ExitCode::from(2);
+        }
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let outcome = runtime
+        .context("the runtime does not start")
+        .and_then(|runtime| runtime.block_on(serve(flags, fleet)));
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("flareshift-controller: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn serve(flags: Flags, fleet: model::fleet::Fleet) -> anyhow::Result<()> {
+    let store = store::open(&flags.store).await?;
+    let grpc = bind(flags.listen).await?;
+    let rest = bind(flags.rest).await?;
+    let clock = WallClock;
+    let (market_in, market) = watch::channel(flags.market(clock.now()));
+    let options = Options {
+        store_name: flags.store.clone(),
+        fleet,
+        accept_simulated: flags.accept_simulated,
+        lease_ttl: flags.lease_ttl(),
+        ..Options::new(Arc::new(clock), store, market, grpc, rest, flags.data.clone())
+    };
+    let cancel = CancellationToken::new();
+    tracing::info!(store = flags.store, grpc = %flags.listen, rest = %flags.rest, "controller starts");
+    let running = run(options, cancel.clone());
+    tokio::pin!(running);
+    let mut terminate = signal(SignalKind::terminate()).context("no signal handler")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("no signal handler")?;
+    tokio::select! {
+        ended = &mut running => return Ok(ended?),
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    tracing::info!("controller stops: the office is vacated, the store is closed");
+    cancel.cancel();
+    running.await?;
+    drop(market_in);
+    Ok(())
+}
+
+async fn bind(address: std::net::SocketAddr) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address)
+        .await
+        .with_context(|| format!("{address} cannot be listened on; is another controller running?"))
+}

@@ -1,1 +1,0 @@
-//! flareshift: the operator's command line over gRPC, and flareshift dev.

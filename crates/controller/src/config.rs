@@ -1,0 +1,216 @@
+//! Flags of `flareshift-controller`, and what is checked before anything is opened.
+//!
+//! Read next: `main.rs`.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::Parser;
+use model::fleet::Fleet;
+use model::market::{Market, subsidy_at};
+use model::{MicroDollars, Time};
+
+/// Observes the sites, plans, and tells agents what they may draw and shall run.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "flareshift-controller", version)]
+pub struct Flags {
+    /// Where decisions are kept: embedded:DIR or etcd://HOST:PORT[,HOST:PORT...][/PREFIX].
+    #[arg(long, env = "FLARESHIFT_STORE", default_value = "embedded:./data/controller")]
+    pub store: String,
+    /// Sites, modules and offerings (TOML); what is new or changed is loaded into the store.
+    #[arg(long)]
+    pub fleet: Option<PathBuf>,
+    /// Directory of the ledger.
+    #[arg(long, default_value = "./data/ledger")]
+    pub data: PathBuf,
+    /// gRPC for agents, operators and tenants; loopback only until TLS comes.
+    #[arg(long, default_value = "127.0.0.1:7600")]
+    pub listen: SocketAddr,
+    /// REST for tenants; loopback only until TLS comes.
+    #[arg(long, default_value = "127.0.0.1:7680")]
+    pub rest: SocketAddr,
+    /// Take sites that exist only in a simulator, and miner groups with a scale above 1.
+    #[arg(long)]
+    pub accept_simulated: bool,
+    /// Price of one bitcoin in dollars.
+    #[arg(long, default_value_t = 66_222.0)]
+    pub price_usd: f64,
+    /// Network difficulty.
+    #[arg(long, default_value_t = 125.86e12)]
+    pub difficulty: f64,
+    /// Transaction fees as a share of the block subsidy, in parts per million.
+    #[arg(long, default_value_t = 6_300)]
+    pub fees_ppm: u32,
+    /// The pool's fee in parts per million of the revenue.
+    #[arg(long, default_value_t = 10_000)]
+    pub pool_fee_ppm: u32,
+    /// Seconds for which the office of leader is held without a sign of life, 2 to 60.
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(2..=60))]
+    pub lease_ttl_seconds: u64,
+}
+
+/// Why the flags or the fleet cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A listener would be open to the network.
+    #[error(
+        "--{flag} {address} is not on loopback, and there is no TLS yet: anybody could give orders; use 127.0.0.1 and reach it by an SSH tunnel"
+    )]
+    NotLoopback {
+        /// Which.
+        flag: &'static str,
+        /// What was given.
+        address: SocketAddr,
+    },
+    /// The fleet file cannot be read.
+    #[error("the fleet file {} cannot be read", path.display())]
+    Unreadable {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The fleet file does not parse.
+    #[error("the fleet file {} does not parse: {message}", path.display())]
+    Unparsed {
+        /// Which.
+        path: PathBuf,
+        /// Where and what.
+        message: String,
+    },
+    /// The fleet description contradicts itself, or does not fit this controller.
+    #[error("the fleet file {} cannot be loaded:\n{}", path.display(), findings.join("\n"))]
+    Unsound {
+        /// Which.
+        path: PathBuf,
+        /// What is wrong, a line each.
+        findings: Vec<String>,
+    },
+    /// A price that is no number, or below zero.
+    #[error("--{flag} must be a number of zero or more, not {value}")]
+    NotANumber {
+        /// Which.
+        flag: &'static str,
+        /// What was given.
+        value: f64,
+    },
+}
+
+impl Flags {
+    /// Refuses listeners that are not on loopback.
+    pub fn check(&self) -> Result<(), Error> {
+        for (flag, address) in [("listen", self.listen), ("rest", self.rest)] {
+            if !address.ip().is_loopback() {
+                return Err(Error::NotLoopback { flag, address });
+            }
+        }
+        for (flag, value) in [("price-usd", self.price_usd), ("difficulty", self.difficulty)] {
+            if !value.is_finite() || value < 0.0 {
+                return Err(Error::NotANumber { flag, value });
+            }
+        }
+        Ok(())
+    }
+
+    /// How long the office is held.
+    pub fn lease_ttl(&self) -> Duration {
+        Duration::from_secs(self.lease_ttl_seconds)
+    }
+
+    /// The market by the flags, at a time (which settles the subsidy).
+    pub fn market(&self, at: Time) -> Market {
+        Market {
+            price: MicroDollars::from_f64(self.price_usd * 1e6),
+            difficulty: self.difficulty,
+            subsidy: subsidy_at(at),
+            fees_ppm: self.fees_ppm,
+            pool_fee_ppm: self.pool_fee_ppm,
+        }
+    }
+
+    /// The fleet description; empty without a file.
+    pub fn read_fleet(&self) -> Result<Fleet, Error> {
+        let Some(path) = &self.fleet else { return Ok(Fleet::default()) };
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| Error::Unreadable { path: path.clone(), source })?;
+        parse_fleet(path, &text, self.accept_simulated)
+    }
+}
+
+/// Parses a fleet description and refuses one that is unsound or simulated where that is not wanted.
+pub fn parse_fleet(path: &Path, text: &str, accept_simulated: bool) -> Result<Fleet, Error> {
+    let fleet: Fleet = toml::from_str(text).map_err(|error| Error::Unparsed {
+        path: path.to_owned(),
+        message: error.to_string().trim_end().to_owned(),
+    })?;
+    let mut findings: Vec<String> = fleet.findings().iter().map(ToString::to_string).collect();
+    if !accept_simulated {
+        findings.extend(simulated(&fleet));
+    }
+    if findings.is_empty() { Ok(fleet) } else { Err(Error::Unsound { path: path.to_owned(), findings }) }
+}
+
+fn simulated(fleet: &Fleet) -> impl Iterator<Item = String> {
+    const WHAT_TO_DO: &str = "start the controller with --accept-simulated, or leave it out";
+    let sites = fleet.sites.iter().filter(|site| site.simulated);
+    let sites =
+        sites.map(|site| format!("site {} [simulated]: exists only in a simulator; {WHAT_TO_DO}", site.id));
+    let groups = fleet.modules.iter().flat_map(|module| {
+        let scaled = module.groups.iter().filter(|(_, group)| group.scale > 1);
+        scaled.map(move |(id, group)| {
+            format!(
+                "module {} group {id} [scale]: counts {} hashes for each one done; {WHAT_TO_DO}",
+                module.id, group.scale
+            )
+        })
+    });
+    sites.chain(groups)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::testing::FLEET;
+
+    fn flags(arguments: &[&str]) -> Result<Flags, String> {
+        let arguments = ["flareshift-controller"].iter().chain(arguments);
+        let flags = Flags::try_parse_from(arguments).map_err(|error| error.to_string())?;
+        flags.check().map_err(|error| error.to_string())?;
+        Ok(flags)
+    }
+
+    #[test]
+    fn flags_have_defaults_and_bad_ones_say_what_to_do() {
+        let market = flags(&[]).unwrap().market(Time(1_770_854_400_000));
+        assert_eq!((market.price, market.subsidy), (MicroDollars::dollars(66_222), 312_500_000));
+        let check = |arguments: &[&str], expected: &str| {
+            let error = flags(arguments).unwrap_err();
+            assert!(error.contains(expected), "{arguments:?}: {error}");
+        };
+        check(&["--listen", "0.0.0.0:7600"], "not on loopback, and there is no TLS yet");
+        check(&["--rest", "[::]:80"], "--rest [::]:80 is not on loopback");
+        check(&["--stor", "x"], "--store");
+        check(&["--lease-ttl-seconds", "1"], "2..=60");
+        check(&["--difficulty", "NaN"], "--difficulty must be a number");
+        assert!(flags(&["--listen", "[::1]:7600"]).is_ok());
+    }
+
+    #[test]
+    fn a_fleet_file_that_cannot_be_used_says_where_and_why() {
+        let check = |text: &str, accept: bool, expected: &str| {
+            let error = parse_fleet(Path::new("fleet.toml"), text, accept).unwrap_err().to_string();
+            assert!(error.contains(expected), "{error}");
+        };
+        check("[[site]]\nid = 7", true, "line 2");
+        check("[[planet]]", true, "unknown field `planet`");
+        check(FLEET, false, "site well-7 [simulated]");
+        check(&FLEET.replace("wired = true\n", ""), true, "wired");
+        check(&FLEET.replace("shed =", "scale = 9\nshed ="), false, "counts 9 hashes for each one done");
+        assert_eq!(parse_fleet(Path::new("f"), FLEET, true).unwrap().modules.len(), 2);
+        let missing = flags(&["--fleet", "no-such-file.toml"]).unwrap().read_fleet().unwrap_err();
+        assert!(missing.to_string().contains("no-such-file.toml cannot be read"));
+    }
+}

@@ -1,0 +1,153 @@
+//! One round of planning: input → plan → check → commit.
+//!
+//! A plan that fails its check is refused: the old one stays in force and the findings say why. Planning is pure and runs on a
+//! thread of its own kind; only the commit touches the store. Read next: `commit.rs`; `term.rs` for when a round is due.
+
+use std::time::Instant;
+
+use model::Span;
+use model::plan::Plan;
+use model::report::Finding;
+use planner::Input;
+use store::{Compare, Key, Store};
+use tokio::task::spawn_blocking;
+
+use crate::commit::{self, InForce};
+use crate::lifecycle::misnumbered;
+use crate::live::Round;
+use crate::observe::digest;
+use crate::sabotage::{Sabotage, perturb};
+
+/// How plans are made and checked: the planner, or in tests something that misbehaves.
+pub type Planner = fn(&Input) -> planner::Planned;
+
+/// Why a round ended without a new plan.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The check found something; the old plan stays.
+    #[error("the plan failed its check and was refused; the old one stays")]
+    Refused {
+        /// The number it would have had.
+        generation: u64,
+        /// What is wrong with it.
+        findings: Vec<Finding>,
+    },
+    /// The planner panicked or its input cannot be written.
+    #[error("the planner failed on its input ({0}); the old plan stays; report this")]
+    Planner(String),
+    /// The plan was not committed.
+    #[error(transparent)]
+    Commit(#[from] commit::Error),
+}
+
+/// A plan that passed its check.
+#[derive(Clone, Debug)]
+pub struct Checked {
+    /// The round it came from.
+    pub round: Round,
+}
+
+/// Plans and checks.
+pub async fn decide(input: Input, planner: Planner, sabotage: Option<Sabotage>) -> Result<Checked, Error> {
+    let decided = spawn_blocking(move || decide_now(input, planner, sabotage)).await;
+    decided.map_err(|error| Error::Planner(error.to_string()))?
+}
+
+/// Commits a checked plan on its parent.
+pub async fn commit(
+    store: &Store,
+    fence: Compare,
+    parent: Option<&InForce>,
+    checked: &Checked,
+    prune: Vec<Key>,
+    sabotage: Option<Sabotage>,
+) -> Result<InForce, Error> {
+    let fence = (sabotage != Some(Sabotage::SkipFence)).then_some(fence);
+    let plan = Plan::clone(&checked.round.plan);
+    Ok(commit::commit(store, fence, parent, plan, prune).await?)
+}
+
+fn decide_now(input: Input, planner: Planner, sabotage: Option<Sabotage>) -> Result<Checked, Error> {
+    let started = Instant::now();
+    let planned = planner(&input);
+    let mut plan = planned.plan;
+    plan.input = digest(&input).map_err(|error| Error::Planner(error.to_string()))?;
+    if sabotage == Some(Sabotage::Nondeterministic) {
+        perturb(&mut plan, input.now.millis());
+    }
+    let took = Span::new(i64::try_from(started.elapsed().as_millis()).unwrap_or(i64::MAX));
+    let mut findings = planner::check(&plan, &input);
+    findings.extend(misnumbered(&plan, input.workloads.values()));
+    findings.extend(lineage(&plan, &input));
+    if !findings.is_empty() {
+        return Err(Error::Refused { generation: plan.generation, findings });
+    }
+    Ok(Checked { round: Round { input, plan: plan.into(), report: planned.report, took } })
+}
+
+/// A plan names the plan in force as its parent and has the next number.
+fn lineage(plan: &Plan, input: &Input) -> Option<Finding> {
+    let parent = input.parent.as_ref().map(|parent| parent.generation);
+    let next = parent.map_or(1, |parent| parent.saturating_add(1));
+    let fits = plan.parent == parent && plan.generation == next;
+    (!fits).then(|| Finding {
+        code: "lineage".into(),
+        subject: format!("plan {}", plan.generation),
+        message: format!("should be number {next} on parent {parent:?}; plan again on the plan in force"),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::collections::BTreeMap;
+
+    use model::Time;
+
+    use super::*;
+    use crate::observe;
+    use crate::testing;
+    use crate::tracker::{Freshness, Tracker};
+
+    fn input() -> Input {
+        let cache = testing::cache(&testing::fleet());
+        let tracker = Tracker::new(Freshness::default(), Time(0));
+        observe::input(&cache, &tracker, &BTreeMap::new(), None, testing::market(), Time(1_000))
+    }
+
+    fn wrong_number(input: &Input) -> planner::Planned {
+        let mut planned = planner::plan(input);
+        planned.plan.generation += 1;
+        planned
+    }
+
+    #[tokio::test]
+    async fn a_plan_carries_the_digest_of_its_input_and_passes() {
+        let checked = decide(input(), planner::plan, None).await.unwrap();
+        assert_eq!(checked.round.plan.input, digest(&input()).unwrap());
+        let again = decide(input(), planner::plan, None).await.unwrap();
+        assert_eq!(checked.round.plan, again.round.plan);
+    }
+
+    #[tokio::test]
+    async fn a_plan_that_fails_its_check_is_refused_with_its_findings() {
+        let error = decide(input(), wrong_number, None).await.unwrap_err();
+        let Error::Refused { generation: 2, findings } = error else { panic!("{error:?}") };
+        assert!(findings.iter().any(|finding| finding.code == "lineage"), "{findings:?}");
+    }
+
+    #[tokio::test]
+    async fn a_planner_that_panics_ends_the_round_and_nothing_else() {
+        fn panics(_: &Input) -> planner::Planned {
+            panic!("on purpose")
+        }
+        assert!(matches!(decide(input(), panics, None).await.unwrap_err(), Error::Planner(_)));
+    }
+
+    #[tokio::test]
+    async fn the_sabotaged_planner_gives_another_plan() {
+        let honest = decide(input(), planner::plan, None).await.unwrap();
+        let other = decide(input(), planner::plan, Some(Sabotage::Nondeterministic)).await.unwrap();
+        assert_ne!(honest.round.plan, other.round.plan);
+    }
+}

@@ -1,0 +1,171 @@
+//! The life of a workload: what its stored status becomes, given the plan in force and what the module's agent reports.
+//!
+//! It never lets a workload run twice: a start elsewhere waits until the agent that had it has said that it stopped, or until
+//! that agent, out of touch, must have stopped it by itself. A start raises the incarnation, and agents stop lower ones.
+//!
+//! Assumes that placements of a plan carry the incarnation of the run they mean ([`misnumbered`] refuses a plan where they do
+//! not). Pure: applying a step twice changes nothing. Read next: `publish.rs`, which tells agents only what stands here.
+
+use model::envelope::Envelope;
+use model::plan::{Plan, ReasonCode};
+use model::report::{Finding, RunPhase, RunReport};
+use model::workload::{Phase, Placement, Status, Workload};
+use model::{Span, Time};
+use planner::Link;
+
+/// How long an agent keeps a run without hearing from a controller, before it stops it by itself. Five envelopes' validity:
+/// a link that is gone for less costs no restart, which takes 2 to 10 minutes.
+pub const KEEP_WITHOUT_LINK: Span = Span::minutes(10);
+
+/// What a step is decided from.
+#[derive(Clone, Copy, Debug)]
+pub struct Facts<'a> {
+    /// The time now.
+    pub now: Time,
+    /// Where the plan in force has it run.
+    pub planned: Option<&'a Placement>,
+    /// Why, by that plan.
+    pub reason: Option<ReasonCode>,
+    /// What the agent of the module it is placed on says of it; `None` when it does not know it or never reported.
+    pub run: Option<&'a RunReport>,
+    /// The link of that module.
+    pub link: Link,
+    /// That agent has persisted a directive in which the run does not stand, as of the same report.
+    pub dropped: bool,
+    /// When that agent was last sent a directive, at the latest.
+    pub told: Time,
+}
+
+/// The next status. `workload.status` is the stored one, with the progress last seen.
+pub fn step(workload: &Workload, facts: &Facts) -> Status {
+    let mut status = workload.status.clone();
+    if status.phase.is_final() {
+        return status;
+    }
+    let current = status.placement.as_ref().map(|placement| placement.incarnation);
+    let run = facts.run.filter(|run| Some(run.incarnation) == current);
+    if status.phase.holds() {
+        hold(workload, facts, run, &mut status);
+    }
+    if status.phase == Phase::Pending {
+        start(workload, facts, &mut status);
+    }
+    if status.phase != workload.status.phase {
+        status.since = facts.now;
+    }
+    status
+}
+
+/// Whether the difference is worth a write: telemetry alone (progress, time held) is not.
+pub fn is_decision(old: &Status, new: &Status) -> bool {
+    let quiet = Status { progress: old.progress, held: old.held, ..new.clone() };
+    quiet != *old
+}
+
+/// Placements whose incarnation does not fit: a run that goes on keeps its number, a start has the next one.
+pub fn misnumbered<'a>(plan: &Plan, workloads: impl Iterator<Item = &'a Workload>) -> Vec<Finding> {
+    let wrong = |workload: &Workload| {
+        let planned = plan.placement(&workload.id)?;
+        let last = workload.status.placement.as_ref();
+        let number = last.map_or(0, |last| last.incarnation);
+        let goes_on = last.is_some_and(|last| {
+            workload.status.phase.holds() && last.module == planned.module && last.pool == planned.pool
+        });
+        let fits = planned.incarnation > number || (goes_on && planned.incarnation == number);
+        (!fits).then(|| Finding {
+            code: "incarnation".into(),
+            subject: format!("workload {}", workload.id),
+            message: format!(
+                "is planned with incarnation {} though its last start was number {number}; plan it again",
+                planned.incarnation
+            ),
+        })
+    };
+    workloads.filter_map(wrong).collect()
+}
+
+fn hold(workload: &Workload, facts: &Facts, run: Option<&RunReport>, status: &mut Status) {
+    if let Some(run) = run {
+        status.progress = run.progress;
+        status.saved = run.saved.max(status.saved);
+    }
+    let kept = facts.planned.is_some_and(|planned| Some(planned) == status.placement.as_ref());
+    let wanted = kept && !workload.cancel;
+    match run.map(|run| run.phase) {
+        Some(RunPhase::Completed) => {
+            release(run, status);
+            (status.phase, status.reason) = (Phase::Completed, ReasonCode::Completed);
+        }
+        Some(RunPhase::Stopped) => release(run, status),
+        _ if facts.link == Link::Lost => out_of_touch(facts, run, status),
+        _ if !wanted && facts.dropped && run.is_none() => release(None, status),
+        _ if !wanted => stop(workload, facts, status),
+        Some(RunPhase::Running) => go_on(Phase::Running, facts, status),
+        // Its agent stops it by itself: power fell short on site.
+        Some(RunPhase::Stopping) => {
+            (status.phase, status.reason) = (Phase::Stopping, ReasonCode::PowerShort);
+        }
+        Some(RunPhase::Starting) | None => go_on(Phase::Starting, facts, status),
+    }
+}
+
+fn go_on(phase: Phase, facts: &Facts, status: &mut Status) {
+    status.phase = phase;
+    status.reason = facts.reason.unwrap_or(status.reason);
+}
+
+/// Told to stop; by choice unless its tenant asked for it.
+fn stop(workload: &Workload, facts: &Facts, status: &mut Status) {
+    let was_up = matches!(workload.status.phase, Phase::Starting | Phase::Running);
+    if was_up && !workload.cancel {
+        status.preemptions = status.preemptions.saturating_add(1);
+        status.preempted = Some(facts.now);
+        status.progress_at_preemption = status.progress;
+    }
+    status.phase = Phase::Stopping;
+    status.reason = match workload.cancel {
+        true => ReasonCode::Cancelled,
+        false => facts.reason.unwrap_or(ReasonCode::Preempted),
+    };
+}
+
+fn out_of_touch(facts: &Facts, run: Option<&RunReport>, status: &mut Status) {
+    if facts.now > facts.told + Envelope::controller_hold(KEEP_WITHOUT_LINK) {
+        // The agent has stopped it by itself; what it saved after we lost sight of it is not known and is done again.
+        release(run, status);
+        status.reason = ReasonCode::LinkLost;
+    } else {
+        (status.phase, status.reason) = (Phase::Unreachable, ReasonCode::LinkLost);
+    }
+}
+
+/// It holds nothing any more. What is left of it is the last checkpoint that was observed.
+fn release(run: Option<&RunReport>, status: &mut Status) {
+    let done = run.is_some_and(|run| run.phase == RunPhase::Completed);
+    status.held += run.map_or_else(Default::default, |run| run.held);
+    if !done {
+        status.progress = status.saved;
+    }
+    status.phase = Phase::Pending;
+}
+
+fn start(workload: &Workload, facts: &Facts, status: &mut Status) {
+    let last = status.placement.as_ref().map_or(0, |placement| placement.incarnation);
+    if workload.cancel {
+        (status.phase, status.reason) = (Phase::Cancelled, ReasonCode::Cancelled);
+        return;
+    }
+    match facts.planned.filter(|planned| planned.incarnation > last) {
+        Some(planned) => {
+            status.placement = Some(planned.clone());
+            status.phase = Phase::Starting;
+            status.reason = facts.reason.unwrap_or(ReasonCode::Placed);
+        }
+        // The plan in force was made for the run that has just ended; its reasons are not about what comes now.
+        None if facts.planned.is_some() => {}
+        None => status.reason = facts.reason.unwrap_or(status.reason),
+    }
+}
+
+#[cfg(test)]
+mod tests;

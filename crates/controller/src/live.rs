@@ -1,0 +1,145 @@
+//! What only the leader knows, and only while it leads: links, reports, grants, progress, the plan in force and why.
+//!
+//! One task owns and changes it (`term.rs`); services read it through a `watch`. Nothing here is stored as such: a new leader
+//! builds it from the store and from the agents' next reports. Read next: `status/`, which shows it to operators.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use model::envelope::Fence;
+use model::plan::Plan;
+use model::report::Finding;
+use model::workload::Workload;
+use model::{ModuleId, Span, Time, WorkloadId};
+use planner::Input;
+
+use crate::commit::InForce;
+use crate::grants::Book;
+use crate::publish::Published;
+use crate::tracker::{Freshness, Tracker};
+
+/// Inputs kept in memory, so that plans can be made again and explained.
+const MAX_ROUNDS: usize = 8;
+/// Events kept for those who ask what happened lately.
+const MAX_EVENTS: usize = 256;
+
+/// The leader's knowledge.
+#[derive(Clone, Debug)]
+pub struct Live {
+    /// Epoch and leader of this term; `None` while standing by.
+    pub term: Option<Fence>,
+    /// When this term began.
+    pub since: Time,
+    /// Links and reports.
+    pub tracker: Tracker,
+    /// What modules may draw.
+    pub book: Book,
+    /// What modules were told last.
+    pub published: BTreeMap<ModuleId, Published>,
+    /// Who the agents are.
+    pub agents: BTreeMap<ModuleId, Agent>,
+    /// Workloads that are not final, with the progress last seen.
+    pub workloads: BTreeMap<WorkloadId, Workload>,
+    /// The plan in force.
+    pub in_force: Option<InForce>,
+    /// The latest rounds of planning, oldest first.
+    pub rounds: VecDeque<Arc<Round>>,
+    /// Plans refused by their check in this term.
+    pub refused: u64,
+    /// What is wrong with the last plan that was refused; empty once one passed.
+    pub refusal: Vec<Finding>,
+    /// What happened lately, oldest first.
+    pub events: VecDeque<Event>,
+}
+
+/// One round of planning that was committed.
+#[derive(Clone, Debug)]
+pub struct Round {
+    /// What the planner was given.
+    pub input: Input,
+    /// What it decided.
+    pub plan: Arc<Plan>,
+    /// Its view for operators.
+    pub report: planner::Report,
+    /// How long it took, on the wall clock.
+    pub took: Span,
+}
+
+/// What an agent said in its hello.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Agent {
+    /// Its version.
+    pub version: String,
+    /// Where miners reach its proxy.
+    pub stratum: Option<String>,
+}
+
+/// Something that happened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// When.
+    pub at: Time,
+    /// To what, e.g. `module m1`.
+    pub subject: String,
+    /// What, and why.
+    pub what: String,
+}
+
+impl Live {
+    /// Nothing known yet.
+    pub fn new(freshness: Freshness, validity: Span, since: Time) -> Self {
+        Self {
+            term: None,
+            since,
+            tracker: Tracker::new(freshness, since),
+            book: Book::new(validity),
+            published: BTreeMap::new(),
+            agents: BTreeMap::new(),
+            workloads: BTreeMap::new(),
+            in_force: None,
+            rounds: VecDeque::new(),
+            refused: 0,
+            refusal: Vec::new(),
+            events: VecDeque::new(),
+        }
+    }
+
+    /// Notes something that happened.
+    pub fn tell(&mut self, at: Time, subject: impl Into<String>, what: impl Into<String>) {
+        bounded(&mut self.events, Event { at, subject: subject.into(), what: what.into() }, MAX_EVENTS);
+    }
+
+    /// Takes a committed round into force.
+    pub fn adopt(&mut self, round: Round, in_force: InForce) {
+        bounded(&mut self.rounds, Arc::new(round), MAX_ROUNDS);
+        self.in_force = Some(in_force);
+        self.refusal.clear();
+    }
+
+    /// The last committed round, if this term has made one.
+    pub fn round(&self) -> Option<&Arc<Round>> {
+        self.rounds.back()
+    }
+}
+
+fn bounded<T>(queue: &mut VecDeque<T>, item: T, most: usize) {
+    queue.push_back(item);
+    if queue.len() > most {
+        queue.pop_front();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_happened_is_kept_within_bounds_newest_last() {
+        let mut live = Live::new(Freshness::default(), Span::secs(120), Time(0));
+        for count in 0..300 {
+            live.tell(Time(count), "module m1", "came");
+        }
+        assert_eq!(live.events.len(), MAX_EVENTS);
+        assert_eq!(live.events.back().map(|event| event.at), Some(Time(299)));
+    }
+}

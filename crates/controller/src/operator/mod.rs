@@ -1,0 +1,242 @@
+//! What operators may call, by gRPC: decode, call, encode. One file per concern does the work.
+//!
+//! A standby answers nothing but who leads (and its version). Read next: `operator/status.rs`, from which the CLI's status and
+//! the live table are drawn.
+
+mod fleet;
+mod loads;
+mod modules;
+mod plans;
+mod status;
+mod tenants;
+mod watch;
+
+use api::Problem;
+use api::common;
+use api::operator as wire;
+use api::operator::operator_service_server::OperatorService;
+use model::TenantId;
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
+use tonic::{Request, Response, Status};
+
+use crate::context::Context;
+use crate::tenant::grpc::{order, request_id};
+use crate::tenant::page::Ask;
+use crate::tenant::{self, order::submit};
+
+/// The service.
+#[derive(Clone)]
+pub struct Service {
+    context: Context,
+    cancel: CancellationToken,
+}
+
+impl Service {
+    /// The operators' API over this context; watches end when `cancel` does.
+    pub fn new(context: Context, cancel: CancellationToken) -> Self {
+        Self { context, cancel }
+    }
+
+    /// The context, if this controller leads.
+    fn leading(&self) -> Result<&Context, Problem> {
+        self.context.office().map(|_| &self.context)
+    }
+}
+
+/// An optional tenant: empty means all.
+fn whose(text: &str) -> Result<Option<TenantId>, Problem> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    Ok(Some(api::convert::field::id(text, "tenant")?))
+}
+
+#[tonic::async_trait]
+impl OperatorService for Service {
+    type WatchStream = ReceiverStream<Result<wire::WatchEvent, Status>>;
+
+    async fn get_status(
+        &self,
+        request: Request<wire::GetStatusRequest>,
+    ) -> Result<Response<wire::FleetStatus>, Status> {
+        Ok(Response::new(status::fleet(self.leading()?, request.into_inner().decisions)))
+    }
+
+    async fn list_sites(
+        &self,
+        request: Request<wire::ListSitesRequest>,
+    ) -> Result<Response<wire::ListSitesResponse>, Status> {
+        let wire::ListSitesRequest { page_size, page_token } = request.into_inner();
+        let page = fleet::sites(self.leading()?, &Ask { size: page_size, token: page_token })?;
+        Ok(Response::new(wire::ListSitesResponse { sites: page.entries, next_page_token: page.next }))
+    }
+
+    async fn get_site(&self, request: Request<wire::GetSiteRequest>) -> Result<Response<wire::Site>, Status> {
+        Ok(Response::new(fleet::site(self.leading()?, &request.into_inner().site)?))
+    }
+
+    async fn list_modules(
+        &self,
+        request: Request<wire::ListModulesRequest>,
+    ) -> Result<Response<wire::ListModulesResponse>, Status> {
+        let wire::ListModulesRequest { page_size, page_token, site } = request.into_inner();
+        let page = fleet::modules(self.leading()?, &site, &Ask { size: page_size, token: page_token })?;
+        Ok(Response::new(wire::ListModulesResponse { modules: page.entries, next_page_token: page.next }))
+    }
+
+    async fn get_module(
+        &self,
+        request: Request<wire::GetModuleRequest>,
+    ) -> Result<Response<wire::Module>, Status> {
+        Ok(Response::new(fleet::module(self.leading()?, &request.into_inner().module)?))
+    }
+
+    async fn cordon_module(
+        &self,
+        request: Request<wire::CordonModuleRequest>,
+    ) -> Result<Response<wire::Module>, Status> {
+        let wire::CordonModuleRequest { module, etag } = request.into_inner();
+        let asked = |record: &mut crate::records::ModuleRecord| record.cordoned = true;
+        Ok(Response::new(modules::change(self.leading()?, &module, &etag, asked).await?))
+    }
+
+    async fn uncordon_module(
+        &self,
+        request: Request<wire::UncordonModuleRequest>,
+    ) -> Result<Response<wire::Module>, Status> {
+        let wire::UncordonModuleRequest { module, etag } = request.into_inner();
+        let asked =
+            |record: &mut crate::records::ModuleRecord| (record.cordoned, record.draining) = (false, false);
+        Ok(Response::new(modules::change(self.leading()?, &module, &etag, asked).await?))
+    }
+
+    async fn drain_module(
+        &self,
+        request: Request<wire::DrainModuleRequest>,
+    ) -> Result<Response<wire::Module>, Status> {
+        let wire::DrainModuleRequest { module, etag } = request.into_inner();
+        let asked =
+            |record: &mut crate::records::ModuleRecord| (record.cordoned, record.draining) = (true, true);
+        Ok(Response::new(modules::change(self.leading()?, &module, &etag, asked).await?))
+    }
+
+    async fn list_plans(
+        &self,
+        request: Request<wire::ListPlansRequest>,
+    ) -> Result<Response<wire::ListPlansResponse>, Status> {
+        let wire::ListPlansRequest { page_size, page_token } = request.into_inner();
+        let page = plans::list(self.leading()?, &Ask { size: page_size, token: page_token })?;
+        Ok(Response::new(wire::ListPlansResponse { plans: page.entries, next_page_token: page.next }))
+    }
+
+    async fn get_plan(
+        &self,
+        request: Request<wire::GetPlanRequest>,
+    ) -> Result<Response<wire::GetPlanResponse>, Status> {
+        Ok(Response::new(plans::get(self.leading()?, request.into_inner().generation).await?))
+    }
+
+    async fn diff_plans(
+        &self,
+        request: Request<wire::DiffPlansRequest>,
+    ) -> Result<Response<wire::DiffPlansResponse>, Status> {
+        let wire::DiffPlansRequest { from, to } = request.into_inner();
+        Ok(Response::new(plans::diff(self.leading()?, from, to).await?))
+    }
+
+    async fn explain_plan(
+        &self,
+        request: Request<wire::ExplainPlanRequest>,
+    ) -> Result<Response<wire::ExplainPlanResponse>, Status> {
+        Ok(Response::new(plans::explain(self.leading()?, request.into_inner()).await?))
+    }
+
+    async fn list_workloads(
+        &self,
+        request: Request<wire::ListWorkloadsRequest>,
+    ) -> Result<Response<wire::ListWorkloadsResponse>, Status> {
+        let wire::ListWorkloadsRequest { page_size, page_token, tenant, include_final } =
+            request.into_inner();
+        let tenant = whose(&tenant)?;
+        let ask = Ask { size: page_size, token: page_token };
+        let page = tenant::select(self.leading()?, tenant.as_ref(), include_final, &ask)?
+            .map(common::Workload::from);
+        Ok(Response::new(wire::ListWorkloadsResponse { workloads: page.entries, next_page_token: page.next }))
+    }
+
+    async fn get_workload(
+        &self,
+        request: Request<wire::GetWorkloadRequest>,
+    ) -> Result<Response<common::Workload>, Status> {
+        let workload = tenant::find(self.leading()?, None, &request.into_inner().workload)?;
+        Ok(Response::new(workload.into()))
+    }
+
+    async fn submit_workload(
+        &self,
+        request: Request<wire::SubmitWorkloadRequest>,
+    ) -> Result<Response<common::Workload>, Status> {
+        let wire::SubmitWorkloadRequest { tenant, order: asked, request_id: id } = request.into_inner();
+        let tenant: TenantId = api::convert::field::id(&tenant, "tenant").map_err(Problem::from)?;
+        let order = order(asked)?;
+        Ok(Response::new(submit(self.leading()?, &tenant, &order, request_id(&id)).await?.into()))
+    }
+
+    async fn cancel_workload(
+        &self,
+        request: Request<wire::CancelWorkloadRequest>,
+    ) -> Result<Response<common::Workload>, Status> {
+        let workload = tenant::end(self.leading()?, None, &request.into_inner().workload).await?;
+        Ok(Response::new(workload.into()))
+    }
+
+    async fn list_tenants(
+        &self,
+        request: Request<wire::ListTenantsRequest>,
+    ) -> Result<Response<wire::ListTenantsResponse>, Status> {
+        let wire::ListTenantsRequest { page_size, page_token } = request.into_inner();
+        let page = tenants::list(self.leading()?, &Ask { size: page_size, token: page_token })?;
+        Ok(Response::new(wire::ListTenantsResponse { tenants: page.entries, next_page_token: page.next }))
+    }
+
+    async fn create_tenant(
+        &self,
+        request: Request<wire::CreateTenantRequest>,
+    ) -> Result<Response<wire::CreateTenantResponse>, Status> {
+        let made = tenants::create(self.leading()?, request.into_inner()).await?;
+        Ok(Response::new(made))
+    }
+
+    async fn list_offerings(
+        &self,
+        request: Request<wire::ListOfferingsRequest>,
+    ) -> Result<Response<wire::ListOfferingsResponse>, Status> {
+        let wire::ListOfferingsRequest { page_size, page_token } = request.into_inner();
+        let page = tenant::offerings(self.leading()?, &Ask { size: page_size, token: page_token })?;
+        let page = page.map(|offering| common::Offering::from((*offering).clone()));
+        Ok(Response::new(wire::ListOfferingsResponse { offerings: page.entries, next_page_token: page.next }))
+    }
+
+    async fn watch(
+        &self,
+        request: Request<wire::WatchRequest>,
+    ) -> Result<Response<Self::WatchStream>, Status> {
+        let context = self.leading()?.clone();
+        Ok(Response::new(watch::begin(context, request.into_inner().events_only, self.cancel.clone())))
+    }
+
+    async fn get_version(
+        &self,
+        _: Request<wire::GetVersionRequest>,
+    ) -> Result<Response<wire::Version>, Status> {
+        let settings = &self.context.settings;
+        let packages = ["flareshift.agent.v1", "flareshift.operator.v1", "flareshift.tenant.v1"];
+        Ok(Response::new(wire::Version {
+            version: env!("CARGO_PKG_VERSION").into(),
+            packages: packages.map(str::to_owned).to_vec(),
+            store: settings.store_name.clone(),
+            accepts_simulated: settings.accept_simulated,
+        }))
+    }
+}

@@ -1,0 +1,379 @@
+//! The fleet at a glance, as the leader knows it: what `flareshift status` and the live table show.
+//!
+//! Assumes that unknown readings stay absent: nothing is shown as zero that nobody measured. Read next: `operator/loads.rs`.
+
+use std::collections::BTreeMap;
+
+use api::common;
+use api::convert::field::{wire_span, wire_time};
+use api::limits::{DEFAULT_DECISIONS, MAX_DECISIONS, page};
+use api::operator as wire;
+use model::envelope::{Envelope, Fence};
+use model::market::Market;
+use model::module::Module;
+use model::plan::SitePlan;
+use model::report::{Report, SiteReport};
+use model::site::Site;
+use model::workload::Workload;
+use model::{Hashrate, ModuleId, SiteId, Span, Time, Watts};
+use planner::Link;
+use tokio::sync::watch;
+
+use super::loads;
+use crate::cache::Cache;
+use crate::context::Context;
+use crate::live::Live;
+use crate::observe::site_report;
+
+/// Everything a status is read from, at one moment.
+pub(super) struct View<'a> {
+    context: &'a Context,
+    pub(super) cache: watch::Ref<'a, Cache>,
+    pub(super) live: watch::Ref<'a, Live>,
+    market: Market,
+    now: Time,
+}
+
+impl<'a> View<'a> {
+    pub(super) fn of(context: &'a Context) -> Self {
+        Self {
+            context,
+            cache: context.cache.borrow(),
+            live: context.live.borrow(),
+            market: *context.market.borrow(),
+            now: context.clock.now(),
+        }
+    }
+
+    pub(super) fn modules_of(&self, site: &SiteId) -> impl Iterator<Item = &Module> {
+        let modules = self.cache.modules.values().map(|stored| &stored.value.module);
+        modules.filter(move |module| module.site == *site)
+    }
+
+    fn plan(&self, site: &SiteId) -> Option<&SitePlan> {
+        self.live.in_force.as_ref()?.plan.sites.get(site)
+    }
+
+    /// Workloads that hold GPUs on a module.
+    fn runs(&self, module: &ModuleId) -> Vec<&Workload> {
+        let here = |workload: &&Workload| {
+            let placement = workload.status.placement.as_ref();
+            workload.status.phase.holds() && placement.is_some_and(|placement| placement.module == *module)
+        };
+        self.live.workloads.values().filter(here).collect()
+    }
+}
+
+/// The whole fleet.
+pub(super) fn fleet(context: &Context, decisions: i32) -> wire::FleetStatus {
+    let view = View::of(context);
+    let sites: Vec<wire::SiteStatus> =
+        view.cache.sites.values().map(|stored| site(&view, &stored.value)).collect();
+    let mut revenue = wire::Revenue::default();
+    for site in &sites {
+        if let Some(part) = &site.revenue {
+            revenue.ai_micro_dollars_per_hour += part.ai_micro_dollars_per_hour;
+            revenue.mining_micro_dollars_per_hour += part.mining_micro_dollars_per_hour;
+        }
+    }
+    let modules = view.cache.sites.keys().flat_map(|site| view.modules_of(site));
+    wire::FleetStatus {
+        at: wire_time(view.now),
+        leadership: Some(leadership(&view)),
+        plan: plan_in_force(&view),
+        modules: modules.map(|module_config| module(&view, module_config)).collect(),
+        workloads: counts(&view),
+        revenue: Some(revenue),
+        shares: shares(context),
+        market: Some(view.market.into()),
+        decisions: latest_decisions(&view, page(decisions, DEFAULT_DECISIONS, MAX_DECISIONS)),
+        findings: findings(&view),
+        sites,
+    }
+}
+
+/// Who leads.
+pub(super) fn leadership(view: &View) -> wire::Leadership {
+    let settings = &view.context.settings;
+    let plan = view.live.in_force.as_ref().map_or(0, |in_force| in_force.plan.generation);
+    match view.live.term {
+        Some(term) => wire::Leadership {
+            fence: Some(Fence { plan, ..term }.into()),
+            address: settings.address.clone(),
+            is_me: true,
+            since: wire_time(view.live.since),
+        },
+        None => {
+            let leader = view.cache.leader.as_ref().map(|leader| leader.address.clone());
+            let address = leader.filter(|address| *address != settings.address).unwrap_or_default();
+            wire::Leadership { fence: None, address, is_me: false, since: None }
+        }
+    }
+}
+
+/// One site.
+pub(super) fn site(view: &View, config: &Site) -> wire::SiteStatus {
+    let heard = site_report(&view.cache, &view.live.tracker, &config.id);
+    let report = heard.map(|(report, _)| report);
+    let plan = view.plan(&config.id);
+    let shown = view.live.round().and_then(|round| round.report.sites.get(&config.id));
+    let mut load = wire::LoadByUse::default();
+    let mut revenue = wire::Revenue::default();
+    for module in view.modules_of(&config.id) {
+        loads::add(&mut load, &load_of(view, module));
+        let part = revenue_of(view, module);
+        revenue.ai_micro_dollars_per_hour += part.ai_micro_dollars_per_hour;
+        revenue.mining_micro_dollars_per_hour += part.mining_micro_dollars_per_hour;
+    }
+    load.unmanaged_watts = report.and_then(|report| report.unmanaged).unwrap_or(config.unmanaged).get();
+    wire::SiteStatus {
+        site: config.id.as_str().to_owned(),
+        simulated: config.simulated,
+        age: heard.and_then(|(_, at)| wire_span(view.now.since(at))),
+        gas_scf_per_day: report.and_then(|report| report.gas).map(|gas| gas.get()),
+        gas_watts: report.and_then(|report| report.gas).map(|gas| config.electric(gas).get()),
+        buffer_scf: report.and_then(|report| report.buffer).map(|buffer| buffer.get()),
+        buffer_capacity_scf: config.buffer.capacity.get(),
+        flared_scf_per_day: report.and_then(|report| report.flared).map(|flared| flared.get()),
+        capacity_watts: plan.map(|plan| plan.capacity.get()),
+        firm_capacity_watts: plan.map(|plan| plan.firm_capacity.get()),
+        load_watts: report.and_then(|report| report.load).map(Watts::get),
+        load: Some(load),
+        frequency_millihertz: report.and_then(|report| report.frequency).map(|frequency| frequency.get()),
+        nominal_millihertz: config.nominal.get(),
+        gensets: gensets(config, report, plan),
+        revenue: Some(revenue),
+        binding: shown.map(|shown| shown.binding.clone()).unwrap_or_default(),
+        shadow_price_micro_dollars_per_kwh: shown.map(|shown| shown.shadow_price.get()),
+        findings: Vec::new(),
+    }
+}
+
+/// One module.
+pub(super) fn module(view: &View, config: &Module) -> wire::ModuleStatus {
+    let id = &config.id;
+    let seen = view.live.tracker.seen(id);
+    let last = seen.and_then(|seen| seen.last.as_ref());
+    let report = last.map(|(report, _)| report);
+    let record = view.cache.modules.get(id).map(|stored| &stored.value);
+    let agent = view.live.agents.get(id);
+    let groups = || report.into_iter().flat_map(|report| report.groups.values());
+    let claimed: Vec<Hashrate> = groups().filter_map(|group| group.claimed).collect();
+    wire::ModuleStatus {
+        module: id.as_str().to_owned(),
+        site: config.site.as_str().to_owned(),
+        wired: config.wired,
+        link: link(view.live.tracker.link(id, view.now)).into(),
+        age: last.and_then(|(_, at)| wire_span(view.now.since(*at))),
+        lost_since: seen.and_then(|seen| seen.lost_since).and_then(wire_time),
+        switch: report.map_or(0, |report| common::Switch::from(report.switch).into()),
+        cordoned: record.is_some_and(|record| record.cordoned),
+        draining: record.is_some_and(|record| record.draining),
+        envelope: envelope(view, id, report),
+        meter_watts: report.and_then(|report| report.meter).map(Watts::get),
+        limit_watts: config.most().get(),
+        load: Some(load_of(view, config)),
+        claimed_hashes_per_second: (!claimed.is_empty()).then(|| claimed.into_iter().sum::<Hashrate>().get()),
+        verified: verified(groups()),
+        groups: group_states(view, config, report),
+        pools: pool_states(view, config, report),
+        runs: run_states(view, report),
+        findings: report.iter().flat_map(|report| report.findings.clone()).map(Into::into).collect(),
+        revenue: Some(revenue_of(view, config)),
+        ledger_sequence: view.cache.watermarks.get(id).copied().unwrap_or(0),
+        agent_version: agent.map(|agent| agent.version.clone()).unwrap_or_default(),
+        stratum_address: agent.and_then(|agent| agent.stratum.clone()),
+    }
+}
+
+fn plan_in_force(view: &View) -> Option<wire::PlanInForce> {
+    let plan = &view.live.in_force.as_ref()?.plan;
+    let took = view.live.round().map(|round| round.took);
+    Some(wire::PlanInForce {
+        generation: plan.generation,
+        made: wire_time(plan.made),
+        worth_micro_dollars: plan.worth.get(),
+        took: took.and_then(wire_span),
+        refused: view.live.refused,
+    })
+}
+
+/// The decisions that differ from the plan before, of the latest rounds, newest first; then those of the plan in force.
+fn latest_decisions(view: &View, most: usize) -> Vec<wire::PlanDecision> {
+    let mut shown = Vec::new();
+    let rounds: Vec<_> = view.live.rounds.iter().rev().collect();
+    for round in &rounds {
+        let before: &[model::plan::Decision] =
+            round.input.parent.as_ref().map_or(&[], |parent| &parent.decisions);
+        let known: BTreeMap<_, _> =
+            before.iter().map(|decision| (&decision.subject, decision.reason)).collect();
+        let fresh = round.plan.decisions.iter().filter(|d| known.get(&d.subject) != Some(&d.reason));
+        shown.extend(fresh.map(|decision| (round, decision)));
+    }
+    if let Some(round) = rounds.first().filter(|_| shown.is_empty()) {
+        shown.extend(round.plan.decisions.iter().map(|decision| (round, decision)));
+    }
+    let decision = |(round, decision): (&&std::sync::Arc<crate::live::Round>, &model::plan::Decision)| {
+        let (at, generation) = (wire_time(round.plan.made), round.plan.generation);
+        wire::PlanDecision { at, generation, decision: Some(decision.clone().into()) }
+    };
+    shown.into_iter().take(most).map(decision).collect()
+}
+
+fn counts(view: &View) -> Vec<wire::WorkloadCount> {
+    let mut counts: BTreeMap<_, (u64, u64)> = BTreeMap::new();
+    for stored in view.cache.workloads.values() {
+        let current = view.live.workloads.get(&stored.value.id).unwrap_or(&stored.value);
+        let count = counts.entry((current.status.phase, current.status.reason)).or_default();
+        count.0 += 1;
+        count.1 += u64::from(current.spec.gpus);
+    }
+    let count = |((phase, reason), (count, gpus))| wire::WorkloadCount {
+        phase: common::WorkloadPhase::from(phase).into(),
+        reason: common::ReasonCode::from(reason).into(),
+        count,
+        gpus,
+    };
+    counts.into_iter().map(count).collect()
+}
+
+fn shares(context: &Context) -> Vec<wire::ShareCount> {
+    let shares = context.sink.totals(|totals| totals.shares.clone());
+    let share = |(end, (count, work)): (model::ledger::ShareEnd, (u64, model::Work))| wire::ShareCount {
+        end: Some(end.into()),
+        count,
+        nominal_work_hashes: work.0.to_string(),
+    };
+    shares.into_iter().map(share).collect()
+}
+
+fn findings(view: &View) -> Vec<common::Finding> {
+    let refused = view.live.refusal.iter();
+    let broken = view.cache.broken.values();
+    let planned = view.live.round().into_iter().flat_map(|round| round.report.findings.iter());
+    refused.chain(broken).chain(planned).cloned().map(Into::into).collect()
+}
+
+fn load_of(view: &View, config: &Module) -> wire::LoadByUse {
+    let in_touch = view.live.tracker.link(&config.id, view.now).is_in_touch();
+    match view.live.tracker.report(&config.id).filter(|_| in_touch) {
+        Some(report) => loads::by_use(config, report, &view.runs(&config.id)),
+        None => {
+            wire::LoadByUse { reserved_watts: view.live.book.granted(&config.id).get(), ..Default::default() }
+        }
+    }
+}
+
+fn revenue_of(view: &View, config: &Module) -> wire::Revenue {
+    let report = view.live.tracker.report(&config.id);
+    loads::revenue(report, &view.runs(&config.id), view.market.hashprice())
+}
+
+fn gensets(config: &Site, report: Option<&SiteReport>, plan: Option<&SitePlan>) -> Vec<wire::GensetStatus> {
+    let genset = |(id, set): (&model::GensetId, &model::site::Genset)| {
+        let seen = report.and_then(|report| report.gensets.get(id));
+        wire::GensetStatus {
+            genset: id.as_str().to_owned(),
+            state: seen.map_or(0, |seen| common::GensetState::from(seen.state).into()),
+            power_watts: seen.and_then(|seen| seen.power).map(Watts::get),
+            rating_watts: set.rating.get(),
+            for_span: seen.and_then(|seen| wire_span(seen.for_span)),
+            wanted: plan.and_then(|plan| plan.gensets.get(id).copied()),
+        }
+    };
+    config.gensets.iter().map(genset).collect()
+}
+
+fn envelope(view: &View, id: &ModuleId, report: Option<&Report>) -> Option<wire::EnvelopeStatus> {
+    let published = view.live.published.get(id)?;
+    let grant = &published.content.grant;
+    let hold = Envelope::controller_hold(view.context.settings.validity);
+    let expires_in: Span = published.sent + hold - view.now;
+    let told = report.map(|report| &report.envelope);
+    Some(wire::EnvelopeStatus {
+        generation: published.generation,
+        acknowledged_generation: told.map_or(0, |told| told.generation),
+        state: told.map_or(0, |told| common::EnvelopeState::from(told.state).into()),
+        ceiling_watts: grant.ceiling.get(),
+        ai_floor_watts: grant.ai_floor.get(),
+        fallback_watts: grant.fallback_ceiling().get(),
+        granted_watts: view.live.book.granted(id).get(),
+        expires_in: wire_span(expires_in),
+        refused: told.and_then(|told| told.refused.clone()),
+    })
+}
+
+fn verified<'a>(groups: impl Iterator<Item = &'a model::report::GroupReport>) -> Option<common::Verified> {
+    let proven: Vec<model::report::Verified> = groups.filter_map(|group| group.verified).collect();
+    let window = proven.iter().map(|verified| verified.window).max()?;
+    let rate = proven.iter().map(|verified| verified.rate).sum();
+    let shares = proven.iter().map(|verified| verified.shares).sum();
+    Some(model::report::Verified { rate, shares, window }.into())
+}
+
+fn group_states(view: &View, config: &Module, report: Option<&Report>) -> Vec<wire::GroupStatus> {
+    let plan = view.plan(&config.site).and_then(|plan| plan.modules.get(&config.id));
+    let group = |(id, group): (&model::MinerGroupId, &model::module::MinerGroup)| {
+        let seen = report.and_then(|report| report.groups.get(id));
+        wire::GroupStatus {
+            group: id.as_str().to_owned(),
+            model: group.model.clone(),
+            count: group.count,
+            awake: seen.map(|seen| seen.awake),
+            target_awake: plan.and_then(|plan| plan.miners.get(id)).map(|target| target.awake),
+            point: seen.map(|seen| seen.point.into()),
+            feeder: seen.map_or(0, |seen| common::FeederState::from(seen.feeder).into()),
+            power_watts: seen.and_then(|seen| seen.power).map(Watts::get),
+            claimed_hashes_per_second: seen.and_then(|seen| seen.claimed).map(Hashrate::get),
+            verified: seen.and_then(|seen| seen.verified).map(Into::into),
+            connections: seen.map(|seen| seen.connections),
+            scale: group.scale,
+        }
+    };
+    config.groups.iter().map(group).collect()
+}
+
+fn pool_states(view: &View, config: &Module, report: Option<&Report>) -> Vec<wire::PoolStatus> {
+    let plan = view.plan(&config.site).and_then(|plan| plan.modules.get(&config.id));
+    let runs = view.runs(&config.id);
+    let pool = |(id, pool): (&model::PoolId, &model::module::GpuPool)| {
+        let seen = report.and_then(|report| report.pools.get(id));
+        let here =
+            runs.iter().filter(|run| run.status.placement.as_ref().is_some_and(|place| place.pool == *id));
+        wire::PoolStatus {
+            pool: id.as_str().to_owned(),
+            gpu: pool.gpu.clone(),
+            gpus: pool.total_gpus(),
+            busy_gpus: here.map(|run| run.spec.gpus).sum(),
+            servers: pool.servers,
+            up: seen.map(|seen| seen.up),
+            power_watts: seen.and_then(|seen| seen.power).map(Watts::get),
+            cap_watts: plan.and_then(|plan| plan.caps.get(id)).map(|cap| cap.get()),
+        }
+    };
+    config.pools.iter().map(pool).collect()
+}
+
+fn run_states(view: &View, report: Option<&Report>) -> Vec<wire::RunStatus> {
+    let run = |(id, run): (&model::WorkloadId, &model::report::RunReport)| {
+        let known = view.cache.workloads.get(id).map(|stored| &stored.value);
+        wire::RunStatus {
+            workload: id.as_str().to_owned(),
+            tenant: known.map(|known| known.tenant.as_str().to_owned()).unwrap_or_default(),
+            incarnation: run.incarnation,
+            phase: common::RunPhase::from(run.phase).into(),
+            gpus: known.map_or(0, |known| known.spec.gpus),
+            progress_gpu_milliseconds: run.progress.get(),
+        }
+    };
+    report.into_iter().flat_map(|report| report.runs.iter()).map(run).collect()
+}
+
+fn link(link: Link) -> wire::Link {
+    match link {
+        Link::Online => wire::Link::Online,
+        Link::Stale => wire::Link::Stale,
+        Link::Lost => wire::Link::Lost,
+        Link::Never => wire::Link::Never,
+    }
+}

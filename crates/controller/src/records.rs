@@ -1,0 +1,254 @@
+//! What this controller keeps in the store: the shape of each record, its kind and its schema version.
+//!
+//! Decisions only, never telemetry. Assumes that ids stand in the keys too (`store::key`). A shape that changes raises its
+//! version and brings an upgrade; the fixtures in the tests below must decode for ever. Read next: `cache.rs`.
+
+use std::collections::BTreeMap;
+
+use model::module::Module;
+use model::plan::{Decision, SitePlan};
+use model::site::Site;
+use model::tenant::{Offering, Tenant};
+use model::workload::Workload;
+use model::{MicroDollars, SiteId, TenantId, Time, Watts};
+use serde::{Deserialize, Serialize};
+use store::record::Versioned;
+
+/// `site/<site>`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct SiteRecord(pub Site);
+
+/// `module/<module>`: its configuration, and what operators asked of it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ModuleRecord {
+    /// The configuration.
+    pub module: Module,
+    /// No new run is placed on it.
+    #[serde(default)]
+    pub cordoned: bool,
+    /// Its runs are stopped with a checkpoint.
+    #[serde(default)]
+    pub draining: bool,
+}
+
+/// `tenant/<tenant>`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct TenantRecord(pub Tenant);
+
+/// `tenant-key/<sha256>`: whose API key it is.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TenantKeyRecord {
+    /// The tenant.
+    pub tenant: TenantId,
+}
+
+/// `offering/<offering>`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct OfferingRecord(pub Offering);
+
+/// `workload/<workload>`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct WorkloadRecord(pub Workload);
+
+/// `request/<tenant>/<request_id>`: what a request made, so that its repeat makes nothing new.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RequestRecord {
+    /// The id of what it made.
+    pub made: String,
+    /// SHA-256 of what was asked, in hex: the same request id with another question is refused.
+    pub asked: String,
+    /// When.
+    pub at: Time,
+}
+
+/// `plan/<generation>`: all of a plan but its sites' parts.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PlanHead {
+    /// Its number.
+    pub generation: u64,
+    /// The plan it replaces.
+    pub parent: Option<u64>,
+    /// The input's time.
+    pub made: Time,
+    /// SHA-256 of its input in canonical JSON, in hex.
+    pub input: String,
+    /// Expected money over the horizon.
+    pub worth: MicroDollars,
+    /// For each site the generation under which its part is stored: where nothing changed, an older one.
+    pub sites: BTreeMap<SiteId, u64>,
+    /// Workloads it runs.
+    pub runs: u32,
+    /// The sum of all ceilings.
+    pub ceilings: Watts,
+    /// Why, in order of site and subject.
+    pub decisions: Vec<Decision>,
+}
+
+/// `plan/<generation>/<site>`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct PlanSiteRecord(pub SitePlan);
+
+/// `target`: the plan in force.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TargetRecord {
+    /// Its number.
+    pub generation: u64,
+}
+
+/// `grant/<module>`: the envelopes that the module's agent may act under, written before any of them is sent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GrantRecord {
+    /// The highest generation ever given out.
+    pub generation: u64,
+    /// Every envelope that is not known to be superseded.
+    pub outstanding: Vec<OfferRecord>,
+}
+
+/// One envelope of a [`GrantRecord`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OfferRecord {
+    /// Its generation; 0 stands for superseded ones that no meter has confirmed.
+    pub generation: u64,
+    /// Its ceiling.
+    pub ceiling: Watts,
+    /// Its highest fallback ceiling.
+    pub fallback: Watts,
+}
+
+/// `lost/<module>`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LostRecord {
+    /// Out of touch since then.
+    pub since: Time,
+}
+
+/// `watermark/<module>`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WatermarkRecord {
+    /// Every segment up to this one is durable.
+    pub sequence: u64,
+}
+
+/// `epoch`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EpochRecord {
+    /// Raised by every restore and import.
+    pub epoch: u64,
+}
+
+impl Versioned for SiteRecord {
+    const KIND: &'static str = "site";
+    const VERSION: u32 = 1;
+}
+impl Versioned for ModuleRecord {
+    const KIND: &'static str = "module";
+    const VERSION: u32 = 1;
+}
+impl Versioned for TenantRecord {
+    const KIND: &'static str = "tenant";
+    const VERSION: u32 = 1;
+}
+impl Versioned for TenantKeyRecord {
+    const KIND: &'static str = "tenant-key";
+    const VERSION: u32 = 1;
+}
+impl Versioned for OfferingRecord {
+    const KIND: &'static str = "offering";
+    const VERSION: u32 = 1;
+}
+impl Versioned for WorkloadRecord {
+    const KIND: &'static str = "workload";
+    const VERSION: u32 = 1;
+}
+impl Versioned for RequestRecord {
+    const KIND: &'static str = "request";
+    const VERSION: u32 = 1;
+}
+impl Versioned for PlanHead {
+    const KIND: &'static str = "plan";
+    const VERSION: u32 = 1;
+}
+impl Versioned for PlanSiteRecord {
+    const KIND: &'static str = "plan-site";
+    const VERSION: u32 = 1;
+}
+impl Versioned for TargetRecord {
+    const KIND: &'static str = "target";
+    const VERSION: u32 = 1;
+}
+impl Versioned for GrantRecord {
+    const KIND: &'static str = "grant";
+    const VERSION: u32 = 1;
+}
+impl Versioned for LostRecord {
+    const KIND: &'static str = "lost";
+    const VERSION: u32 = 1;
+}
+impl Versioned for WatermarkRecord {
+    const KIND: &'static str = "watermark";
+    const VERSION: u32 = 1;
+}
+impl Versioned for EpochRecord {
+    const KIND: &'static str = "epoch";
+    const VERSION: u32 = 1;
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use store::key;
+    use store::record::{decode, encode};
+
+    use super::*;
+    use crate::testing;
+
+    fn check<T: Versioned + PartialEq + std::fmt::Debug>(record: T, fixture: &str) {
+        let bytes = encode(&record).unwrap();
+        assert_eq!(String::from_utf8(bytes.clone()).unwrap(), fixture);
+        assert_eq!(decode::<T>(&key::target(), &bytes).unwrap(), record);
+    }
+
+    #[test]
+    fn version_1_of_the_small_records_decodes_for_ever() {
+        check(TargetRecord { generation: 7 }, r#"{"kind":"target","schema":1,"body":{"generation":7}}"#);
+        check(EpochRecord { epoch: 1 }, r#"{"kind":"epoch","schema":1,"body":{"epoch":1}}"#);
+        check(LostRecord { since: Time(5) }, r#"{"kind":"lost","schema":1,"body":{"since":5}}"#);
+        check(WatermarkRecord { sequence: 9 }, r#"{"kind":"watermark","schema":1,"body":{"sequence":9}}"#);
+        let offer = OfferRecord { generation: 3, ceiling: Watts::kilo(2), fallback: Watts::kilo(1) };
+        check(
+            GrantRecord { generation: 3, outstanding: vec![offer] },
+            concat!(
+                r#"{"kind":"grant","schema":1,"body":{"generation":3,"#,
+                r#""outstanding":[{"generation":3,"ceiling":2000,"fallback":1000}]}}"#
+            ),
+        );
+        let tenant = TenantId::new("acme").unwrap();
+        check(TenantKeyRecord { tenant }, r#"{"kind":"tenant-key","schema":1,"body":{"tenant":"acme"}}"#);
+        check(
+            RequestRecord { made: "w-1".into(), asked: "ab".into(), at: Time(4) },
+            r#"{"kind":"request","schema":1,"body":{"made":"w-1","asked":"ab","at":4}}"#,
+        );
+    }
+
+    #[test]
+    fn the_large_records_come_back_as_they_were() {
+        fn back<T: Versioned + PartialEq + std::fmt::Debug>(record: T) {
+            let bytes = encode(&record).unwrap();
+            assert_eq!(decode::<T>(&key::target(), &bytes).unwrap(), record);
+        }
+        let fleet = testing::fleet();
+        assert_eq!(fleet.findings(), []);
+        back(SiteRecord(fleet.sites[0].clone()));
+        back(ModuleRecord { module: fleet.modules[0].clone(), cordoned: true, draining: false });
+        back(OfferingRecord(fleet.offerings[0].clone()));
+        let workload = testing::workload("w", "t", 2);
+        let plan = testing::plan_with(&workload.id, testing::placement("m1", 1));
+        back(WorkloadRecord(workload));
+        back(PlanSiteRecord(plan.sites.values().next().unwrap().clone()));
+    }
+}

@@ -1,0 +1,308 @@
+//! The wiring: store, cache, leader, sessions, gRPC and REST meet here, and only here.
+//!
+//! All tasks are in one `JoinSet`: a panic ends the process, a cancelled token ends the tasks. Assumes that the listeners were
+//! bound by the caller, so that a port that is taken is an error at once. Read next: `term.rs` for what happens inside.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use api::agent::agent_service_server::AgentServiceServer;
+use api::limits::MAX_MESSAGE_BYTES;
+use api::operator::operator_service_server::OperatorServiceServer;
+use api::tenant::tenant_service_server::TenantServiceServer;
+use model::Span;
+use model::envelope::DEFAULT_VALIDITY;
+use model::fleet::Fleet;
+use model::market::Market;
+use model::time::Clock;
+use store::{Prefix, Store};
+use tokio::net::TcpListener;
+use tokio::sync::{broadcast, watch};
+use tokio::task::JoinSet;
+use tokio_stream::wrappers::TcpListenerStream;
+use tokio_util::sync::CancellationToken;
+use tonic::transport::Server;
+
+use crate::cache::Cache;
+use crate::context::{Context, Settings};
+use crate::cycle::Planner;
+use crate::ledger::{self, Sink};
+use crate::live::Live;
+use crate::sabotage::Sabotage;
+use crate::term::{Committed, Rules};
+use crate::tracker::Freshness;
+use crate::{fleet, leader, operator, rest, session, tenant};
+
+/// Committed plans that a slow witness may be behind: half an hour at one every 30 s.
+const COMMITS: usize = 64;
+/// A watch that ended is begun anew after this.
+const WATCH_RETRY: Duration = Duration::from_secs(1);
+/// HTTP/2 pings find half-open connections: after this much silence one is sent, and the answer must come in as much.
+const PING: Duration = Duration::from_secs(15);
+/// Requests in flight on one connection.
+const STREAMS: u32 = 256;
+
+/// What a controller is made of.
+pub struct Options {
+    /// The time that plans and envelopes are made in.
+    pub clock: Arc<dyn Clock>,
+    /// Where decisions are kept.
+    pub store: Store,
+    /// The store's name, for people.
+    pub store_name: String,
+    /// Loaded into the store by the leader; may be empty.
+    pub fleet: Fleet,
+    /// What mining pays.
+    pub market: watch::Receiver<Market>,
+    /// Agents, operators and tenants by gRPC.
+    pub grpc: TcpListener,
+    /// Tenants by REST.
+    pub rest: TcpListener,
+    /// Where ledger segments are kept.
+    pub ledger_dir: PathBuf,
+    /// Simulated sites are welcome.
+    pub accept_simulated: bool,
+    /// A defect on request.
+    pub sabotage: Option<Sabotage>,
+    /// How long the office is held without a sign of life, on the wall clock.
+    pub lease_ttl: Duration,
+    /// How long an envelope is valid.
+    pub validity: Span,
+    /// When a link counts as what.
+    pub freshness: Freshness,
+    /// Makes plans.
+    pub planner: Planner,
+}
+
+/// Why a controller did not start, or ended.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The ledger cannot be opened.
+    #[error("the ledger cannot be opened")]
+    Ledger(#[from] ledger::Error),
+    /// A listener has no address.
+    #[error("a listener has no address")]
+    Listener(#[source] std::io::Error),
+    /// A task panicked: a defect of ours.
+    #[error("a task panicked; report this with the log")]
+    Panicked(#[source] tokio::task::JoinError),
+    /// A server failed.
+    #[error("the server for {what} failed")]
+    Server {
+        /// Which.
+        what: &'static str,
+        /// Why.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+}
+
+/// A controller that runs. Dropping it ends all its tasks.
+pub struct Handle {
+    context: Context,
+    commits: broadcast::Sender<Committed>,
+    tasks: JoinSet<Result<(), Error>>,
+    cancel: CancellationToken,
+}
+
+impl Options {
+    /// Options with the defaults of a service.
+    pub fn new(
+        clock: Arc<dyn Clock>,
+        store: Store,
+        market: watch::Receiver<Market>,
+        grpc: TcpListener,
+        rest: TcpListener,
+        ledger_dir: PathBuf,
+    ) -> Self {
+        Self {
+            clock,
+            store,
+            store_name: "embedded".into(),
+            fleet: Fleet::default(),
+            market,
+            grpc,
+            rest,
+            ledger_dir,
+            accept_simulated: false,
+            sabotage: None,
+            lease_ttl: Duration::from_secs(5),
+            validity: DEFAULT_VALIDITY,
+            freshness: Freshness::default(),
+            planner: planner::plan,
+        }
+    }
+}
+
+/// Runs a controller until cancelled or until one of its parts fails.
+pub async fn run(options: Options, cancel: CancellationToken) -> Result<(), Error> {
+    start(options, cancel).await?.join().await
+}
+
+/// Starts a controller.
+pub async fn start(options: Options, cancel: CancellationToken) -> Result<Handle, Error> {
+    let dir = options.ledger_dir.clone();
+    let sink = tokio::task::spawn_blocking(move || Sink::open(&dir)).await.map_err(Error::Panicked)??;
+    let grpc_at = options.grpc.local_addr().map_err(Error::Listener)?;
+    let settings = Settings {
+        address: format!("http://{grpc_at}"),
+        accept_simulated: options.accept_simulated,
+        store_name: options.store_name,
+        validity: options.validity,
+    };
+    let now = options.clock.now();
+    let (cache_in, cache) = watch::channel(Cache::default());
+    let (live_in, live) = watch::channel(Live::new(options.freshness, options.validity, now));
+    let (office_in, office) = watch::channel(None);
+    let commits = broadcast::Sender::new(COMMITS);
+    let context = Context {
+        store: options.store,
+        clock: options.clock,
+        cache,
+        live,
+        office,
+        market: options.market,
+        sink,
+        settings: Arc::new(settings),
+    };
+    let rules = Rules { freshness: options.freshness, planner: options.planner, sabotage: options.sabotage };
+    let outputs = leader::Outputs { live: live_in, office: office_in, commits: commits.clone() };
+    let (sessions, running) = session::new(context.clone());
+    let mut tasks = JoinSet::new();
+    let ttl = options.lease_ttl;
+    tasks.spawn(ok(follow(context.store.clone(), cache_in, cancel.clone())));
+    tasks.spawn(ok(leader::run(context.clone(), rules, ttl, outputs, cancel.clone())));
+    tasks.spawn(ok(load_fleet(context.clone(), options.fleet, cancel.clone())));
+    tasks.spawn(ok(running.run(cancel.clone())));
+    tasks.spawn(serve_grpc(context.clone(), sessions, options.grpc, cancel.clone()));
+    tasks.spawn(serve_rest(context.clone(), options.rest, cancel.clone()));
+    Ok(Handle { context, commits, tasks, cancel })
+}
+
+impl Handle {
+    /// Committed plans with their inputs, from now on.
+    pub fn commits(&self) -> broadcast::Receiver<Committed> {
+        self.commits.subscribe()
+    }
+
+    /// The leader's knowledge.
+    pub fn live(&self) -> watch::Receiver<Live> {
+        self.context.live.clone()
+    }
+
+    /// What the services hold, for tests and the dev command.
+    pub fn context(&self) -> &Context {
+        &self.context
+    }
+
+    /// Waits until everything has ended; the first part that fails ends the others.
+    pub async fn join(mut self) -> Result<(), Error> {
+        let mut outcome = Ok(());
+        while let Some(ended) = self.tasks.join_next().await {
+            let ended = ended.map_err(Error::Panicked).and_then(|ended| ended);
+            if outcome.is_ok() && (ended.is_err() || !self.cancel.is_cancelled()) {
+                self.cancel.cancel();
+                outcome = ended;
+            }
+        }
+        outcome
+    }
+}
+
+async fn ok(task: impl Future<Output = ()>) -> Result<(), Error> {
+    task.await;
+    Ok(())
+}
+
+/// Feeds the cache from one watch over everything.
+async fn follow(store: Store, cache: watch::Sender<Cache>, cancel: CancellationToken) {
+    loop {
+        let mut watch = store.watch(&Prefix::all(), None);
+        loop {
+            let event = tokio::select! {
+                () = cancel.cancelled() => return,
+                event = watch.next() => event,
+            };
+            match event {
+                Ok(event) => cache.send_modify(|cache| cache.apply(&event)),
+                Err(error) => {
+                    tracing::error!(
+                        error = &error as &dyn std::error::Error,
+                        "the store's watch ended, begun anew"
+                    );
+                    break;
+                }
+            }
+        }
+        tokio::select! {
+            () = cancel.cancelled() => return,
+            () = tokio::time::sleep(WATCH_RETRY) => {}
+        }
+    }
+}
+
+/// Loads the fleet description whenever this controller comes to lead, then waits for the end.
+async fn load_fleet(context: Context, fleet: Fleet, cancel: CancellationToken) {
+    let mut office = context.office.clone();
+    loop {
+        tokio::select! {
+            () = cancel.cancelled() => return,
+            led = office.wait_for(Option::is_some) => if led.is_err() { return },
+        }
+        match fleet::load(&context, &fleet).await {
+            Ok(0) => {}
+            Ok(records) => tracing::info!(records, "fleet description loaded"),
+            Err(error) => {
+                tracing::warn!(%error, "the fleet description was not loaded, trying again");
+                tokio::select! {
+                    () = cancel.cancelled() => return,
+                    () = tokio::time::sleep(WATCH_RETRY) => continue,
+                }
+            }
+        }
+        tokio::select! {
+            () = cancel.cancelled() => return,
+            left = office.wait_for(Option::is_none) => if left.is_err() { return },
+        }
+    }
+}
+
+async fn serve_grpc(
+    context: Context,
+    sessions: session::Service,
+    listener: TcpListener,
+    cancel: CancellationToken,
+) -> Result<(), Error> {
+    let failed = |source: Box<dyn std::error::Error + Send + Sync>| Error::Server { what: "gRPC", source };
+    let (health, health_service) = tonic_health::server::health_reporter();
+    health.set_serving::<AgentServiceServer<session::Service>>().await;
+    health.set_serving::<OperatorServiceServer<operator::Service>>().await;
+    health.set_serving::<TenantServiceServer<tenant::grpc::Service>>().await;
+    let reflection = tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(api::DESCRIPTOR_SET)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        .build_v1()
+        .map_err(|error| failed(error.into()))?;
+    let agents = AgentServiceServer::new(sessions).max_decoding_message_size(MAX_MESSAGE_BYTES);
+    let operators = OperatorServiceServer::new(operator::Service::new(context.clone(), cancel.clone()));
+    let tenants = TenantServiceServer::new(tenant::grpc::Service::new(context));
+    Server::builder()
+        .http2_keepalive_interval(Some(PING))
+        .http2_keepalive_timeout(Some(PING))
+        .max_concurrent_streams(STREAMS)
+        .add_service(health_service)
+        .add_service(reflection)
+        .add_service(agents)
+        .add_service(operators)
+        .add_service(tenants)
+        .serve_with_incoming_shutdown(TcpListenerStream::new(listener), cancel.cancelled_owned())
+        .await
+        .map_err(|error| failed(error.into()))
+}
+
+async fn serve_rest(context: Context, listener: TcpListener, cancel: CancellationToken) -> Result<(), Error> {
+    let served =
+        axum::serve(listener, rest::router(context)).with_graceful_shutdown(cancel.cancelled_owned());
+    served.await.map_err(|source| Error::Server { what: "REST", source: source.into() })
+}

@@ -1,0 +1,328 @@
+//! One agent's session: hello, then reports and ledger segments up, directives and acknowledgements down.
+//!
+//! A standby answers with the leader's address; a newer session of the same module ends the older. Directives wait in a slot of
+//! one, where the latest wins, so a slow link never delays the newest word. Assumes that everything may arrive twice.
+//! Read next: `term.rs`, where reports go; `session/ledger.rs` for segments.
+
+mod ledger;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use api::agent::agent_message::Kind as Up;
+use api::agent::controller_message::Kind as Down;
+use api::agent::{self as wire, RefusalCode};
+use api::convert::field::{message, required, wire_time};
+use model::envelope::{Directive, Fence};
+use model::report::Report;
+use model::{ModuleId, SiteId};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_stream::{Stream, StreamExt};
+use tokio_util::sync::CancellationToken;
+use tonic::{Request, Response, Status, Streaming};
+
+use crate::context::{Context, Office};
+use crate::live::Agent;
+use crate::term::Event;
+use crate::tracker::SessionId;
+
+/// An agent says hello at once; a connection that says nothing is let go.
+const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
+/// A session without a message for this long is dead: agents report every second, and a half-open TCP is silent.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+/// Messages that wait for a slow link: an acknowledgement each of eight reports and eight segments.
+const OUTBOUND: usize = 16;
+/// Sessions at once: below the 20,000 files that a process may open here.
+pub const MAX_SESSIONS: usize = 15_000;
+/// Sessions accepted and not begun.
+const BACKLOG: usize = 64;
+
+/// Why a session ends from this side.
+pub(crate) enum End {
+    /// The agent went away, or the stream failed.
+    Gone,
+    /// It is refused, with what to do.
+    Refused(RefusalCode, String),
+    /// Another controller leads, at this address, if it is known.
+    Redirect(String),
+}
+
+/// A session that was asked for: its two directions.
+struct Opened {
+    inbound: Streaming<wire::AgentMessage>,
+    outbound: mpsc::Sender<Result<wire::ControllerMessage, Status>>,
+}
+
+/// The gRPC service of agents. It hands sessions to [`Sessions`], which runs them.
+#[derive(Clone)]
+pub struct Service {
+    opened: mpsc::Sender<Opened>,
+}
+
+/// Runs the sessions.
+pub struct Sessions {
+    context: Context,
+    opened: mpsc::Receiver<Opened>,
+}
+
+/// The service and its sessions.
+pub fn new(context: Context) -> (Service, Sessions) {
+    let (sender, opened) = mpsc::channel(BACKLOG);
+    (Service { opened: sender }, Sessions { context, opened })
+}
+
+#[tonic::async_trait]
+impl wire::agent_service_server::AgentService for Service {
+    type SessionStream = ReceiverStream<Result<wire::ControllerMessage, Status>>;
+
+    async fn session(
+        &self,
+        request: Request<Streaming<wire::AgentMessage>>,
+    ) -> Result<Response<Self::SessionStream>, Status> {
+        let (outbound, messages) = mpsc::channel(OUTBOUND);
+        let opened = Opened { inbound: request.into_inner(), outbound };
+        let full = || api::Problem::unavailable("too many sessions are opening; try again with back-off");
+        self.opened.try_send(opened).map_err(|_| full())?;
+        Ok(Response::new(ReceiverStream::new(messages)))
+    }
+}
+
+impl Sessions {
+    /// Runs all sessions until cancelled; a session that panics ends the process.
+    pub async fn run(mut self, cancel: CancellationToken) {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        let mut tasks = JoinSet::new();
+        loop {
+            tokio::select! {
+                () = cancel.cancelled() => break,
+                Some(ended) = tasks.join_next() => ended.expect("a session does not panic"),
+                opened = self.opened.recv() => {
+                    let Some(Opened { inbound, outbound }) = opened else { break };
+                    let full = tasks.len() >= MAX_SESSIONS;
+                    let id = SessionId(NEXT.fetch_add(1, Ordering::Relaxed));
+                    let session = Session { context: self.context.clone(), id, outbound };
+                    tasks.spawn(session.run(inbound, full, cancel.clone()));
+                }
+            }
+        }
+        while tasks.join_next().await.is_some() {}
+    }
+}
+
+struct Session {
+    context: Context,
+    id: SessionId,
+    outbound: mpsc::Sender<Result<wire::ControllerMessage, Status>>,
+}
+
+/// What a welcome hello settled.
+struct Peer {
+    module: ModuleId,
+    office: Office,
+    slot: watch::Receiver<Option<Arc<Directive>>>,
+}
+
+impl Session {
+    async fn run(
+        self,
+        mut inbound: impl Stream<Item = Result<wire::AgentMessage, Status>> + Unpin,
+        full: bool,
+        cancel: CancellationToken,
+    ) {
+        let end = if full {
+            End::Refused(RefusalCode::Overloaded, "too many sessions; try again with back-off".into())
+        } else {
+            match self.greet(&mut inbound).await {
+                Ok(mut peer) => {
+                    let end = self.serve(&mut inbound, &mut peer, &cancel).await;
+                    let closed = Event::Closed { module: peer.module.clone(), session: self.id };
+                    // A term that ended meanwhile has forgotten the session already.
+                    let _ = peer.office.inbox.send(closed).await;
+                    end
+                }
+                Err(end) => end,
+            }
+        };
+        let last = match end {
+            End::Gone => return,
+            End::Refused(code, message) => Down::Refusal(wire::Refusal { code: code.into(), message }),
+            End::Redirect(leader_address) => Down::Redirect(wire::Redirect { leader_address }),
+        };
+        self.tell(last).await;
+    }
+
+    /// Takes the hello and answers it.
+    async fn greet(
+        &self,
+        inbound: &mut (impl Stream<Item = Result<wire::AgentMessage, Status>> + Unpin),
+    ) -> Result<Peer, End> {
+        let first = timeout(HELLO_TIMEOUT, inbound.next()).await.map_err(|_| End::Gone)?;
+        let Some(Ok(wire::AgentMessage { kind: Some(Up::Hello(hello)) })) = first else {
+            return Err(malformed("the first message of a session must be a hello"));
+        };
+        let office = self.context.office().map_err(|_| End::Redirect(self.context.leader_address()))?;
+        let (module, fence) = hello_ids(&hello).map_err(malformed)?;
+        self.admit(&module, fence, hello.simulated, &office)?;
+        let watermark = self.watermark(&module);
+        let agent = Agent { version: hello.agent_version, stratum: hello.stratum_address };
+        let (sender, slot) = watch::channel(None);
+        let opened = Event::Opened { module: module.clone(), session: self.id, agent, slot: sender };
+        if office.inbox.send(opened).await.is_err() {
+            return Err(End::Redirect(self.context.leader_address()));
+        }
+        let plan = self.context.live.borrow().in_force.as_ref().map_or(0, |plan| plan.plan.generation);
+        self.tell(Down::Welcome(wire::Welcome {
+            controller_version: env!("CARGO_PKG_VERSION").into(),
+            fence: Some(Fence { plan, ..office.term }.into()),
+            ledger_watermark: watermark,
+            at: wire_time(self.context.clock.now()),
+        }))
+        .await;
+        Ok(Peer { module, office, slot })
+    }
+
+    /// Whether this module's agent is welcome here.
+    fn admit(&self, module: &ModuleId, seen: Fence, simulated: bool, office: &Office) -> Result<(), End> {
+        let cache = self.context.cache.borrow();
+        let Some(stored) = cache.modules.get(module) else {
+            let message = format!("module {module} is not configured; add it to the fleet file and load it");
+            return Err(End::Refused(RefusalCode::UnknownModule, message));
+        };
+        let site: &SiteId = &stored.value.module.site;
+        let expected = cache.sites.get(site).is_some_and(|site| site.value.simulated);
+        if simulated && !self.context.settings.accept_simulated {
+            let message =
+                "this controller takes no simulated plant; start it with --accept-simulated to try one";
+            return Err(End::Refused(RefusalCode::Simulated, message.into()));
+        }
+        if simulated != expected {
+            let message = format!(
+                "site {site} is configured with simulated = {expected}, the agent says {simulated}; make them agree"
+            );
+            return Err(End::Refused(RefusalCode::Simulated, message));
+        }
+        if (seen.epoch, seen.leader) > (office.term.epoch, office.term.leader) {
+            let message = format!(
+                "the agent has followed {}/{}, this controller is {}/{}: its store was set back; raise the epoch by an import",
+                seen.epoch, seen.leader, office.term.epoch, office.term.leader
+            );
+            return Err(End::Refused(RefusalCode::LowerFence, message));
+        }
+        Ok(())
+    }
+
+    async fn serve(
+        &self,
+        inbound: &mut (impl Stream<Item = Result<wire::AgentMessage, Status>> + Unpin),
+        peer: &mut Peer,
+        cancel: &CancellationToken,
+    ) -> End {
+        let mut office = self.context.office.clone();
+        loop {
+            tokio::select! {
+                () = cancel.cancelled() => {
+                    return End::Refused(RefusalCode::Overloaded, "the controller shuts down; try again".into());
+                }
+                changed = peer.slot.changed() => {
+                    if changed.is_err() {
+                        return self.superseded_or_moved();
+                    }
+                    let directive = peer.slot.borrow_and_update().clone();
+                    if let Some(directive) = directive {
+                        self.tell(Down::Directive(Directive::clone(&directive).into())).await;
+                    }
+                }
+                () = left(&mut office, peer.office.term) => {
+                    return End::Redirect(self.context.leader_address());
+                }
+                next = timeout(IDLE_TIMEOUT, inbound.next()) => match next {
+                    Ok(Some(Ok(message))) => {
+                        if let Err(end) = self.on_message(message, peer).await {
+                            return end;
+                        }
+                    }
+                    Ok(Some(Err(_)) | None) | Err(_) => return End::Gone,
+                }
+            }
+        }
+    }
+
+    async fn on_message(&self, message: wire::AgentMessage, peer: &Peer) -> Result<(), End> {
+        match required(message.kind, "kind").map_err(malformed)? {
+            Up::Hello(_) => Err(malformed("a hello came twice; open a new session instead")),
+            Up::Report(report) => self.on_report(report, peer).await,
+            Up::LedgerSegment(segment) => {
+                let sequence = self.on_segment(segment, &peer.module).await?;
+                if let Some(sequence) = sequence {
+                    self.tell(Down::LedgerAck(wire::LedgerAck { sequence })).await;
+                }
+                Ok(())
+            }
+            Up::DirectiveStatus(status) => {
+                if let Some(wire::directive_status::Outcome::Refused(refused)) = status.outcome {
+                    let module = peer.module.as_str();
+                    tracing::warn!(
+                        module,
+                        generation = status.generation,
+                        why = refused.reason,
+                        "directive refused"
+                    );
+                }
+                Ok(())
+            }
+        }
+    }
+
+    async fn on_report(&self, report: api::common::Report, peer: &Peer) -> Result<(), End> {
+        let report: Report = message(Some(report), "report").map_err(malformed)?;
+        if report.module != peer.module {
+            return Err(malformed(format!(
+                "a report of {} came in the session of {}",
+                report.module, peer.module
+            )));
+        }
+        let sequence = report.sequence;
+        let event = Event::Report { session: self.id, report: Box::new(report) };
+        if peer.office.inbox.send(event).await.is_err() {
+            return Err(End::Redirect(self.context.leader_address()));
+        }
+        self.tell(Down::ReportAck(wire::ReportAck { sequence })).await;
+        Ok(())
+    }
+
+    /// The last segment that is durable, as this side knows it: in the store and on the disk.
+    fn watermark(&self, module: &ModuleId) -> u64 {
+        self.context.cache.borrow().watermarks.get(module).copied().unwrap_or(0)
+    }
+
+    fn superseded_or_moved(&self) -> End {
+        if self.context.office.borrow().is_none() {
+            return End::Redirect(self.context.leader_address());
+        }
+        End::Refused(RefusalCode::Superseded, "a newer session of this module took over".into())
+    }
+
+    async fn tell(&self, kind: Down) {
+        // A receiver that is gone shows in the inbound stream too.
+        let _ = self.outbound.send(Ok(wire::ControllerMessage { kind: Some(kind) })).await;
+    }
+}
+
+/// Returns once this controller no longer holds the office of that term.
+async fn left(office: &mut watch::Receiver<Option<Office>>, term: Fence) {
+    // A sender that is gone means that the process ends.
+    let _ = office.wait_for(|office| office.as_ref().is_none_or(|now| now.term != term)).await;
+}
+
+fn hello_ids(hello: &wire::Hello) -> Result<(ModuleId, Fence), api::convert::Error> {
+    let module = api::convert::field::id(&hello.module, "hello.module")?;
+    Ok((module, message(hello.fence, "hello.fence")?))
+}
+
+pub(crate) fn malformed(why: impl ToString) -> End {
+    End::Refused(RefusalCode::Malformed, why.to_string())
+}

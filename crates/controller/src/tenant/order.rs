@@ -1,0 +1,192 @@
+//! Orders: a tenant's wish for GPUs, checked against what is sold and the quota, stored once whatever is repeated.
+//!
+//! The quota holds against concurrent orders because each one rewrites the tenant's record on the revision it was read at.
+//! Read next: `lifecycle.rs` for what becomes of a workload.
+
+use api::Problem;
+use api::problem::Kind;
+use model::workload::{GpuTime, Spec, Workload};
+use model::{OfferingId, Span, TenantId, WorkloadId};
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+use store::{Compare, Txn, key, record};
+
+use super::ATTEMPTS;
+use super::auth::random_hex;
+use crate::commit::put;
+use crate::context::{Context, problem};
+use crate::observe::hex;
+use crate::records::{RequestRecord, TenantRecord, WorkloadRecord};
+
+/// Most GPUs of one workload: a gang runs in one pool of one module, and no module has more.
+const MAX_GPUS: u32 = 1_024;
+/// Longest request id.
+const MAX_REQUEST_ID: usize = 64;
+/// Time between checkpoints unless the order says: √(2 × MTBF × save time) at one failure a day of 20 s saves is half an hour;
+/// preemptions come more often than failures.
+const CHECKPOINT: Span = Span::minutes(10);
+/// Save time unless the order says: 5 to 60 s to local disks.
+const SAVE: Span = Span::secs(20);
+/// Restart time unless the order says: 2 to 10 min.
+const RESTART: Span = Span::minutes(2);
+
+/// What a tenant orders.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Order {
+    /// The offering to buy under.
+    pub offering: OfferingId,
+    /// GPUs that run together.
+    pub gpus: u32,
+    /// GPU time after which it is complete; `None` runs until it is cancelled.
+    pub amount: Option<GpuTime>,
+    /// Time between checkpoints.
+    pub checkpoint: Option<Span>,
+    /// Time to save a checkpoint.
+    pub save: Option<Span>,
+    /// Time from start until progress resumes.
+    pub restart: Option<Span>,
+}
+
+/// Accepts an order. The same `request_id` again answers the workload that was made the first time.
+pub async fn submit(
+    context: &Context,
+    tenant: &TenantId,
+    order: &Order,
+    request_id: Option<&str>,
+) -> Result<Workload, Problem> {
+    if let Some(id) = request_id {
+        check_request_id(id)?;
+    }
+    for _ in 0..ATTEMPTS {
+        if let Some(made) = repeated(context, tenant, order, request_id).await? {
+            return Ok(made);
+        }
+        let (txn, workload) = prepare(context, tenant, order, request_id)?;
+        if context.write(txn).await?.is_some() {
+            return Ok(workload);
+        }
+    }
+    Err(Problem::conflict("too many orders of this tenant at once; try again"))
+}
+
+/// A request id is 1 to 64 printable characters without spaces.
+pub fn check_request_id(id: &str) -> Result<(), Problem> {
+    let fits = (1..=MAX_REQUEST_ID).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_graphic());
+    let refuse =
+        || Problem::invalid("request_id: expected 1 to 64 printable ASCII characters without spaces");
+    fits.then_some(()).ok_or_else(refuse)
+}
+
+/// SHA-256 of a question, in hex.
+pub fn question(asked: &impl Serialize) -> Result<String, Problem> {
+    let bytes = serde_json::to_vec(asked).map_err(|error| Problem::internal(error.to_string()))?;
+    Ok(hex(&Sha256::digest(bytes)))
+}
+
+/// What a request made before, if it was made; another question under the same id is refused.
+pub async fn made_before(
+    context: &Context,
+    scope: &str,
+    request_id: &str,
+    asked: &str,
+) -> Result<Option<String>, Problem> {
+    let key = key::request(scope, request_id);
+    let entry = tokio::time::timeout(crate::commit::STORE_TIMEOUT, context.store.get(&key)).await;
+    let entry = entry.map_err(|_| problem(crate::commit::Error::Timeout))?;
+    let Some(entry) = entry.map_err(|error| problem(error.into()))? else { return Ok(None) };
+    let known: RequestRecord = record::decode_entry(&entry).map_err(|error| problem(error.into()))?;
+    if known.asked != asked {
+        return Err(Problem::conflict("request_id: was used for another request; choose a new one"));
+    }
+    Ok(Some(known.made))
+}
+
+async fn repeated(
+    context: &Context,
+    tenant: &TenantId,
+    order: &Order,
+    request_id: Option<&str>,
+) -> Result<Option<Workload>, Problem> {
+    let Some(request_id) = request_id else { return Ok(None) };
+    let asked = question(order)?;
+    let made = made_before(context, tenant.as_str(), request_id, &asked).await?;
+    made.map(|id| super::find(context, Some(tenant), &id)).transpose()
+}
+
+fn prepare(
+    context: &Context,
+    tenant: &TenantId,
+    order: &Order,
+    request_id: Option<&str>,
+) -> Result<(Txn, Workload), Problem> {
+    let spec = specify(context, order)?;
+    let cache = context.cache.borrow();
+    let Some(buyer) = cache.tenants.get(tenant) else {
+        return Err(Problem::not_found(format!("there is no tenant {tenant}")));
+    };
+    let open = cache.open_gpus(tenant);
+    if open + u64::from(spec.gpus) > u64::from(buyer.value.gpu_quota) {
+        return Err(Problem::new(
+            Kind::Exhausted,
+            format!(
+                "the quota is {} GPUs and {open} are asked for already; cancel a workload or ask for a higher quota",
+                buyer.value.gpu_quota
+            ),
+        ));
+    }
+    let id = WorkloadId::new(&format!("w-{}", random_hex::<8>()?))
+        .map_err(|e| Problem::internal(e.to_string()))?;
+    let now = context.clock.now();
+    let workload = Workload::accepted(id, tenant.clone(), spec, now);
+    let stored = |error: store::Error| problem(error.into());
+    let (buyer_key, own_key) = (key::tenant(tenant), key::workload(&workload.id));
+    let mut txn = Txn::new()
+        .when(Compare::ModRevision { key: buyer_key.clone(), is: buyer.revision })
+        .when(Compare::Absent(own_key.clone()))
+        .then(put(buyer_key, &TenantRecord((*buyer.value).clone())).map_err(stored)?)
+        .then(put(own_key, &WorkloadRecord(workload.clone())).map_err(stored)?);
+    if let Some(request_id) = request_id {
+        let key = key::request(tenant, request_id);
+        let made = workload.id.as_str().to_owned();
+        let record = RequestRecord { made, asked: question(order)?, at: now };
+        txn = txn.when(Compare::Absent(key.clone())).then(put(key, &record).map_err(stored)?);
+    }
+    Ok((txn, workload))
+}
+
+fn specify(context: &Context, order: &Order) -> Result<Spec, Problem> {
+    let bad = |field: &str, expected: &str| Err(Problem::invalid(format!("{field}: expected {expected}")));
+    let offering = context.cache.borrow().offerings.get(&order.offering).map(|stored| stored.value.clone());
+    let Some(offering) = offering else {
+        return bad("offering", &format!("one of the offerings; there is no {:?}", order.offering.as_str()));
+    };
+    if !(1..=MAX_GPUS).contains(&order.gpus) {
+        return bad("gpus", &format!("1 to {MAX_GPUS}"));
+    }
+    if order.amount.is_some_and(|amount| amount <= GpuTime::ZERO) {
+        return bad("amount", "more than zero, or none to run until it is cancelled");
+    }
+    let (checkpoint, save, restart) = (
+        order.checkpoint.unwrap_or(CHECKPOINT),
+        order.save.unwrap_or(SAVE),
+        order.restart.unwrap_or(RESTART),
+    );
+    let day = Span::hours(24);
+    if checkpoint < Span::secs(1) || checkpoint > day {
+        return bad("checkpoint", "1 second to 24 hours");
+    }
+    if save < Span::ZERO || save > Span::hours(1) || restart < Span::ZERO || restart > day {
+        return bad("save and restart", "at most 1 and 24 hours, and not negative");
+    }
+    Ok(Spec {
+        offering: offering.id.clone(),
+        tier: offering.tier,
+        gpu: offering.gpu.clone(),
+        gpus: order.gpus,
+        amount: order.amount,
+        price: offering.price,
+        checkpoint,
+        save,
+        restart,
+    })
+}

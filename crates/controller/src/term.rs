@@ -1,0 +1,478 @@
+//! One term of the leader: the only task that changes the leader's knowledge, plans, and sends directives.
+//!
+//! Everything arrives here in one order: what agents say, what changes in the store, and time. So two decisions never race.
+//! It sends nothing once the lease may be gone. Assumes a bounded inbox and that the cache has seen the leader's own key.
+//! Read next: `term/settle.rs` (workloads), `term/send.rs` (directives), `cycle.rs` (plans).
+
+mod send;
+mod settle;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use model::envelope::{Directive, Fence};
+use model::report::{EnvelopeState, Report};
+use model::{ModuleId, SiteId, Span, Time, WorkloadId};
+use store::{Leadership, Revision, Txn, key};
+use tokio::sync::{broadcast, mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+use crate::commit::{self, InForce, KEEP_PLANS, call, prunable};
+use crate::context::Context;
+use crate::cycle::{self, Planner};
+use crate::grants::{Heard, Offer};
+use crate::live::{Agent, Live};
+use crate::observe;
+use crate::records::LostRecord;
+use crate::sabotage::Sabotage;
+use crate::tracker::{Freshness, SessionId, Taken};
+
+/// A plan is made at least this often.
+pub const ROUND: Span = Span::secs(30);
+/// Events within this time of the first are answered by one plan.
+pub const DEBOUNCE: Span = Span::new(200);
+/// After a failed round the next one waits this long: a store that elects a new leader takes 1.6 s.
+const RETRY: Span = Span::secs(2);
+/// A new leader waits this long for all known modules to report before it plans: three reports.
+const GATHER: Span = Span::secs(3);
+/// The store's history is thrown away behind this many plans: an hour's worth at one every 30 s.
+const COMPACT_EVERY: u64 = 120;
+
+/// What happens outside and is told to the leader.
+#[derive(Debug)]
+pub enum Event {
+    /// An agent said hello.
+    Opened {
+        /// Whose.
+        module: ModuleId,
+        /// This session.
+        session: SessionId,
+        /// Who the agent is.
+        agent: Agent,
+        /// Where its directives go: the latest wins. Dropped when a newer session takes over.
+        slot: watch::Sender<Option<Arc<Directive>>>,
+    },
+    /// An agent reported.
+    Report {
+        /// By which session.
+        session: SessionId,
+        /// What.
+        report: Box<Report>,
+    },
+    /// A session ended.
+    Closed {
+        /// Whose.
+        module: ModuleId,
+        /// Which.
+        session: SessionId,
+    },
+}
+
+/// A committed plan with its input, for whoever wants to plan again and compare.
+#[derive(Clone, Debug)]
+pub struct Committed {
+    /// Who committed it.
+    pub fence: Fence,
+    /// What the planner was given.
+    pub round: Arc<crate::live::Round>,
+}
+
+/// How a term is run.
+#[derive(Clone, Copy, Debug)]
+pub struct Rules {
+    /// When a link counts as what.
+    pub freshness: Freshness,
+    /// Makes plans.
+    pub planner: Planner,
+    /// A defect on request.
+    pub sabotage: Option<Sabotage>,
+}
+
+/// Why a term ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// The office is lost.
+    Lost,
+    /// The process ends.
+    Cancelled,
+}
+
+/// A term in progress.
+pub(crate) struct Term {
+    context: Context,
+    rules: Rules,
+    leadership: Leadership,
+    lease_clock: store::Clock,
+    fence: Fence,
+    live: watch::Sender<Live>,
+    commits: broadcast::Sender<Committed>,
+    slots: BTreeMap<ModuleId, watch::Sender<Option<Arc<Directive>>>>,
+    /// Store revisions of the workloads in `live`.
+    revisions: BTreeMap<WorkloadId, Revision>,
+    /// When the next round is due.
+    due: Time,
+    /// The cache's count of changes that ask for a plan, as of the last round.
+    asked: u64,
+    /// Why the next round comes early.
+    why: Option<String>,
+    compact_to: Revision,
+}
+
+impl Term {
+    /// Begins a term: re-adopts the plan in force and counts every stored ceiling as granted.
+    pub(crate) async fn begin(
+        context: Context,
+        rules: Rules,
+        leadership: Leadership,
+        epoch: u64,
+        live: watch::Sender<Live>,
+        commits: broadcast::Sender<Committed>,
+    ) -> Result<Self, commit::Error> {
+        let in_force = commit::load(&context.store).await?;
+        let now = context.clock.now();
+        let fence = Fence { epoch, leader: leadership.create_revision().0, plan: 0 };
+        let fresh = inherit(&context, &rules, fence, in_force, now);
+        let asked = context.cache.borrow().asked;
+        live.send_replace(fresh);
+        let mut term = Self {
+            context,
+            rules,
+            leadership,
+            lease_clock: store::Clock::boot(),
+            fence,
+            live,
+            commits,
+            slots: BTreeMap::new(),
+            revisions: BTreeMap::new(),
+            due: now + GATHER,
+            asked,
+            why: Some("a new leader".into()),
+            compact_to: Revision::default(),
+        };
+        term.sync_workloads();
+        Ok(term)
+    }
+
+    /// The condition of each write in this term.
+    pub(crate) fn fence_compare(&self) -> store::Compare {
+        self.leadership.fence_compare()
+    }
+
+    /// Leads until the office is lost or the process ends.
+    pub(crate) async fn run(mut self, mut inbox: mpsc::Receiver<Event>, cancel: &CancellationToken) -> Ended {
+        let mut cache = self.context.cache.clone();
+        let ended = loop {
+            let wake = self.wake();
+            let outcome = tokio::select! {
+                () = cancel.cancelled() => break Ended::Cancelled,
+                () = self.leadership.lost() => break Ended::Lost,
+                event = inbox.recv() => match event {
+                    Some(event) => self.on_event(event).await,
+                    None => break Ended::Cancelled,
+                },
+                changed = cache.changed() => match changed {
+                    Ok(()) => self.on_store().await,
+                    Err(_) => break Ended::Cancelled,
+                },
+                () = self.context.clock.sleep_until(wake) => self.on_time().await,
+            };
+            if let Err(error) = outcome {
+                if matches!(error, commit::Error::NotLeader) {
+                    break Ended::Lost;
+                }
+                tracing::warn!(error = &error as &dyn std::error::Error, "a write was put off");
+            }
+        };
+        let now = self.context.clock.now();
+        self.live.send_replace(Live::new(self.rules.freshness, self.context.settings.validity, now));
+        if ended == Ended::Cancelled
+            && let Err(error) = self.leadership.resign().await
+        {
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "the office was not vacated; its lease runs out"
+            );
+        }
+        ended
+    }
+
+    fn wake(&self) -> Time {
+        let now = self.context.clock.now();
+        let link = self.live.borrow().tracker.next_change(now);
+        link.map_or(self.due, |link| link.min(self.due))
+    }
+
+    async fn on_event(&mut self, event: Event) -> Result<(), commit::Error> {
+        match event {
+            Event::Opened { module, session, agent, slot } => {
+                self.open(&module, session, agent);
+                // The old session's slot drops here, which ends it.
+                self.slots.insert(module, slot);
+                Ok(())
+            }
+            Event::Closed { module, session } => {
+                let now = self.context.clock.now();
+                self.live.send_modify(|live| {
+                    live.tracker.closed(&module, session);
+                    live.tell(now, format!("module {module}"), "its agent's session ended");
+                });
+                Ok(())
+            }
+            Event::Report { session, report } => self.on_report(session, *report).await,
+        }
+    }
+
+    fn open(&mut self, module: &ModuleId, session: SessionId, agent: Agent) {
+        // The session may have seen a module in the cache before this task has.
+        self.register();
+        let now = self.context.clock.now();
+        self.live.send_modify(|live| {
+            live.tracker.opened(module, session);
+            live.tell(now, format!("module {module}"), format!("its agent {} said hello", agent.version));
+            live.agents.insert(module.clone(), agent);
+        });
+    }
+
+    async fn on_report(&mut self, session: SessionId, report: Report) -> Result<(), commit::Error> {
+        let now = self.context.clock.now();
+        let module = report.module.clone();
+        let Some(site) = self.site_of(&module) else { return Ok(()) };
+        let urgent = self.urgent(&site, &report);
+        let mut taken = Taken::Outdated;
+        self.live.send_modify(|live| taken = take(live, session, report, now));
+        let Taken::Accepted { returned, rebooted: _ } = taken else { return Ok(()) };
+        self.confirm_silent(&site, now);
+        if let Some(why) = urgent {
+            self.hurry(why);
+        }
+        if returned {
+            self.hurry(format!("module {module} is back in touch"));
+            let txn = Txn::new().when(self.fence_compare()).delete(key::lost(&module));
+            self.fenced(txn).await?;
+        }
+        self.settle(Some(&module)).await?;
+        self.send(&site).await
+    }
+
+    async fn on_store(&mut self) -> Result<(), commit::Error> {
+        self.register();
+        self.sync_workloads();
+        let asked = self.context.cache.borrow().asked;
+        if asked != self.asked {
+            self.asked = asked;
+            self.hurry("workloads, modules or sites changed".into());
+            self.settle(None).await?;
+        }
+        Ok(())
+    }
+
+    async fn on_time(&mut self) -> Result<(), commit::Error> {
+        let now = self.context.clock.now();
+        let mut lost = Vec::new();
+        self.live.send_if_modified(|live| {
+            lost = live.tracker.find_lost(now);
+            for module in &lost {
+                live.tell(now, format!("module {module}"), "its link is lost");
+            }
+            !lost.is_empty()
+        });
+        for module in lost {
+            self.hurry(format!("module {module} is out of touch"));
+            let put = commit::put(key::lost(&module), &LostRecord { since: now })?;
+            self.fenced(Txn::new().when(self.fence_compare()).then(put)).await?;
+        }
+        self.settle(None).await?;
+        if now < self.due || (self.live.borrow().rounds.is_empty() && self.gathering(now)) {
+            return Ok(());
+        }
+        self.round(now).await
+    }
+
+    /// The first plan of a term waits a little for modules that have not reported yet.
+    fn gathering(&mut self, now: Time) -> bool {
+        let live = self.live.borrow();
+        let waiting = now < live.since + GATHER && !live.tracker.complete();
+        if waiting {
+            self.due = live.since + GATHER;
+        }
+        waiting
+    }
+
+    /// Asks for a plan soon; more reasons within the debounce make no second one.
+    fn hurry(&mut self, why: String) {
+        let soon = self.context.clock.now() + DEBOUNCE;
+        if soon < self.due {
+            self.due = soon;
+            self.why = Some(why);
+        }
+    }
+
+    /// One round of planning; a failed one leaves the old plan in force.
+    async fn round(&mut self, now: Time) -> Result<(), commit::Error> {
+        self.due = now + ROUND;
+        let why = self.why.take();
+        let input = self.input(now);
+        let parent = self.live.borrow().in_force.clone();
+        let checked = match cycle::decide(input, self.rules.planner, self.rules.sabotage).await {
+            Ok(checked) => checked,
+            Err(error) => return self.refused(error, now),
+        };
+        let prune = prunable(&self.context.cache.borrow(), KEEP_PLANS);
+        let store = &self.context.store;
+        let fence = self.fence_compare();
+        let sabotage = self.rules.sabotage;
+        match cycle::commit(store, fence, parent.as_ref(), &checked, prune, sabotage).await {
+            Ok(in_force) => self.in_force(checked.round, in_force, why, now).await,
+            Err(error) => self.refused(error, now),
+        }
+    }
+
+    async fn in_force(
+        &mut self,
+        round: crate::live::Round,
+        in_force: InForce,
+        why: Option<String>,
+        now: Time,
+    ) -> Result<(), commit::Error> {
+        let generation = in_force.plan.generation;
+        let target = in_force.target;
+        tracing::info!(generation, took_ms = round.took.millis(), why = why.as_deref(), "plan committed");
+        self.live.send_modify(|live| {
+            if let Some(why) = why {
+                live.tell(now, format!("plan {generation}"), format!("made because of: {why}"));
+            }
+            live.adopt(round, in_force);
+        });
+        self.fence.plan = generation;
+        let round = self.live.borrow().round().cloned();
+        if let Some(round) = round {
+            // Nobody listening is no error.
+            let _ = self.commits.send(Committed { fence: self.fence, round });
+        }
+        self.settle(None).await?;
+        let sites: Vec<SiteId> = self.context.cache.borrow().sites.keys().cloned().collect();
+        for site in sites {
+            self.send(&site).await?;
+        }
+        self.compact(generation, target).await
+    }
+
+    fn refused(&mut self, error: cycle::Error, now: Time) -> Result<(), commit::Error> {
+        match error {
+            cycle::Error::Commit(error) => {
+                self.due = now + RETRY;
+                if matches!(error, commit::Error::Outrun) {
+                    self.why = Some("the plan in force was replaced".into());
+                }
+                Err(error)
+            }
+            cycle::Error::Refused { generation, findings } => {
+                let shown: Vec<String> = findings.iter().map(ToString::to_string).collect();
+                tracing::error!(generation, findings = ?shown, "plan refused by its check; the old one stays");
+                self.live.send_modify(|live| {
+                    live.refused += 1;
+                    live.tell(now, format!("plan {generation}"), format!("refused: {}", shown.join("; ")));
+                    live.refusal = findings;
+                });
+                Ok(())
+            }
+            error @ cycle::Error::Planner(_) => {
+                tracing::error!(error = &error as &dyn std::error::Error, "planning failed");
+                self.live.send_modify(|live| live.refused += 1);
+                Ok(())
+            }
+        }
+    }
+
+    /// Throws the store's history away behind the last hundred plans.
+    async fn compact(&mut self, generation: u64, target: Revision) -> Result<(), commit::Error> {
+        if !generation.is_multiple_of(COMPACT_EVERY) {
+            return Ok(());
+        }
+        let to = std::mem::replace(&mut self.compact_to, target);
+        if to > Revision::default() {
+            let compacted = tokio::time::timeout(commit::STORE_TIMEOUT, self.context.store.compact(to)).await;
+            compacted.map_err(|_| commit::Error::Timeout)??;
+        }
+        Ok(())
+    }
+
+    fn input(&self, now: Time) -> planner::Input {
+        let cache = self.context.cache.borrow();
+        let live = self.live.borrow();
+        let parent = live.in_force.as_ref().map(|in_force| (*in_force.plan).clone());
+        let market = *self.context.market.borrow();
+        observe::input(&cache, &live.tracker, &live.workloads, parent, market, now)
+    }
+
+    fn urgent(&self, site: &SiteId, report: &Report) -> Option<String> {
+        let now = report.site.as_ref()?;
+        let cache = self.context.cache.borrow();
+        let config = &cache.sites.get(site)?.value;
+        let live = self.live.borrow();
+        let planned = live.round().and_then(|round| round.input.sites.get(site)?.report.clone());
+        observe::urgent(config, planned.as_ref(), now)
+    }
+
+    fn site_of(&self, module: &ModuleId) -> Option<SiteId> {
+        self.context.cache.borrow().modules.get(module).map(|stored| stored.value.module.site.clone())
+    }
+
+    /// Makes modules known that were configured since.
+    fn register(&mut self) {
+        let cache = self.context.cache.borrow();
+        self.live.send_modify(|live| register(live, &cache));
+    }
+
+    /// Runs a transaction; a failed fence means that somebody else leads.
+    async fn fenced(&self, txn: Txn) -> Result<Revision, commit::Error> {
+        let outcome = call(&self.context.store, txn).await?;
+        if outcome.succeeded { Ok(outcome.revision) } else { Err(commit::Error::NotLeader) }
+    }
+}
+
+fn inherit(context: &Context, rules: &Rules, fence: Fence, in_force: Option<InForce>, now: Time) -> Live {
+    let cache = context.cache.borrow();
+    let mut live = Live::new(rules.freshness, context.settings.validity, now);
+    live.term = Some(fence);
+    live.in_force = in_force;
+    register(&mut live, &cache);
+    for (module, grant) in &cache.grants {
+        let offers: Vec<Offer> = grant
+            .outstanding
+            .iter()
+            .map(|o| Offer { generation: o.generation, ceiling: o.ceiling, fallback: o.fallback })
+            .collect();
+        live.book.inherit(module, &offers, now);
+    }
+    live.tell(now, "controller", "leads");
+    live
+}
+
+fn register(live: &mut Live, cache: &crate::cache::Cache) {
+    for (id, stored) in &cache.modules {
+        let module = &stored.value.module;
+        live.book.register(id, &module.site, module.base_draw());
+        live.tracker.register(id, cache.grants.contains_key(id), cache.lost.get(id).copied());
+    }
+}
+
+/// Takes in a report: link, acknowledgement, meter.
+fn take(live: &mut Live, session: SessionId, report: Report, now: Time) -> Taken {
+    let mut heard = Heard {
+        generation: report.envelope.generation,
+        ceiling: report.envelope.ceiling,
+        valid: report.envelope.state == EnvelopeState::Valid,
+        meter: report.meter,
+        stamp: report.stamp.at,
+        rebooted: false,
+        received: now,
+    };
+    let module = report.module.clone();
+    let taken = live.tracker.reported(session, report, now);
+    if let Taken::Accepted { rebooted, .. } = taken {
+        heard.rebooted = rebooted;
+        live.book.heard(&module, &heard);
+    }
+    taken
+}

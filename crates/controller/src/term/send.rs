@@ -1,0 +1,192 @@
+//! Tells agents: composes what each module of a site is to be told, stores new generations, then sends.
+//!
+//! Order matters: an offer counts in the book before it is stored, and is stored before it is sent, so that no envelope ever
+//! exists that a successor does not count. Read next: `publish.rs` and `grants.rs`, the pure halves.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use model::report::Report;
+use model::{BootStamp, ModuleId, SiteId, Time, Watts};
+use store::{Op, key};
+
+use super::Term;
+use crate::commit::{self, call, put, split};
+use crate::grants::{Allowed, Desire, Limits};
+use crate::live::Live;
+use crate::publish::{self, Content, Published};
+use crate::records::{GrantRecord, OfferRecord};
+use crate::sabotage::Sabotage;
+
+/// One directive to send.
+struct Outgoing {
+    module: ModuleId,
+    published: Published,
+    /// When the report that it answers was received.
+    received: Time,
+    /// Its content is new: store it first.
+    fresh: bool,
+}
+
+impl Term {
+    /// Tells the modules of a site what changed for them, and renews what is due.
+    pub(super) async fn send(&mut self, site: &SiteId) -> Result<(), commit::Error> {
+        if self.leadership.may_be_gone(self.lease_clock.now()) {
+            return Ok(());
+        }
+        let now = self.context.clock.now();
+        let outgoing = self.compose(site, now);
+        if outgoing.is_empty() {
+            return Ok(());
+        }
+        // From here on they count, whether or not they ever arrive.
+        self.live.send_modify(|live| {
+            for Outgoing { module, published, received, .. } in &outgoing {
+                live.book.record(module, published.content.offer(published.generation), *received);
+            }
+        });
+        self.store_grants(&outgoing).await?;
+        if self.leadership.may_be_gone(self.lease_clock.now()) {
+            return Ok(());
+        }
+        let validity = self.context.settings.validity;
+        for Outgoing { module, published, .. } in outgoing {
+            if let Some(slot) = self.slots.get(&module) {
+                slot.send_replace(Some(Arc::new(published.directive(&module, validity))));
+            }
+            self.live.send_modify(|live| drop(live.published.insert(module, published)));
+        }
+        Ok(())
+    }
+
+    /// Frees what expired envelopes of silent modules allowed, as far as the site's own meter bounds their draw.
+    pub(super) fn confirm_silent(&self, site: &SiteId, now: Time) {
+        let cache = self.context.cache.borrow();
+        self.live.send_if_modified(|live| {
+            let Some(bound) = silent_bound(live, &cache, site, now) else { return false };
+            let silent: Vec<ModuleId> = modules_of(&cache, site)
+                .filter(|module| !live.tracker.link(module, now).is_in_touch())
+                .cloned()
+                .collect();
+            for module in &silent {
+                live.book.confirmed_outside(module, bound, now);
+            }
+            !silent.is_empty()
+        });
+    }
+
+    fn compose(&self, site: &SiteId, now: Time) -> Vec<Outgoing> {
+        let cache = self.context.cache.borrow();
+        let live = self.live.borrow();
+        let plan = live.in_force.as_ref().and_then(|in_force| in_force.plan.sites.get(site));
+        let Some((plan, config)) = plan.zip(cache.sites.get(site)) else { return Vec::new() };
+        let heard: BTreeMap<&ModuleId, (&Report, Time)> =
+            plan.modules.keys().filter_map(|id| Some((id, self.heard(&live, id)?))).collect();
+        let desires: BTreeMap<ModuleId, Desire> =
+            heard.keys().map(|id| ((*id).clone(), publish::desire(&plan.modules[*id]))).collect();
+        let limits = Limits {
+            capacity: plan.capacity,
+            firm_capacity: plan.firm_capacity,
+            unmanaged: config.value.unmanaged,
+        };
+        let allowed = match self.rules.sabotage {
+            Some(Sabotage::OverGrant) => {
+                desires.iter().map(|(id, desire)| (id.clone(), all(desire))).collect()
+            }
+            _ => live.book.offer(site, limits, &desires),
+        };
+        let compose = |(id, (report, received)): (&ModuleId, (&Report, Time))| {
+            let module = plan.modules.get(id)?;
+            let before = live.published.get(id);
+            let told = before.map(|published| &published.content);
+            let runs = publish::assignments(id, module, |workload| live.workloads.get(workload), told);
+            let wired = cache.modules.get(id).is_some_and(|stored| stored.value.module.wired);
+            let content = publish::compose(plan, module, wired, *allowed.get(id)?, runs);
+            self.outgoing(&live, id, content, &report.stamp, received, now)
+        };
+        heard.into_iter().filter_map(compose).collect()
+    }
+
+    fn outgoing(
+        &self,
+        live: &Live,
+        module: &ModuleId,
+        content: Content,
+        stamp: &BootStamp,
+        received: Time,
+        now: Time,
+    ) -> Option<Outgoing> {
+        let known = live.published.get(module).filter(|published| {
+            published.content == content && published.generation == live.book.generation(module)
+        });
+        let validity = self.context.settings.validity;
+        if known.is_some_and(|published| !publish::renewal_due(published, stamp, validity, now)) {
+            return None;
+        }
+        let (fence, generation) = match known {
+            Some(published) => (published.fence, published.generation),
+            None => {
+                let plan = live.in_force.as_ref().map_or(0, |in_force| in_force.plan.generation);
+                (model::envelope::Fence { plan, ..self.fence }, live.book.generation(module) + 1)
+            }
+        };
+        let published = Published { fence, generation, content, answered: stamp.clone(), sent: now };
+        Some(Outgoing { module: module.clone(), published, received, fresh: known.is_none() })
+    }
+
+    /// The last report of a module that can be answered: it has a session, and reported in this term.
+    fn heard<'a>(&self, live: &'a Live, module: &ModuleId) -> Option<(&'a Report, Time)> {
+        let seen = live.tracker.seen(module)?;
+        seen.session.filter(|_| self.slots.contains_key(module))?;
+        seen.last.as_ref().map(|(report, at)| (report, *at))
+    }
+
+    async fn store_grants(&self, outgoing: &[Outgoing]) -> Result<(), commit::Error> {
+        let ops = {
+            let live = self.live.borrow();
+            let fresh = outgoing.iter().filter(|outgoing| outgoing.fresh);
+            fresh.map(|outgoing| grant(&live, &outgoing.module)).collect::<Result<Vec<Op>, store::Error>>()?
+        };
+        if ops.is_empty() {
+            return Ok(());
+        }
+        for then in split(ops) {
+            let txn = store::Txn { compares: vec![self.fence_compare()], then, otherwise: Vec::new() };
+            if !call(&self.context.store, txn).await?.succeeded {
+                return Err(commit::Error::NotLeader);
+            }
+        }
+        Ok(())
+    }
+}
+
+fn grant(live: &Live, module: &ModuleId) -> Result<Op, store::Error> {
+    let outstanding = live.book.outstanding(module).into_iter();
+    let record = GrantRecord {
+        generation: live.book.generation(module),
+        outstanding: outstanding
+            .map(|o| OfferRecord { generation: o.generation, ceiling: o.ceiling, fallback: o.fallback })
+            .collect(),
+    };
+    put(key::grant(module), &record)
+}
+
+fn all(desire: &Desire) -> Allowed {
+    Allowed { ceiling: desire.ceiling, fallback: desire.fallback }
+}
+
+fn modules_of<'a>(cache: &'a crate::cache::Cache, site: &'a SiteId) -> impl Iterator<Item = &'a ModuleId> {
+    cache.modules.iter().filter(move |(_, stored)| stored.value.module.site == *site).map(|(id, _)| id)
+}
+
+/// The most that all silent modules of a site draw together: the island's load less what the others certainly draw and the
+/// unmanaged load. `None` where a reading is missing or old.
+fn silent_bound(live: &Live, cache: &crate::cache::Cache, site: &SiteId, now: Time) -> Option<Watts> {
+    let (report, at) = crate::observe::site_report(cache, &live.tracker, site)?;
+    if now.since(at) > model::report::STALE_AFTER {
+        return None;
+    }
+    let drawn: Watts =
+        modules_of(cache, site).filter_map(|module| live.tracker.least_draw(module, now)).sum();
+    Some((report.load? - report.unmanaged.unwrap_or_default() - drawn).at_least_zero())
+}

@@ -1,0 +1,177 @@
+//! Brings the status of workloads in line with the plan in force and the agents' reports, and stores what is a decision.
+//!
+//! Each write compares the revision it was decided on, so that a tenant's cancellation is never overwritten; what loses that
+//! race is decided again when the cache has caught up. Read next: `lifecycle.rs` for the decisions themselves.
+
+use model::report::RunReport;
+use model::workload::{Phase, Status, Workload};
+use model::{ModuleId, Time, WorkloadId};
+use planner::Link;
+use store::{Compare, Revision, Txn, key};
+
+use super::Term;
+use crate::commit::{self, call, put};
+use crate::lifecycle::{Facts, is_decision, step};
+use crate::live::Live;
+use crate::records::WorkloadRecord;
+
+/// Workloads in one transaction: each costs a compare and a put, of 128 each; with the fence, half of them leaves room for
+/// workloads of 10 kB.
+const BATCH: usize = 60;
+
+/// One workload whose status changes.
+struct Step {
+    id: WorkloadId,
+    status: Status,
+    stored: Option<Revision>,
+}
+
+impl Term {
+    /// Takes over workloads that changed in the store; progress last seen is kept.
+    pub(super) fn sync_workloads(&mut self) {
+        let cache = self.context.cache.borrow();
+        let revisions = &mut self.revisions;
+        self.live.send_if_modified(|live| {
+            let before = live.workloads.len();
+            live.workloads.retain(|id, _| cache.workloads.contains_key(id));
+            let mut changed = before != live.workloads.len();
+            for (id, stored) in &cache.workloads {
+                if revisions.get(id).is_some_and(|known| *known >= stored.revision) {
+                    continue;
+                }
+                changed = true;
+                revisions.insert(id.clone(), stored.revision);
+                merge(live, &stored.value);
+            }
+            changed
+        });
+    }
+
+    /// Steps the workloads of one module, or all of them.
+    pub(super) async fn settle(&mut self, only: Option<&ModuleId>) -> Result<(), commit::Error> {
+        let steps = self.steps(only);
+        if steps.is_empty() {
+            return Ok(());
+        }
+        let (decisions, telemetry): (Vec<Step>, Vec<Step>) =
+            steps.into_iter().partition(|step| step.stored.is_some());
+        self.take_over(telemetry, None);
+        let mut decisions = decisions.into_iter().peekable();
+        while decisions.peek().is_some() {
+            let batch: Vec<Step> = decisions.by_ref().take(BATCH).collect();
+            self.store_batch(batch).await?;
+        }
+        Ok(())
+    }
+
+    fn steps(&self, only: Option<&ModuleId>) -> Vec<Step> {
+        let now = self.context.clock.now();
+        let live = self.live.borrow();
+        let here = |workload: &&Workload| {
+            let module = workload.status.placement.as_ref().map(|placement| &placement.module);
+            only.is_none() || (workload.status.phase.holds() && module == only)
+        };
+        let decide = |workload: &Workload| {
+            let status = step(workload, &facts(&live, workload, now));
+            if status == workload.status {
+                return None;
+            }
+            let decision = is_decision(&workload.status, &status);
+            let revision = self.revisions.get(&workload.id).copied().unwrap_or_default();
+            Some(Step { id: workload.id.clone(), status, stored: decision.then_some(revision) })
+        };
+        live.workloads.values().filter(here).filter_map(decide).collect()
+    }
+
+    async fn store_batch(&mut self, batch: Vec<Step>) -> Result<(), commit::Error> {
+        let mut txn = Txn::new().when(self.fence_compare());
+        for step in &batch {
+            let Some(workload) = self.live.borrow().workloads.get(&step.id).cloned() else { continue };
+            let record = WorkloadRecord(Workload { status: step.status.clone(), ..workload });
+            let key = key::workload(&step.id);
+            let is = step.stored.unwrap_or_default();
+            txn = txn.when(Compare::ModRevision { key: key.clone(), is }).then(put(key, &record)?);
+        }
+        let outcome = call(&self.context.store, txn).await?;
+        if outcome.succeeded {
+            self.take_over(batch, Some(outcome.revision));
+            return Ok(());
+        }
+        // A workload of the batch changed meanwhile, or somebody else leads: the next write of a plan or grant tells which.
+        // The cache is about to bring the change, and with it the next step.
+        Ok(())
+    }
+
+    fn take_over(&mut self, steps: Vec<Step>, revision: Option<Revision>) {
+        if steps.is_empty() {
+            return;
+        }
+        let now = self.context.clock.now();
+        let mut freed = false;
+        if let Some(revision) = revision {
+            self.revisions.extend(steps.iter().map(|step| (step.id.clone(), revision)));
+        }
+        self.live.send_modify(|live| {
+            for Step { id, status, .. } in steps {
+                let Some(workload) = live.workloads.get_mut(&id) else { continue };
+                let before = std::mem::replace(&mut workload.status, status.clone());
+                if before.phase != status.phase {
+                    freed |= before.phase.holds() && !status.phase.holds();
+                    let what = format!("{} -> {} ({})", before.phase, status.phase, status.reason);
+                    live.tell(now, format!("workload {id}"), what);
+                }
+                if status.phase.is_final() {
+                    live.workloads.remove(&id);
+                }
+            }
+        });
+        if freed {
+            self.hurry("a run ended".into());
+        }
+    }
+}
+
+/// Takes a stored workload over: what was asked and decided from the store, what was seen since from here.
+fn merge(live: &mut Live, stored: &Workload) {
+    if stored.status.phase.is_final() {
+        live.workloads.remove(&stored.id);
+        return;
+    }
+    let mut merged = stored.clone();
+    if let Some(known) = live.workloads.get(&stored.id)
+        && known.status.placement == merged.status.placement
+        && merged.status.phase.holds()
+    {
+        merged.status.progress = merged.status.progress.max(known.status.progress);
+    }
+    live.workloads.insert(stored.id.clone(), merged);
+}
+
+fn facts<'a>(live: &'a Live, workload: &Workload, now: Time) -> Facts<'a> {
+    let placement = workload.status.placement.as_ref();
+    let module = placement.map(|placement| &placement.module);
+    let report = module.and_then(|module| live.tracker.report(module));
+    let published = module.and_then(|module| live.published.get(module));
+    let persisted = published.is_some_and(|published| {
+        let told = !published.content.runs.contains_key(&workload.id);
+        let heard = report.is_some_and(|report| {
+            report.envelope.generation == published.generation
+                && report.envelope.fence.leader == published.fence.leader
+        });
+        told && heard
+    });
+    let plan = live.in_force.as_ref().map(|in_force| &in_force.plan);
+    let subject = model::plan::Subject::Workload(workload.id.clone());
+    let decided = plan.and_then(|plan| plan.decisions.iter().find(|decision| decision.subject == subject));
+    let run: Option<&RunReport> = report.and_then(|report| report.runs.get(&workload.id));
+    let waits = workload.status.phase == Phase::Pending;
+    Facts {
+        now,
+        planned: plan.and_then(|plan| plan.placement(&workload.id)),
+        reason: decided.map(|decision| decision.reason),
+        run: run.filter(|_| !waits),
+        link: module.map_or(Link::Never, |module| live.tracker.link(module, now)),
+        dropped: persisted,
+        told: published.map_or(live.since, |published| published.sent),
+    }
+}

@@ -1,0 +1,7 @@
+//! The controller as a whole, in this process: real gRPC and HTTP on loopback, the embedded store, a clock that tests drive.
+#![allow(clippy::unwrap_used)]
+
+mod agents;
+mod harness;
+mod leaders;
+mod tenants;
