@@ -30,13 +30,14 @@ struct Shared {
     opened: Condvar,
 }
 
-#[derive(Default)]
 struct State {
     waits: BTreeMap<(i64, u64), Waker>,
     next_wait: u64,
     /// How far each participant lets the clock go.
     gates: Vec<(u64, i64)>,
     next_gate: u64,
+    /// Where the clock is held, if anywhere.
+    hold: i64,
 }
 
 impl SimClock {
@@ -45,21 +46,26 @@ impl SimClock {
         let shared = Shared {
             now: AtomicI64::new(start.millis()),
             next_wake: AtomicI64::new(i64::MAX),
-            state: Mutex::default(),
+            state: Mutex::new(State::new()),
             opened: Condvar::new(),
         };
         Self { shared: Arc::new(shared) }
     }
 
     /// A clock of the same time that this clock waits for: it stops `slack` after a sleep of the participant's resolved,
-    /// until the participant sleeps again or is dropped.
+    /// until the participant sleeps again or is dropped. A participant that has not slept yet holds nobody.
     pub fn participant(&self, slack: Span) -> Participant {
         let mut state = self.shared.lock();
         let id = state.next_gate;
         state.next_gate += 1;
-        let until = self.now() + slack;
-        state.gates.push((id, until.millis()));
+        state.gates.push((id, i64::MAX));
         Participant { clock: self.clone(), gate: Arc::new(Gate { shared: self.shared.clone(), id }), slack }
+    }
+
+    /// Stops the clock at `at`, whatever its participants say; `Time(i64::MAX)` lets it go again.
+    pub fn hold_at(&self, at: Time) {
+        self.shared.lock().hold = at.millis();
+        self.shared.opened.notify_all();
     }
 
     /// Moves the clock to `to` and wakes whoever waited for it. Time never goes back: an earlier `to` changes nothing.
@@ -79,7 +85,9 @@ impl SimClock {
     /// Answers whether the clock may go.
     pub fn wait_for_participants(&self, to: Time, patience: Duration) -> bool {
         let state = self.shared.lock();
-        let held = |state: &mut State| state.gates.iter().any(|(_, until)| *until < to.millis());
+        let held = |state: &mut State| {
+            state.hold < to.millis() || state.gates.iter().any(|(_, until)| *until < to.millis())
+        };
         let waited = self.shared.opened.wait_timeout_while(state, patience, held);
         waited.map_or(true, |(_, timeout)| !timeout.timed_out())
     }
@@ -103,6 +111,18 @@ pub struct Participant {
     clock: SimClock,
     gate: Arc<Gate>,
     slack: Span,
+}
+
+impl Participant {
+    /// Lets the clock go to `slack` behind `at`, without sleeping: for loops that are driven by messages.
+    pub fn done_up_to(&self, at: Time) {
+        self.gate.open_until(at + self.slack);
+    }
+
+    /// Holds nobody until it sleeps or says more.
+    pub fn step_aside(&self) {
+        self.gate.open_until(Time(i64::MAX));
+    }
 }
 
 impl Clock for Participant {
@@ -147,6 +167,10 @@ impl Shared {
 }
 
 impl State {
+    fn new() -> Self {
+        Self { waits: BTreeMap::new(), next_wait: 0, gates: Vec::new(), next_gate: 0, hold: i64::MAX }
+    }
+
     fn take_due(&mut self, now: i64, next_wake: &AtomicI64) -> Vec<Waker> {
         let later = self.waits.split_off(&(now + 1, 0));
         let due = std::mem::replace(&mut self.waits, later);
@@ -217,8 +241,10 @@ mod tests {
         let clock = SimClock::new(Time(0));
         let participant = clock.participant(Span::new(100));
         let no_patience = Duration::ZERO;
-        assert!(clock.wait_for_participants(Time(100), no_patience));
-        assert!(!clock.wait_for_participants(Time(110), no_patience), "it has not slept yet");
+        assert!(clock.wait_for_participants(Time(110), no_patience), "it has not slept yet");
+        clock.hold_at(Time(100));
+        assert!(!clock.wait_for_participants(Time(110), no_patience), "it is held");
+        clock.hold_at(Time(i64::MAX));
         let _sleep = participant.sleep_until(Time(1_000));
         assert!(clock.wait_for_participants(Time(1_100), no_patience));
         assert!(!clock.wait_for_participants(Time(1_110), no_patience));

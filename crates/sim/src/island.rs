@@ -9,7 +9,7 @@ use control::port::{Breaker, Command, Fast, GroupReading, Readings, Slow, TICK};
 use model::module::Module;
 use model::report::{GensetReport, SiteReport, Switch};
 use model::site::{Frequency, GasFlow, GasVolume, Site};
-use model::{BootStamp, GensetId, Hashrate, MinerGroupId, ModuleId, Span, Time, WattSeconds, Watts};
+use model::{BootStamp, GensetId, Hashrate, MinerGroupId, ModuleId, Span, Time, WattSeconds, Watts, WorkloadId};
 
 use crate::bus::{Bus, Happened};
 use crate::fault::{Fault, Kind};
@@ -252,7 +252,7 @@ impl Island {
             frequency: self.frequency(),
             nadir: millihertz(self.extremes.0),
             zenith: millihertz(self.extremes.1),
-            load: Watts::from_f64(self.load_at_nominal() * damping),
+            load: self.load(),
             unmanaged: used(&self.unmanaged, damping),
             gensets: sets.collect(),
             modules: modules.collect(),
@@ -271,6 +271,11 @@ impl Island {
     /// Frequency; `None` on a dead bus.
     pub fn frequency(&self) -> Option<Frequency> {
         self.bus.live.then(|| millihertz(self.bus.frequency))
+    }
+
+    /// True draw of the whole island now.
+    pub fn load(&self) -> Watts {
+        Watts::from_f64(self.load_at_nominal() * self.bus.damping())
     }
 
     /// A module's true draw now; zero for one that does not stand here.
@@ -374,12 +379,17 @@ impl Island {
         });
         let mut runs = BTreeMap::new();
         plant.pools.iter().for_each(|pool| pool.reports(self.now, &mut runs));
+        let mut drawn: BTreeMap<WorkloadId, Watts> = BTreeMap::new();
+        for tenancy in plant.pools.iter().flat_map(|pool| &pool.tenancies) {
+            *drawn.entry(tenancy.run.workload.clone()).or_default() += tenancy.register.mean();
+        }
         Slow {
             // The meter keeps its own supply: it reads zero in a blackout, and nothing when it is dead.
             meter: (!plant.meter_dead).then(|| if read { self.power(&plant.id) } else { Watts::ZERO }),
             register: (!plant.meter_dead).then(|| WattSeconds::new(plant.energy() / 1_000)),
             groups: groups.collect(),
             pools: plant.pools.iter().map(|pool| (pool.id.clone(), pool.report(plant.energized))).collect(),
+            drawn,
             runs,
             site: plant.wired.then(|| self.site_report()),
         }

@@ -24,3 +24,4 @@ mod runtime;
 pub mod series;
 mod server;
 pub mod truth;
+pub mod witness;

@@ -1,12 +1,12 @@
 //! Invariant 1, power: what was granted fits what there is, and what is drawn fits what was granted.
 //!
 //! "Certified when granted" is judged from truths: whenever an agent's adoption *raises* the island's sum, the sum must fit what
-//! the island could truly carry at any moment of the last 15 s, since no decision knows the present. Capacity that falls by itself
+//! the island could truly carry at any moment since the report that it answers, since no decision knows the present. Capacity that falls by itself
 //! breaks nothing; raising into a lack does. Read next: [`super::scene`].
 
 use std::collections::BTreeMap;
 
-use model::{ModuleId, Time, Watts};
+use model::{ModuleId, Span, Time, Watts};
 
 use super::View;
 use super::book::{Book, Edge, Fault, Invariant};
@@ -20,32 +20,49 @@ pub(super) struct Power {
     over: BTreeMap<ModuleId, Edge>,
 }
 
+/// What was before an adoption.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Before {
+    /// The island's sums: see [`Scene::granted`].
+    pub(super) granted: (Watts, Watts),
+    /// Time since the report that the directive answers.
+    pub(super) age: Span,
+}
+
 impl Power {
     /// Draws against the ceilings in force.
     pub(super) fn second(&mut self, view: View<'_>, book: &mut Book) {
         for id in view.truth.modules.keys() {
             let excess = excess(view, id);
             if self.over.entry(id.clone()).or_default().rises(excess.is_some()) {
-                book.check(Invariant::Power, view.truth.now, excess.map(|excess| overdrawn(view, id, excess)));
+                book.check(
+                    Invariant::Power,
+                    view.truth.now,
+                    excess.map(|excess| overdrawn(view, id, excess)),
+                );
             } else {
                 book.check(Invariant::Power, view.truth.now, None);
             }
         }
     }
 
-    /// Sums against capacity, when `module` has adopted a directive; `before` are the sums without it.
+    /// Sums against capacity, when `module` has adopted a directive at `at`.
     pub(super) fn adopted(
         &mut self,
         scene: &Scene,
         module: &ModuleId,
         at: Time,
-        before: (Watts, Watts),
+        before: Before,
         book: &mut Book,
     ) {
         let Some(island) = scene.island_of(module) else { return };
-        let Some(best) = island.best() else { return };
+        let Some(best) = island.best(at, before.age) else { return };
+        let before = before.granted;
         let after = scene.granted(island, at);
-        let sums = [("ceilings", before.0, after.0, best.total), ("fallback ceilings", before.1, after.1, best.firm)];
+        let sums = [
+            ("ceilings", before.0, after.0, best.total),
+            ("fallback ceilings", before.1, after.1, best.firm),
+        ];
         for (name, before, after, capacity) in sums {
             if after <= before {
                 continue;
@@ -88,7 +105,12 @@ mod tests {
 
     fn adopt(witness: &mut Witness, second: i64, generation: u64, kilowatts: (i64, i64)) {
         let module = module_id();
-        witness.directive(&module, at(second), &boot(second), &directive(&module, generation, kilowatts, second));
+        witness.directive(
+            &module,
+            at(second),
+            &boot(second),
+            &directive(&module, generation, kilowatts, second),
+        );
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use model::envelope::Directive;
 use model::fleet::Fleet;
-use model::report::{FeederState, GensetState};
+use model::report::{FeederState, GensetState, STALE_AFTER};
 use model::site::{GasFlow, Site};
 use model::{BootStamp, ModuleId, SiteId, Span, Time, Watts, WattsPerSecond};
 
@@ -18,8 +18,13 @@ use crate::truth::{Event, Truth, What};
 /// Protective action excuses an island for so long: sets recover within 10 s (ISO 8528-5, class G1), and swings die out in as much
 /// again. Until the last module has power after a blackout the time does not begin to run.
 pub(super) const DISTURBED: Span = Span::secs(20);
-/// A ceiling may rest on a report that old: 10 s until a report counts as stale, and 5 s to plan, commit, send and persist.
-const KNOWLEDGE: Span = Span::secs(15);
+/// From a report of the module until an agent has adopted what answers it, without any delay on the way.
+const ANSWER: Span = Span::secs(5);
+/// Capacities are kept for the longest that a grant may be under way and still raise anything: the usual validity of 120 s, with
+/// [`STALE_AFTER`] and [`ANSWER`] before it.
+const KEPT: Span = Span::secs(135);
+/// Capacity that fell by more than this within [`KEPT`], thousandths, makes whoever stops work protect the island.
+const FALLEN_PERMILLE: i64 = 950;
 /// The gas buffer counts as the flow that empties it in a quarter of an hour: long enough for every checkpoint.
 const BUFFER_SPAN: Span = Span::minutes(15);
 
@@ -44,7 +49,7 @@ pub(super) struct Island {
     pub(super) rating: Watts,
     /// A feeder is stuck: the loss of a set would be the second failure.
     pub(super) stuck: bool,
-    // Invariant: of the last `KNOWLEDGE`, oldest first; one a second, so 16 at most.
+    // Invariant: of the last `KEPT`, oldest first; one a second, so 136 at most.
     capacities: VecDeque<(Time, Capacity)>,
     disturbed: Option<Time>,
 }
@@ -113,9 +118,9 @@ impl Scene {
     /// The sums that count against an island's capacity: of max(unexpired ceiling, fallback ceiling), and of fallback ceilings.
     pub(super) fn granted(&self, island: &Island, now: Time) -> (Watts, Watts) {
         let standings = island.modules.iter().filter_map(|id| self.modules.get(id));
-        standings.map(|standing| standing.counts(now)).fold((Watts::ZERO, Watts::ZERO), |sum, one| {
-            (sum.0 + one.0, sum.1 + one.1)
-        })
+        standings
+            .map(|standing| standing.counts(now))
+            .fold((Watts::ZERO, Watts::ZERO), |sum, one| (sum.0 + one.0, sum.1 + one.1))
     }
 }
 
@@ -139,16 +144,24 @@ impl Island {
         self.disturbed.is_some_and(|at| now - at <= DISTURBED)
     }
 
-    /// The most the island could carry at any time that a decision of `now` may know of; `None` before it was ever seen.
-    /// Capacity that falls is nobody's breach, and whoever grants knows of it only after a report.
-    pub(super) fn best(&self) -> Option<Capacity> {
+    /// The most the island could carry at any time that an adoption of `now` may rest on; `None` before it was ever seen. `age` is the
+    /// time since the module's report that it answers; the island's own may have been [`STALE_AFTER`] older. Capacity that falls is
+    /// nobody's breach.
+    pub(super) fn best(&self, now: Time, age: Span) -> Option<Capacity> {
+        let since = now - age.max(ANSWER) - STALE_AFTER;
         let better = |one: Capacity, other: &Capacity| Capacity {
             total: one.total.max(other.total),
             firm: one.firm.max(other.firm),
         };
-        let mut capacities = self.capacities.iter().map(|(_, capacity)| capacity);
-        let first = *capacities.next()?;
-        Some(capacities.fold(first, better))
+        let known = self.capacities.iter().filter(|(at, _)| *at >= since).map(|(_, capacity)| capacity);
+        known.fold(None, |best, one| Some(best.map_or(*one, |best| better(best, one))))
+    }
+
+    /// Gas or sets fell short of late.
+    pub(super) fn has_fallen(&self) -> bool {
+        let best = self.capacities.iter().map(|(_, capacity)| capacity.total).max().unwrap_or(Watts::ZERO);
+        let now = self.capacities.back().map_or(Watts::ZERO, |(_, capacity)| capacity.total);
+        now < best.fraction(FALLEN_PERMILLE, 1_000)
     }
 
     fn second(&mut self, truth: &Truth) {
@@ -170,7 +183,7 @@ impl Island {
         let gas = self.site.electric(truth.gas.inflow + spread);
         let capacity = Capacity { total: rating.min(gas), firm: (rating - largest).min(gas) };
         self.capacities.push_back((truth.now, capacity));
-        let old = truth.now - KNOWLEDGE;
+        let old = truth.now - KEPT;
         while self.capacities.front().is_some_and(|(at, _)| *at < old) {
             self.capacities.pop_front();
         }
@@ -180,7 +193,9 @@ impl Island {
 /// Whether an event excuses what follows it: something tripped, or lost or regained power.
 fn is_disturbance(what: &What) -> bool {
     match what {
-        What::Bus(Happened::Tripped(..) | Happened::Blackout) | What::PowerLost(..) | What::PowerBack(_) => true,
+        What::Bus(Happened::Tripped(..) | Happened::Blackout) | What::PowerLost(..) | What::PowerBack(_) => {
+            true
+        }
         What::Fault(kind) => matches!(kind, Kind::GensetTrip(_) | Kind::LoadRejection),
         What::Bus(Happened::Online(_) | Happened::Off(_) | Happened::Breach(_)) | What::Refused(..) => false,
     }
@@ -196,17 +211,19 @@ mod tests {
     fn capacity_is_the_smaller_of_sets_and_gas_and_is_remembered_for_a_report() {
         let mut scene = Scene::new(&fleet());
         let mut truth = truth(0);
-        let mut best = |second: i64, rich: bool| {
+        let mut best = |second: i64, rich: bool, age: i64| {
             truth.now = Time(second * 1_000);
-            truth.gas.inflow = if rich { GasFlow::mcf(500) } else { GasFlow::mcf(30) };
+            truth.gas.inflow = if rich { GasFlow::mcf(500) } else { GasFlow::mcf(10) };
+            truth.gas.buffer = model::site::GasVolume::new(300);
             assert!(scene.second(&site_id(), &truth, &[]));
-            let best = scene.islands[&site_id()].best().unwrap();
+            let best = scene.islands[&site_id()].best(truth.now, Span::new(age)).unwrap();
             (best.total.get() / 1_000, best.firm.get() / 1_000)
         };
-        assert_eq!(best(0, true), (500, 250));
-        assert_eq!(best(10, false), (500, 250), "a decision may still rest on the old report");
-        let poor = best(20, false);
-        assert!(poor.0 > 130 && poor.0 < 250, "30 MCF/day and the buffer: {poor:?}");
+        assert_eq!(best(0, true, 0), (500, 250));
+        assert_eq!(best(10, false, 0), (500, 250), "a decision may still rest on the old report");
+        assert_eq!(best(70, false, 60_000), (500, 250), "an answer that was a minute under way");
+        let poor = best(90, false, 1_000);
+        assert!(poor.0 > 130 && poor.0 < 250, "10 MCF/day and the buffer: {poor:?}");
         assert_eq!(poor.0, poor.1);
     }
 
@@ -216,10 +233,12 @@ mod tests {
         scene.second(&site_id(), &truth(0), &[]);
         assert!(!scene.islands[&site_id()].is_disturbed(Time(0)));
         scene.second(&site_id(), &truth(1), &[trip(1, "g1")]);
-        let disturbed = |scene: &Scene, second| scene.islands[&site_id()].is_disturbed(Time(second * 1_000));
+        let disturbed =
+            |scene: &Scene, second: i64| scene.islands[&site_id()].is_disturbed(Time(second * 1_000));
         assert!(disturbed(&scene, 21) && !disturbed(&scene, 22));
         let mut open = truth(30);
-        open.modules.values_mut().next().unwrap().groups.values_mut().next().unwrap().feeder = FeederState::Moving;
+        open.modules.values_mut().next().unwrap().groups.values_mut().next().unwrap().feeder =
+            FeederState::Moving;
         scene.second(&site_id(), &open, &[]);
         assert!(disturbed(&scene, 50) && !disturbed(&scene, 51));
         assert!(!scene.second(&model::SiteId::new("nowhere").unwrap(), &open, &[]));

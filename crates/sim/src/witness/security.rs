@@ -53,7 +53,7 @@ impl Security {
                 // The second loss of two is no single contingency, and it excuses the first.
                 let first = state.watch.is_none() && state.normal;
                 let (blackouts, firm_lost) = (state.blackouts, state.firm_lost);
-                state.watch = first.then(|| Watch { set, at: event.at, blackouts, firm_lost });
+                state.watch = first.then_some(Watch { set, at: event.at, blackouts, firm_lost });
                 state.normal = false;
             } else if is_second_fault(event) {
                 state.watch = None;
@@ -99,7 +99,8 @@ fn is_second_fault(event: &Event) -> bool {
 fn is_normal(view: View<'_>) -> bool {
     let View { scene, island, truth, .. } = view;
     let nominal = island.site.nominal;
-    let steady = |now: model::site::Frequency| (now - nominal).abs() <= nominal.fraction(NORMAL_PERMILLE, 1_000);
+    let steady =
+        |now: model::site::Frequency| (now - nominal).abs() <= nominal.fraction(NORMAL_PERMILLE, 1_000);
     let online = truth.gensets.values().filter(|set| set.state == GensetState::Online).count();
     let in_order = |id: &model::ModuleId| {
         let Some(standing) = scene.modules.get(id) else { return false };
@@ -117,7 +118,6 @@ fn is_normal(view: View<'_>) -> bool {
 #[cfg(test)]
 mod tests {
     use super::super::testing::*;
-    use super::*;
 
     /// What happens at which second, and what of it shall be blamed: a trip comes at 40 s.
     fn run(ready: bool, blackout: Option<i64>, firm_lost: Option<i64>, second_trip: bool) -> Vec<String> {

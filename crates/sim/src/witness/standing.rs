@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use model::envelope::{Directive, Fence, Grant};
+use model::envelope::{Directive, Grant};
 use model::module::Module;
 use model::report::FeederState;
 use model::{BootStamp, MinerGroupId, Span, Time, Watts};
@@ -44,7 +44,6 @@ pub(super) enum Rule {
 /// The directive an agent adopted last.
 #[derive(Clone, Debug)]
 pub(super) struct Held {
-    pub(super) precedence: (Fence, u64),
     pub(super) grant: Grant,
     pub(super) expires: Time,
 }
@@ -91,7 +90,7 @@ impl Standing {
         let save = directive.runs.values().map(|run| run.save).max().unwrap_or(Span::ZERO);
         self.saves = (save, self.saves.0);
         self.agent = if self.agent == Agent::Unknown { Agent::Up } else { self.agent };
-        self.held = Some(Held { precedence: envelope.precedence(), grant: envelope.grant.clone(), expires });
+        self.held = Some(Held { grant: envelope.grant.clone(), expires });
         self.observe(at);
     }
 

@@ -120,7 +120,8 @@ pub(super) fn truth(second: i64) -> Truth {
         total: drawing(Watts::kilo(DRAW)),
         auxiliary: drawing(Watts::kilo(8)),
         loss: Use::default(),
-        groups: [(group_id(), group(20, rate)), (MinerGroupId::new("b").unwrap(), group(0, Hashrate::ZERO))].into(),
+        groups: [(group_id(), group(20, rate)), (MinerGroupId::new("b").unwrap(), group(0, Hashrate::ZERO))]
+            .into(),
         unheld: BTreeMap::new(),
         runs: BTreeMap::new(),
     };
@@ -185,7 +186,11 @@ pub(super) fn event(second: i64, what: What) -> Event {
 }
 
 /// Feeds seconds `from` to `to`, each changed by `change`, and renews the envelope every 30 s.
-pub(super) fn feed(witness: &mut Witness, seconds: std::ops::RangeInclusive<i64>, change: impl Fn(i64, &mut Truth)) {
+pub(super) fn feed(
+    witness: &mut Witness,
+    seconds: std::ops::RangeInclusive<i64>,
+    change: impl Fn(i64, &mut Truth),
+) {
     for second in seconds {
         if second % 30 == 0 {
             renew(witness, second);

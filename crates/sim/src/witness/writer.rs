@@ -47,10 +47,8 @@ impl Writer {
         let old = self.fences.insert(module.clone(), new);
         let fault = old.filter(|old| new < *old).map(|old| {
             let (fence, generation) = old;
-            let what = format!(
-                "adopted {:?} generation {} after {fence:?} generation {generation}",
-                new.0, new.1
-            );
+            let what =
+                format!("adopted {:?} generation {} after {fence:?} generation {generation}", new.0, new.1);
             Fault::new(format!("module {module}"), what)
         });
         book.check(Invariant::Writer, at, fault);
@@ -100,7 +98,11 @@ fn subject(commit: &CommitSeen) -> String {
 /// What is wrong with `next` after `last`.
 fn fault(last: &CommitSeen, next: &CommitSeen) -> Option<String> {
     if order(next) < order(last) {
-        return Some(format!("committed at {:?}, before {:?} that was judged already", order(next), order(last)));
+        return Some(format!(
+            "committed at {:?}, before {:?} that was judged already",
+            order(next),
+            order(last)
+        ));
     }
     if next.epoch > last.epoch {
         return None;
@@ -111,7 +113,8 @@ fn fault(last: &CommitSeen, next: &CommitSeen) -> Option<String> {
     if next.parent != Some(last.generation) {
         return Some(format!("its parent is {:?}, but plan {} was in force", next.parent, last.generation));
     }
-    (next.generation <= last.generation).then(|| format!("its number is not above its parent's, {}", last.generation))
+    (next.generation <= last.generation)
+        .then(|| format!("its number is not above its parent's, {}", last.generation))
 }
 
 #[cfg(test)]
