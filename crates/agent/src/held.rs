@@ -23,7 +23,9 @@ pub enum Error {
     #[error("the agent's disk failed")]
     Disk(#[from] disk::Error),
     /// The file does not read back.
-    #[error("{path} is damaged ({what}); remove it and the agent starts without an envelope, drawing the least it can")]
+    #[error(
+        "{path} is damaged ({what}); remove it and the agent starts without an envelope, drawing the least it can"
+    )]
     Damaged {
         /// Which file.
         path: PathBuf,

@@ -52,7 +52,9 @@ async fn serve(config: Config, fleet: &Fleet, cancel: CancellationToken) -> anyh
     let module = fleet.modules.iter().find(|module| module.id == id);
     let module = module.with_context(|| unknown(&id, &config.fleet))?.clone();
     let site = fleet.sites.iter().find(|site| site.id == module.site);
-    let site = site.with_context(|| format!("{} describes no site {}", config.fleet.display(), module.site))?.clone();
+    let site = site
+        .with_context(|| format!("{} describes no site {}", config.fleet.display(), module.site))?
+        .clone();
     let boot_id = boot::boot_id();
     // The sender lives as long as the agent: a plug that is never pulled.
     let (_plug, link) = watch::channel(true);
@@ -76,6 +78,9 @@ async fn serve(config: Config, fleet: &Fleet, cancel: CancellationToken) -> anyh
         stratum,
         reflex: true,
         sabotage: Sabotages::default(),
+        misattribute: false,
+        on_segment: None,
+        pace: None,
         started: None,
     };
     agent::run::run(options, cancel).await
@@ -101,7 +106,10 @@ async fn simulate(config: Config, fleet: Fleet, cancel: CancellationToken) -> an
         (None, None) => anyhow::bail!("--module or --site names what to simulate"),
     };
     let first = modules.first().and_then(|id| fleet.modules.iter().find(|module| module.id == *id));
-    let site = first.with_context(|| format!("{} describes no such module or site", config.fleet.display()))?.site.clone();
+    let site = first
+        .with_context(|| format!("{} describes no such module or site", config.fleet.display()))?
+        .site
+        .clone();
     let world = World::start(
         simulated::Config {
             fleet: simulated::scaled(fleet, 1.0, config.hash_budget),
@@ -135,9 +143,12 @@ async fn simulate(config: Config, fleet: Fleet, cancel: CancellationToken) -> an
             reflex: true,
             sabotage: Sabotages::default(),
             proxy_sabotage: Default::default(),
+            misattribute: false,
+        on_segment: None,
         };
         agents.spawn(simulated::run_agent(world.clone(), id, wiring, |_| {}, cancel.clone()));
     }
+    world.release();
     let mut ended = Ok(());
     while let Some(agent) = agents.join_next().await {
         // One that fails ends all: a site with half its agents is a drill, not a start.

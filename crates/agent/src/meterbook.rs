@@ -26,6 +26,8 @@ pub struct Book {
     owners: BTreeMap<WorkloadId, Owner>,
     last: Option<(Time, Slow)>,
     page: Option<Page>,
+    /// Built in on purpose: half of what tenants drew is forgotten, so that a checker is seen to fire.
+    forgetful: bool,
 }
 
 #[derive(Clone)]
@@ -50,7 +52,12 @@ struct Page {
 impl Book {
     /// An empty book.
     pub fn new(module: Module) -> Self {
-        Self { module, owners: BTreeMap::new(), last: None, page: None }
+        Self { module, owners: BTreeMap::new(), last: None, page: None, forgetful: false }
+    }
+
+    /// The same book with a defect on request: see `misattribute` of the agent's options.
+    pub fn forgetful(self, forgetful: bool) -> Self {
+        Self { forgetful, ..self }
     }
 
     /// Notes whose the runs are, from a directive's assignments.
@@ -76,7 +83,7 @@ impl Book {
         };
         let page = self.page.get_or_insert_with(|| Page::begin(then, &before));
         if now - then <= MAX_HOLE {
-            let uses = attribute(&self.module, &self.owners, &before, slow, now - then);
+            let uses = attribute(&self.module, &self.owners, slow, now - then);
             uses.into_iter().for_each(|(usage, energy)| *page.uses.entry(usage).or_default() += energy);
         }
         page.add_runs(&before.runs, &slow.runs);
@@ -88,7 +95,11 @@ impl Book {
     }
 
     fn turn_page(&mut self, now: Time, slow: &Slow) -> Vec<Line> {
-        let Some(page) = self.page.replace(Page::begin(now, slow)) else { return Vec::new() };
+        let Some(mut page) = self.page.replace(Page::begin(now, slow)) else { return Vec::new() };
+        if self.forgetful {
+            let tenants = page.uses.iter_mut().filter(|(usage, _)| matches!(usage, Use::Workload { .. }));
+            tenants.for_each(|(_, energy)| *energy = energy.fraction(1, 2));
+        }
         let lines = page.close(now, slow, &self.module, &self.owners);
         let owners = &mut self.owners;
         // Runs that the runtime has forgotten have no more seconds to write.
@@ -110,7 +121,11 @@ impl Page {
         }
     }
 
-    fn add_runs(&mut self, before: &BTreeMap<WorkloadId, RunReport>, after: &BTreeMap<WorkloadId, RunReport>) {
+    fn add_runs(
+        &mut self,
+        before: &BTreeMap<WorkloadId, RunReport>,
+        after: &BTreeMap<WorkloadId, RunReport>,
+    ) {
         for (workload, run) in after {
             let same = before.get(workload).filter(|earlier| earlier.incarnation == run.incarnation);
             let held = run.held - same.map_or(GpuTime::ZERO, |earlier| earlier.held);
@@ -143,7 +158,16 @@ impl Page {
         for ((workload, incarnation), (held, progress)) in self.runs {
             let Some(owner) = owners.get(&workload).filter(|_| held > GpuTime::ZERO) else { continue };
             let Owner { tenant, price, .. } = owner.clone();
-            lines.push(Line::Run(Run { tenant, workload, incarnation, from: self.from, to, held, progress, price }));
+            lines.push(Line::Run(Run {
+                tenant,
+                workload,
+                incarnation,
+                from: self.from,
+                to,
+                held,
+                progress,
+                price,
+            }));
         }
         if let Some(site) = &slow.site {
             let filled = site.buffer.unwrap_or_default() - self.buffer.unwrap_or_default();
@@ -160,28 +184,25 @@ impl Page {
     }
 }
 
-/// Energy by use between two readings `dt` apart, by the mean of their powers.
+/// Energy by use between two readings `dt` apart: feeders and pools are read as means since the reading before.
 fn attribute(
     module: &Module,
     owners: &BTreeMap<WorkloadId, Owner>,
-    before: &Slow,
-    after: &Slow,
+    slow: &Slow,
     dt: Span,
 ) -> BTreeMap<Use, WattSeconds> {
     let mut uses = BTreeMap::new();
     for group in module.groups.keys() {
-        let power = |slow: &Slow| slow.groups.get(group).and_then(|reading| reading.power);
-        if let Some(energy) = mean(power(before), power(after), dt) {
-            uses.insert(Use::Mining { group: group.clone() }, energy);
+        if let Some(power) = slow.groups.get(group).and_then(|reading| reading.power) {
+            uses.insert(Use::Mining { group: group.clone() }, power.for_span(dt));
         }
     }
     for (id, pool) in &module.pools {
-        let power = |slow: &Slow| slow.pools.get(id).and_then(|reading| reading.power);
-        let Some(energy) = mean(power(before), power(after), dt) else { continue };
-        uses.extend(split_pool(id, pool, energy, owners, after, dt));
+        if let Some(power) = slow.pools.get(id).and_then(|reading| reading.power) {
+            uses.extend(split_pool(id, pool, power.for_span(dt), owners, slow, dt));
+        }
     }
-    let powered = mean(before.meter, after.meter, dt).is_some_and(|energy| energy > WattSeconds::ZERO);
-    if powered {
+    if slow.meter.is_some_and(|meter| meter > Watts::ZERO) {
         uses.insert(Use::Auxiliary, module.auxiliary.for_span(dt));
     }
     let load: WattSeconds = uses.values().copied().sum();
@@ -189,12 +210,8 @@ fn attribute(
     uses
 }
 
-fn mean(before: Option<Watts>, after: Option<Watts>, dt: Span) -> Option<WattSeconds> {
-    before.zip(after).map(|(before, after)| (before + after).for_span(dt).fraction(1, 2))
-}
-
-/// Splits a pool's energy. Whoever holds GPUs pays for their share of the servers' idle power; the swing above it goes to those
-/// that run, by their GPUs. What nobody holds is idle, and so is what rounding leaves.
+/// Splits a pool's energy: each run bears what its own GPUs drew, and what is left is idle. Where a pool's runs are not metered
+/// one by one, whoever holds GPUs bears their share of the servers' idle power, and those that run share the swing above it.
 fn split_pool(
     id: &PoolId,
     pool: &GpuPool,
@@ -206,20 +223,22 @@ fn split_pool(
     let up = slow.pools.get(id).map_or(pool.servers, |reading| reading.up);
     let base = energy.min(pool.idle.times(up.into()).for_span(dt));
     let total = i64::from(up) * i64::from(pool.gpus);
-    let held: Vec<(&WorkloadId, &Owner, bool)> = owners
-        .iter()
-        .filter(|(_, owner)| owner.pool == *id)
-        .filter_map(|(workload, owner)| Some((workload, owner, slow.runs.get(workload)?.phase)))
-        .filter(|(_, _, phase)| !matches!(phase, RunPhase::Stopped | RunPhase::Completed))
-        .map(|(workload, owner, phase)| (workload, owner, phase == RunPhase::Running))
-        .collect();
-    let running: i64 = held.iter().filter(|held| held.2).map(|(_, owner, _)| i64::from(owner.gpus)).sum();
+    let own = owners.iter().filter(|(_, owner)| owner.pool == *id);
+    let runs: Vec<(&WorkloadId, &Owner, Option<RunPhase>)> =
+        own.map(|(workload, owner)| (workload, owner, slow.runs.get(workload).map(|run| run.phase))).collect();
+    let running = runs.iter().filter(|run| run.2 == Some(RunPhase::Running));
+    let running: i64 = running.map(|(_, owner, _)| i64::from(owner.gpus)).sum();
     let mut uses = BTreeMap::new();
-    for (workload, owner, runs) in held {
+    for (workload, owner, phase) in runs {
         let gpus = i64::from(owner.gpus);
-        let swing = if runs { (energy - base).fraction(gpus, running) } else { WattSeconds::ZERO };
+        let part = match (slow.drawn.get(workload), phase) {
+            (Some(drawn), _) => drawn.for_span(dt),
+            (None, Some(RunPhase::Running)) => base.fraction(gpus, total) + (energy - base).fraction(gpus, running),
+            (None, Some(RunPhase::Starting | RunPhase::Stopping)) => base.fraction(gpus, total),
+            (None, _) => continue,
+        };
         let usage = Use::Workload { tenant: owner.tenant.clone(), workload: workload.clone() };
-        uses.insert(usage, base.fraction(gpus, total) + swing);
+        uses.insert(usage, part);
     }
     let given: WattSeconds = uses.values().copied().sum();
     uses.insert(Use::Idle { pool: id.clone() }, energy - given);
@@ -334,7 +353,10 @@ mod tests {
             energy_of(&lines).uses.iter().find(|(usage, _)| mine(usage)).unwrap().1
         };
         // Of 4,000 W idle a GPU bears 250 W, of 8,000 W swing over 8 running GPUs 1,000 W.
-        assert_eq!((of("t1"), of("t2")), (WattSeconds::new(6 * 1_250 * 30), WattSeconds::new(2 * 1_250 * 30)));
+        assert_eq!(
+            (of("t1"), of("t2")),
+            (WattSeconds::new(6 * 1_250 * 30), WattSeconds::new(2 * 1_250 * 30))
+        );
         let held: Vec<_> = lines
             .iter()
             .filter_map(|line| match line {
@@ -346,12 +368,30 @@ mod tests {
     }
 
     #[test]
+    fn a_run_that_is_metered_pays_what_its_own_gpus_drew() {
+        let mut book = Book::new(module());
+        book.assign(&[(WorkloadId::new("a").unwrap(), assignment("t1", 6))].into());
+        let mut lines = Vec::new();
+        for second in 0..=30 {
+            let mut reading = slow(second * 13_000, 12_000, &[("a", 6_000 * second)]);
+            reading.drawn.insert(WorkloadId::new("a").unwrap(), Watts::new(7_777));
+            lines.extend(book.observe(Time(second * 1_000), &reading));
+        }
+        let of = |wanted: fn(&Use) -> bool| energy_of(&lines).uses.iter().find(|(usage, _)| wanted(usage)).unwrap().1;
+        assert_eq!(of(|usage| matches!(usage, Use::Workload { .. })), WattSeconds::new(7_777 * 30));
+        assert_eq!(of(|usage| matches!(usage, Use::Idle { .. })), WattSeconds::new((12_000 - 7_777) * 30));
+    }
+
+    #[test]
     fn a_hole_in_the_readings_is_unattributed_not_guessed() {
         let mut book = Book::new(module());
         book.observe(Time(0), &slow(0, 12_000, &[]));
         let lines = book.observe(Time(60_000), &slow(780_000, 12_000, &[]));
         let energy = energy_of(&lines);
-        assert_eq!((energy.meter, energy.unattributed), (WattSeconds::new(780_000), WattSeconds::new(780_000)));
+        assert_eq!(
+            (energy.meter, energy.unattributed),
+            (WattSeconds::new(780_000), WattSeconds::new(780_000))
+        );
     }
 
     #[test]

@@ -41,7 +41,9 @@ pub enum Error {
     #[error("{0} is in use by another process; stop it or give this agent its own --data directory")]
     Held(PathBuf),
     /// Nobody takes the segments.
-    #[error("{0} is full: {MAX_SEALED} segments or {MAX_OPEN_BYTES} bytes wait; reconnect the controller or make room")]
+    #[error(
+        "{0} is full: {MAX_SEALED} segments or {MAX_OPEN_BYTES} bytes wait; reconnect the controller or make room"
+    )]
     Full(PathBuf),
     /// A sealed segment does not read back.
     #[error("{path} is damaged: {what}; restore it from a copy, or move it away and note the gap")]

@@ -5,6 +5,7 @@ use std::sync::mpsc::SyncSender;
 
 use model::Time;
 use model::envelope::Directive;
+use model::ledger::Segment;
 use model::report::Report;
 use tokio::sync::{Notify, mpsc, watch};
 use tracing::{error, info, warn};
@@ -13,6 +14,20 @@ use crate::control_thread::{Snapshot, ToControl};
 use crate::meterbook::{Book, INTERVAL};
 use crate::outbox::Outbox;
 use crate::proxy;
+
+/// An onlooker of the ledger as it grows: a simulation's witness.
+pub type OnSegment = Arc<dyn Fn(&Segment) + Send + Sync>;
+
+/// Tells an onlooker of a sealed segment, before the controller can have acknowledged it away.
+pub fn tell(onlooker: Option<&OnSegment>, outbox: &Outbox, sequence: u64) {
+    let Some(onlooker) = onlooker else { return };
+    match outbox.read(sequence) {
+        Ok(segment) => onlooker(&segment),
+        Err(error) => {
+            error!(error = &error as &dyn std::error::Error, sequence, "a sealed segment does not read back")
+        }
+    }
+}
 
 /// What the recorder needs.
 pub struct Recorder {
@@ -30,8 +45,8 @@ pub struct Recorder {
     pub reports: watch::Sender<Option<Arc<Report>>>,
     /// Told when a segment was sealed.
     pub sealed: Arc<Notify>,
-    /// The number of the last sealed segment, for onlookers.
-    pub sealed_count: watch::Sender<u64>,
+    /// Is told each segment when it is sealed.
+    pub on_segment: Option<OnSegment>,
 }
 
 /// Runs until the control thread ends.
@@ -62,7 +77,8 @@ impl Recorder {
         }
         if let Some(proxy) = &self.proxy {
             // A full inbox means that the thread has not ticked yet: the next second brings a newer estimate.
-            let proven = proxy.verified().into_iter().map(|(id, status)| (id, (status.verified, status.connections)));
+            let proven =
+                proxy.verified().into_iter().map(|(id, status)| (id, (status.verified, status.connections)));
             let _ = self.control.try_send(ToControl::Proven(proven.collect()));
         }
         self.reports.send_replace(Some(Arc::new(snapshot.report.clone())));
@@ -74,10 +90,12 @@ impl Recorder {
         match tokio::task::spawn_blocking(move || outbox.seal(now)).await {
             Ok(Ok(None)) => {}
             Ok(Ok(Some(sequence))) => {
-                self.sealed_count.send_replace(sequence);
+                tell(self.on_segment.as_ref(), &self.outbox, sequence);
                 self.sealed.notify_one();
             }
-            Ok(Err(error)) => error!(error = &error as &dyn std::error::Error, "the journal could not be sealed"),
+            Ok(Err(error)) => {
+                error!(error = &error as &dyn std::error::Error, "the journal could not be sealed")
+            }
             Err(_) => warn!("sealing was interrupted by the end of the process"),
         }
     }

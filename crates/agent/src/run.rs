@@ -5,8 +5,8 @@ use std::fs;
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::Arc;
+use std::sync::mpsc::{SyncSender, sync_channel};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -26,13 +26,13 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
 use crate::control_thread::{self, ToControl};
+use crate::disk;
 use crate::held::Held;
 use crate::meterbook::Book;
 use crate::outbox::Outbox;
 use crate::proxy::{self, Proxy};
-use crate::recorder::{self, Recorder};
+use crate::recorder::{self, OnSegment, Recorder};
 use crate::session::{self, Session};
-use crate::disk;
 
 /// Records reach the disk at least so often.
 const SYNC_EVERY: Duration = Duration::from_secs(1);
@@ -71,6 +71,12 @@ pub struct Options {
     pub reflex: bool,
     /// Faults built in on purpose.
     pub sabotage: Sabotages,
+    /// A defect on request: the ledger forgets half of what tenants drew.
+    pub misattribute: bool,
+    /// Is told each ledger segment when it is sealed.
+    pub on_segment: Option<OnSegment>,
+    /// Is told up to when the controller has acknowledged reports; simulated time waits for it.
+    pub pace: Option<session::Pace>,
     /// Told once everything listens.
     pub started: Option<oneshot::Sender<Started>>,
 }
@@ -99,8 +105,6 @@ pub struct Started {
     pub directive: watch::Receiver<Option<Arc<Directive>>>,
     /// The latest report.
     pub reports: watch::Receiver<Option<Arc<Report>>>,
-    /// Told when a segment was sealed; for whoever wants to read the ledger as it grows.
-    pub sealed: watch::Receiver<u64>,
 }
 
 /// The channels between the parts of one agent.
@@ -109,12 +113,12 @@ struct Lines {
     directive: watch::Sender<Option<Arc<Directive>>>,
     reports: watch::Sender<Option<Arc<Report>>>,
     sealed: Arc<Notify>,
-    sealed_count: watch::Sender<u64>,
 }
 
 /// Runs an agent until cancelled, or until something it cannot do without fails.
 pub async fn run(options: Options, cancel: CancellationToken) -> anyhow::Result<()> {
-    let Options { module, site, data, controllers, simulated, clock, boot_id, plant, link, stratum, .. } = options;
+    let Options { module, site, data, controllers, simulated, clock, boot_id, plant, link, stratum, .. } =
+        options;
     fs::create_dir_all(&data).map_err(disk::at("create", &data))?;
     let outbox = Outbox::open(&data.join("outbox"), &module.id, &boot_id, clock.now())?;
     let held = Held::open(&data)?;
@@ -126,7 +130,6 @@ pub async fn run(options: Options, cancel: CancellationToken) -> anyhow::Result<
         directive: watch::Sender::new(restored.clone().map(Arc::new)),
         reports: watch::Sender::new(None),
         sealed: Arc::new(Notify::new()),
-        sealed_count: watch::Sender::new(0),
     };
     let brain = Brain::new(
         control::Config {
@@ -143,7 +146,8 @@ pub async fn run(options: Options, cancel: CancellationToken) -> anyhow::Result<
         None => None,
     };
     let handle = proxy.as_ref().map(Proxy::handle);
-    let recorder = recorder(&module, &outbox, handle.clone(), &lines);
+    let book = Book::new(module.clone()).forgetful(options.misattribute);
+    let recorder = recorder(book, &outbox, handle.clone(), options.on_segment.clone(), &lines);
     let bounds = Bounds { module: module.id.clone(), validity: MAX_VALIDITY };
     let session = Session {
         module: module.id.clone(),
@@ -159,6 +163,7 @@ pub async fn run(options: Options, cancel: CancellationToken) -> anyhow::Result<
         sealed: lines.sealed.clone(),
         link,
         clock: clock.clone(),
+        pace: options.pace.clone(),
     };
     let thread = control_thread::spawn(plant, brain, inbox, snapshots_in).context("no control thread")?;
     tell_started(options.started, handle, &lines);
@@ -178,31 +183,33 @@ pub async fn run(options: Options, cancel: CancellationToken) -> anyhow::Result<
     if let Some(proxy) = proxy {
         proxy.shutdown().await;
     }
-    finish(&outbox, clock.now());
+    finish(&outbox, clock.now(), options.on_segment.as_ref());
     ended
 }
 
-fn recorder(module: &Module, outbox: &Outbox, proxy: Option<proxy::Handle>, lines: &Lines) -> Recorder {
+fn recorder(
+    book: Book,
+    outbox: &Outbox,
+    proxy: Option<proxy::Handle>,
+    on_segment: Option<OnSegment>,
+    lines: &Lines,
+) -> Recorder {
     Recorder {
-        book: Book::new(module.clone()),
+        book,
         outbox: outbox.clone(),
         proxy,
         control: lines.control.clone(),
         directive: lines.directive.subscribe(),
         reports: lines.reports.clone(),
         sealed: lines.sealed.clone(),
-        sealed_count: lines.sealed_count.clone(),
+        on_segment,
     }
 }
 
 fn tell_started(started: Option<oneshot::Sender<Started>>, proxy: Option<proxy::Handle>, lines: &Lines) {
     if let Some(started) = started {
-        let told = Started {
-            proxy,
-            directive: lines.directive.subscribe(),
-            reports: lines.reports.subscribe(),
-            sealed: lines.sealed_count.subscribe(),
-        };
+        let told =
+            Started { proxy, directive: lines.directive.subscribe(), reports: lines.reports.subscribe() };
         // Whoever asked may have gone; the agent runs all the same.
         let _ = started.send(told);
     }
@@ -240,7 +247,9 @@ async fn start_proxy(
 fn reserve_slices(data: &Path) -> anyhow::Result<u64> {
     let path = data.join("slices");
     let first = match fs::read_to_string(&path) {
-        Ok(text) => text.trim().parse().with_context(|| format!("{} holds no number; remove it", path.display()))?,
+        Ok(text) => {
+            text.trim().parse().with_context(|| format!("{} holds no number; remove it", path.display()))?
+        }
         Err(error) if error.kind() == io::ErrorKind::NotFound => 0u64,
         Err(error) => return Err(disk::at("read", &path)(error).into()),
     };
@@ -269,8 +278,15 @@ async fn thread_ended(thread: &std::thread::JoinHandle<()>) {
 }
 
 /// Seals what the open journal holds, so that the controller gets it with the next session.
-fn finish(outbox: &Outbox, now: Time) {
-    if let Err(error) = outbox.seal(now) {
-        error!(error = &error as &dyn std::error::Error, "the last journal could not be sealed; it will be at the next start");
+fn finish(outbox: &Outbox, now: Time, on_segment: Option<&OnSegment>) {
+    match outbox.seal(now) {
+        Ok(None) => {}
+        Ok(Some(sequence)) => recorder::tell(on_segment, outbox, sequence),
+        Err(error) => {
+            error!(
+                error = &error as &dyn std::error::Error,
+                "the last journal was not sealed; the next start does it"
+            );
+        }
     }
 }

@@ -3,6 +3,7 @@
 //!
 //! The agent opens it (NAT, satellites), tries every address it knows in turn, and follows a standby's word to the leader.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 use std::time::Duration;
@@ -13,7 +14,7 @@ use control::envelope::Holder;
 use model::envelope::Directive;
 use model::report::Report;
 use model::time::Clock;
-use model::{BootStamp, ModuleId};
+use model::{BootStamp, ModuleId, Time};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_stream::wrappers::ReceiverStream;
@@ -90,7 +91,12 @@ pub struct Session {
     pub link: watch::Receiver<bool>,
     /// For the times of records.
     pub clock: Arc<dyn Clock>,
+    /// Is told up to when reports were acknowledged, and `None` when there is no session: simulated time waits for it.
+    pub pace: Option<Pace>,
 }
+
+/// See [`Session::pace`].
+pub type Pace = Arc<dyn Fn(Option<Time>) + Send + Sync>;
 
 /// Keeps a session until cancelled.
 pub async fn run(mut session: Session, cancel: CancellationToken) {
@@ -101,6 +107,9 @@ pub async fn run(mut session: Session, cancel: CancellationToken) {
             let address = leader.take().unwrap_or_else(|| session.address(attempt));
             let started = Instant::now();
             let ended = session.serve(&address).await;
+            if let Some(pace) = &session.pace {
+                pace(None);
+            }
             leader = report_end(&ended, &address);
             bound = if started.elapsed() > PATIENCE { BACKOFF.0 } else { (bound * 2).min(BACKOFF.1) };
             sleep(jitter(bound)).await;
@@ -125,7 +134,11 @@ fn report_end(ended: &Ended, address: &str) -> Option<String> {
             None
         }
         _ => {
-            warn!(address, error = ended as &dyn std::error::Error, "the session ended; it will be tried again");
+            warn!(
+                address,
+                error = ended as &dyn std::error::Error,
+                "the session ended; it will be tried again"
+            );
             None
         }
     }
@@ -141,7 +154,7 @@ fn jitter(bound: Duration) -> Duration {
 
 /// What a session has to do next.
 enum Next {
-    Heard(Option<wire::ControllerMessage>),
+    Heard(Option<Box<wire::ControllerMessage>>),
     Report,
     Sealed,
 }
@@ -153,6 +166,8 @@ struct Stream {
     /// Highest segment that was sent on this stream.
     sent: u64,
     sequence: u64,
+    /// Reports whose acknowledgement is out: (sequence, time).
+    reported: VecDeque<(u64, Time)>,
     heard: Instant,
 }
 
@@ -180,7 +195,8 @@ impl Session {
         }
         let unreachable = |source| Ended::Unreachable { address: address.to_owned(), source };
         let endpoint = Endpoint::from_shared(address.to_owned()).map_err(unreachable)?;
-        let endpoint = endpoint.connect_timeout(PATIENCE).http2_keep_alive_interval(PATIENCE).tcp_nodelay(true);
+        let endpoint =
+            endpoint.connect_timeout(PATIENCE).http2_keep_alive_interval(PATIENCE).tcp_nodelay(true);
         let channel = endpoint.connect().await.map_err(unreachable)?;
         let (up, messages) = mpsc::channel(QUEUE);
         let hello = agent_message::Kind::Hello(self.hello().await);
@@ -189,8 +205,9 @@ impl Session {
         let mut client = AgentServiceClient::new(channel);
         let opened = client.session(ReceiverStream::new(messages));
         let down = timeout(PATIENCE, opened).await.map_err(|_| Ended::Silent)?.map_err(broken)?.into_inner();
-        let mut stream = Stream { up, down, sent: 0, sequence: 0, heard: Instant::now() };
-        let first = timeout(PATIENCE, stream.down.message()).await.map_err(|_| Ended::Silent)?.map_err(broken)?;
+        let mut stream = Stream { up, down, sent: 0, sequence: 0, reported: VecDeque::new(), heard: Instant::now() };
+        let first =
+            timeout(PATIENCE, stream.down.message()).await.map_err(|_| Ended::Silent)?.map_err(broken)?;
         self.hear(first, &mut stream)?;
         Ok(stream)
     }
@@ -205,7 +222,11 @@ impl Session {
             agent_version: env!("CARGO_PKG_VERSION").into(),
             boot: Some(boot.into()),
             fence: Some(fence.into()),
-            acknowledged_ledger_sequence: self.outbox.waiting().first().map_or(0, |first| first.saturating_sub(1)),
+            acknowledged_ledger_sequence: self
+                .outbox
+                .waiting()
+                .first()
+                .map_or(0, |first| first.saturating_sub(1)),
             simulated: self.simulated,
             stratum_address: self.stratum_address.clone(),
         }
@@ -216,7 +237,7 @@ impl Session {
         match self.next(stream).await? {
             Next::Heard(message) => {
                 stream.heard = Instant::now();
-                self.hear(message, stream)
+                self.hear(message.map(|message| *message), stream)
             }
             Next::Report => {
                 let report = self.reports.borrow_and_update().clone();
@@ -228,7 +249,7 @@ impl Session {
 
     async fn next(&mut self, stream: &mut Stream) -> Result<Next, Ended> {
         tokio::select! {
-            message = stream.down.message() => Ok(Next::Heard(message.map_err(broken)?)),
+            message = stream.down.message() => Ok(Next::Heard(message.map_err(broken)?.map(Box::new))),
             changed = self.reports.changed() => changed.map(|()| Next::Report).map_err(|_| Ended::Closed),
             () = self.sealed.notified() => Ok(Next::Sealed),
             _ = self.link.wait_for(|plugged| !plugged) => Err(Ended::Unplugged),
@@ -236,11 +257,7 @@ impl Session {
         }
     }
 
-    fn hear(
-        &mut self,
-        message: Option<wire::ControllerMessage>,
-        stream: &mut Stream,
-    ) -> Result<(), Ended> {
+    fn hear(&mut self, message: Option<wire::ControllerMessage>, stream: &mut Stream) -> Result<(), Ended> {
         let Some(kind) = message.ok_or(Ended::Closed)?.kind else { return Ok(()) };
         match kind {
             controller_message::Kind::Welcome(welcome) => {
@@ -255,9 +272,22 @@ impl Session {
                 self.outbox.acknowledge(ack.sequence)?;
                 self.send_segments(stream)
             }
-            controller_message::Kind::ReportAck(_) => Ok(()),
+            controller_message::Kind::ReportAck(ack) => {
+                self.keep_pace(ack.sequence, stream);
+                Ok(())
+            }
             controller_message::Kind::Redirect(redirect) => Err(Ended::Redirected(redirect.leader_address)),
             controller_message::Kind::Refusal(refusal) => Err(Ended::Refused(refusal.message)),
+        }
+    }
+
+    fn keep_pace(&self, sequence: u64, stream: &mut Stream) {
+        let mut acknowledged = None;
+        while let Some((_, at)) = stream.reported.pop_front_if(|(reported, _)| *reported <= sequence) {
+            acknowledged = Some(at);
+        }
+        if let (Some(pace), Some(at)) = (&self.pace, acknowledged) {
+            pace(Some(at));
         }
     }
 
@@ -308,6 +338,9 @@ impl Session {
 
 fn send_report(report: &Report, stream: &mut Stream) -> Result<(), Ended> {
     stream.sequence += 1;
+    if stream.reported.len() < QUEUE {
+        stream.reported.push_back((stream.sequence, report.at));
+    }
     let report = Report { sequence: stream.sequence, ..report.clone() };
     match push(stream, agent_message::Kind::Report(report.into())) {
         // The next report is newer anyway: a slow link drops telemetry, never the ledger.

@@ -27,8 +27,12 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::proxy;
+use crate::recorder::OnSegment;
 use crate::run::{Options, Started, Stratum};
+use crate::session::Pace;
 
+/// A report a second, and one more may be on its way: the controller calls readings older than 3 s stale.
+const SESSION_SLACK: Span = Span::new(2_500);
 /// The pool asks for the easiest shares there are, 4,096 expected hashes: the fleet does a million a second.
 const POOL_DIFFICULTY: f64 = 1.0 / 1_048_576.0;
 /// The simulated pool hands out a job and finds a block as often as a real one, on wall time.
@@ -36,8 +40,13 @@ const JOB_EVERY: Duration = Duration::from_secs(30);
 const BLOCK_EVERY: Duration = Duration::from_secs(600);
 /// Time waits for hashing when more than a second's budget is owed.
 const BACKLOG_SECONDS: u64 = 1;
-/// The account at the simulated pool.
-pub const ACCOUNT: &str = "flareshift";
+/// First part of every miner's name.
+const ACCOUNT: &str = "flareshift";
+
+/// A module's account at the simulated pool: each has its own, so that the pool's books speak of each module.
+pub fn account(module: &ModuleId) -> String {
+    format!("{ACCOUNT}.{module}")
+}
 
 /// Looks on at nothing.
 pub struct Nobody;
@@ -96,7 +105,11 @@ pub fn scaled(mut fleet: Fleet, speed: f64, budget: u64) -> Fleet {
     };
     let nominal: Hashrate = fleet.modules.iter().map(rate).sum();
     let scale = hashing::scale_for(nominal, speed, budget);
-    fleet.modules.iter_mut().flat_map(|module| module.groups.values_mut()).for_each(|group| group.scale = scale);
+    fleet
+        .modules
+        .iter_mut()
+        .flat_map(|module| module.groups.values_mut())
+        .for_each(|group| group.scale = scale);
     fleet
 }
 
@@ -115,6 +128,7 @@ impl World {
             block_every: BLOCK_EVERY,
         })
         .await?;
+        clock.hold_at(config.start);
         let driven = lockstep::Config {
             clock: clock.clone(),
             islands,
@@ -144,7 +158,7 @@ impl World {
         let stratum = (!module.groups.is_empty()).then(|| Stratum {
             listen: wiring.listen,
             pool: wiring.pool.unwrap_or_else(|| self.pool.address().to_string()),
-            account: ACCOUNT.into(),
+            account: account(id),
             password: "x".into(),
             sabotage: wiring.proxy_sabotage,
         });
@@ -161,7 +175,19 @@ impl World {
             stratum,
             reflex: wiring.reflex,
             sabotage: wiring.sabotage,
+            misattribute: wiring.misattribute,
+            on_segment: wiring.on_segment,
+            pace: Some(self.pace()),
             started: None,
+        })
+    }
+
+    /// Simulated time waits for a session's acknowledgements: however fast it goes, reports are fresh when they arrive.
+    fn pace(&self) -> Pace {
+        let participant = self.clock.participant(SESSION_SLACK);
+        Arc::new(move |acknowledged| match acknowledged {
+            Some(at) => participant.done_up_to(at),
+            None => participant.step_aside(),
         })
     }
 
@@ -190,14 +216,20 @@ impl World {
         Ok(())
     }
 
-    /// Whether the lockstep has ended, by itself or because it was told.
+    /// Lets time go. Until then it stands, so that controller and agents are there when it begins.
+    pub fn release(&self) {
+        self.clock.hold_at(Time(i64::MAX));
+    }
+
+    /// Whether simulated time has ended, by itself or because it was told.
     pub fn has_ended(&self) -> bool {
-        self.thread().as_ref().is_none_or(JoinHandle::is_finished)
+        self.lockstep.has_finished()
     }
 
     /// Ends the lockstep and waits for it. Agents' control threads end with it.
     pub fn stop(&self) {
         self.lockstep.stop();
+        self.release();
         let thread = self.thread().take();
         if let Some(thread) = thread {
             // It can only have panicked, which was printed then.
@@ -210,7 +242,11 @@ impl World {
     }
 
     fn module(&self, id: &ModuleId) -> anyhow::Result<&Module> {
-        self.fleet.modules.iter().find(|module| module.id == *id).with_context(|| format!("no module is called {id}"))
+        self.fleet
+            .modules
+            .iter()
+            .find(|module| module.id == *id)
+            .with_context(|| format!("no module is called {id}"))
     }
 
     fn site(&self, id: &SiteId) -> anyhow::Result<&Site> {
@@ -236,6 +272,10 @@ pub struct Wiring {
     pub sabotage: Sabotages,
     /// Faults built into the proxy on purpose.
     pub proxy_sabotage: proxy::Sabotage,
+    /// A defect on request: the ledger forgets half of what tenants drew.
+    pub misattribute: bool,
+    /// Is told each ledger segment when it is sealed.
+    pub on_segment: Option<OnSegment>,
 }
 
 /// Runs the agent of one module of a world until cancelled.
@@ -271,7 +311,8 @@ fn islands(config: &Config, boot_id: &str) -> anyhow::Result<Vec<Island>> {
     let mut islands = Vec::new();
     for id in &config.sites {
         let site = config.fleet.sites.iter().find(|site| site.id == *id);
-        let site = site.with_context(|| format!("no site is called {id}; the fleet file describes others"))?;
+        let site =
+            site.with_context(|| format!("no site is called {id}; the fleet file describes others"))?;
         islands.push(Island::new(site, &config.fleet.modules, config.seed, config.start, options.clone()));
     }
     Ok(islands)

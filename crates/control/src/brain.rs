@@ -34,6 +34,9 @@ const CALM: Frequency = Frequency::new(500);
 const CLEAR_OF_RUNG: Frequency = Frequency::new(300);
 /// A request to the genset controller is repeated after this.
 const ASK_AGAIN: Span = Span::secs(10);
+/// An agent that comes up on a new boot without any envelope leaves its devices as it found them for so long: a controller that
+/// is there answers the first report within seconds, and dropping a warm island's load to wait for it would be a load rejection.
+const BUMPLESS: Span = Span::secs(15);
 /// Most sheds kept until they are taken: 16 groups and pools in four bursts.
 const MAX_SHEDS: usize = 64;
 
@@ -67,6 +70,8 @@ pub struct Brain {
     slow: Option<(Span, Slow)>,
     drawn: BTreeMap<MinerGroupId, Watts>,
     disturbed: Option<Span>,
+    /// When the first second was read.
+    began: Option<Span>,
     asked: BTreeMap<GensetId, Span>,
     refused: Option<String>,
     found: Vec<Finding>,
@@ -100,6 +105,7 @@ impl Brain {
             slow: None,
             drawn: BTreeMap::new(),
             disturbed: None,
+            began: None,
             asked: BTreeMap::new(),
             refused: None,
             found: Vec::new(),
@@ -230,7 +236,11 @@ impl Brain {
     /// Regulation, runs and meters, once a second.
     fn second(&mut self, readings: &Readings, slow: &Slow) -> Vec<Command> {
         let at = readings.boot.at;
+        let began = *self.began.get_or_insert(at);
         let standing = self.standing(&readings.boot);
+        if standing.state == EnvelopeState::None && at - began < BUMPLESS {
+            return Vec::new();
+        }
         let directive = self.holder.held().cloned();
         let orders = self.orders(directive.as_ref(), readings, standing);
         let mut runs = std::mem::take(&mut self.runs);

@@ -74,6 +74,9 @@ pub struct Slow {
     pub groups: BTreeMap<MinerGroupId, GroupReading>,
     /// The GPU pools.
     pub pools: BTreeMap<PoolId, PoolReport>,
+    /// What each run's GPUs drew, their share of the servers' idle power included (NVML and the servers' meters): the mean since
+    /// the slow reading before. A run that is missing here is unknown.
+    pub drawn: BTreeMap<WorkloadId, Watts>,
     /// All runs that the runtime knows, ended ones too until it forgets them.
     pub runs: BTreeMap<WorkloadId, RunReport>,
     /// The site, read by the wired module only.
@@ -89,7 +92,7 @@ pub struct GroupReading {
     pub asleep: u32,
     /// Operating point of those awake.
     pub point: u8,
-    /// Draw at the feeder's meter.
+    /// Draw at the feeder's meter, the mean since the slow reading before.
     pub power: Option<Watts>,
     /// Hash rate as the devices claim it, at nominal scale.
     pub claimed: Option<Hashrate>,

@@ -116,6 +116,15 @@ impl Live {
         self.refusal.clear();
     }
 
+    /// Whether the plan in force was made before this module had ever reported: it keeps back what the module may need, and what
+    /// it says of the module itself is a guess that would drop a warm container to its base load. Nothing is sent on it.
+    pub fn was_planned_blind(&self, module: &ModuleId) -> bool {
+        let generation = self.in_force.as_ref().map(|in_force| in_force.plan.generation);
+        let round = self.round().filter(|round| Some(round.plan.generation) == generation);
+        let input = round.and_then(|round| round.input.modules.get(module));
+        input.is_some_and(|input| input.report.is_none())
+    }
+
     /// The last committed round, if this term has made one.
     pub fn round(&self) -> Option<&Arc<Round>> {
         self.rounds.back()

@@ -406,6 +406,9 @@ impl Term {
     }
 
     fn urgent(&self, site: &SiteId, report: &Report) -> Option<String> {
+        if self.live.borrow().was_planned_blind(&report.module) {
+            return Some(format!("module {} reports for the first time", report.module));
+        }
         let now = report.site.as_ref()?;
         let cache = self.context.cache.borrow();
         let config = &cache.sites.get(site)?.value;

@@ -67,6 +67,7 @@ pub struct Handle {
 #[derive(Default)]
 struct Shared {
     stop: AtomicBool,
+    finished: AtomicBool,
     arrivals: Mutex<Vec<Seat>>,
     miners: Mutex<BTreeMap<ModuleId, Miners>>,
 }
@@ -117,6 +118,11 @@ impl Handle {
         self.shared.miners.lock().unwrap_or_else(PoisonError::into_inner).insert(module.id.clone(), miners);
     }
 
+    /// Whether simulated time has reached its end. Agents stay seated until [`Handle::stop`], so that the fleet can be looked at.
+    pub fn has_finished(&self) -> bool {
+        self.shared.finished.load(Ordering::Acquire)
+    }
+
     /// Ends the lockstep after the step at hand.
     pub fn stop(&self) {
         self.shared.stop.store(true, Ordering::Release);
@@ -131,6 +137,7 @@ pub fn start(config: Config, observer: Box<dyn Observer>) -> io::Result<(Handle,
         while lockstep.may_go_on() {
             lockstep.step();
         }
+        lockstep.linger();
         lockstep.islands
     };
     let thread = thread::Builder::new().name("lockstep".into()).spawn(body)?;
@@ -188,6 +195,14 @@ impl Lockstep {
             } else if self.clock.wait_for_participants(next, LOOK_UP) {
                 return true;
             }
+        }
+    }
+
+    /// Time has ended; the agents wait for a tick that does not come until everybody is told to go.
+    fn linger(&self) {
+        self.shared.finished.store(true, Ordering::Release);
+        while !self.shared.stop.load(Ordering::Acquire) {
+            thread::sleep(LOOK_UP);
         }
     }
 
@@ -348,6 +363,10 @@ mod tests {
             }
             ticks
         });
+        while !handle.has_finished() {
+            thread::yield_now();
+        }
+        handle.stop();
         let islands = thread.join().unwrap();
         assert_eq!(islands[0].now(), start + Span::secs(seconds));
         let ticks = agent.join().unwrap();

@@ -87,13 +87,13 @@ fn sets(count: usize) -> BTreeMap<GensetId, Genset> {
 }
 
 fn mining(site: &str) -> Module {
-    let s21 = miners("Antminer S21", 40, &[(2_600, 163), (3_500, 200)]);
+    let s21 = miners("Antminer S21", 60, &[(2_600, 163), (3_500, 200)]);
     Module {
         id: id(&format!("{site}-mine")),
         site: id(site),
         wired: false,
-        limit: Watts::kilo(450),
-        cooling: Watts::kilo(440),
+        limit: Watts::kilo(670),
+        cooling: Watts::kilo(660),
         auxiliary: Watts::kilo(10),
         loss_permille: 15,
         groups: ["a", "b", "c"].map(|name| (id(name), s21.clone())).into(),

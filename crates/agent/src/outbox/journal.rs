@@ -45,7 +45,11 @@ impl Journal {
         now: Time,
     ) -> Result<Self, Error> {
         let path = open_path(dir, sequence);
-        let file = OpenOptions::new().create_new(true).append(true).open(&path).map_err(disk::at("create", &path))?;
+        let file = OpenOptions::new()
+            .create_new(true)
+            .append(true)
+            .open(&path)
+            .map_err(disk::at("create", &path))?;
         let next_share = carried.keys().next_back().map_or(1, |last| last + 1);
         let mut journal =
             Self { path, file, sequence, bytes: 0, next_share, pending: BTreeMap::new(), buffer: Vec::new() };
@@ -112,7 +116,13 @@ impl Journal {
     }
 
     /// Moves what stands here to a journal with a higher number.
-    pub(super) fn renumber(&mut self, dir: &Path, sequence: u64, boot_id: &str, now: Time) -> Result<(), Error> {
+    pub(super) fn renumber(
+        &mut self,
+        dir: &Path,
+        sequence: u64,
+        boot_id: &str,
+        now: Time,
+    ) -> Result<(), Error> {
         let bytes = fs::read(&self.path).map_err(disk::at("read", &self.path))?;
         let (records, _) = record::decode(&bytes);
         let old = self.path.clone();

@@ -72,7 +72,8 @@ fn reconcile(path: &Path, next: &Path, now: Time) -> Result<(), Error> {
             _ => None,
         })
         .collect();
-    let lost: Vec<u64> = seal::pending(&records).into_keys().filter(|share| !carried.contains(share)).collect();
+    let lost: Vec<u64> =
+        seal::pending(&records).into_keys().filter(|share| !carried.contains(share)).collect();
     finish(path, &records, whole, lost, None, now)
 }
 
@@ -88,7 +89,11 @@ fn power_loss(records: &[Record], boot_id: &str, now: Time) -> Option<Gap> {
     let Some(Record::Open { at, boot_id: opened_under, .. }) = records.first() else {
         return Some(Gap { from: None, to: now, why: "the journal's head was lost".into() });
     };
-    (opened_under != boot_id).then(|| Gap { from: Some(*at), to: now, why: "the machine was booted anew".into() })
+    (opened_under != boot_id).then(|| Gap {
+        from: Some(*at),
+        to: now,
+        why: "the machine was booted anew".into(),
+    })
 }
 
 fn finish(
@@ -101,7 +106,8 @@ fn finish(
 ) -> Result<(), Error> {
     let mut bytes = fs::read(path).map_err(disk::at("read", path))?;
     bytes.truncate(whole);
-    let unknown = |share: &u64| record::encode(&Record::Outcome { share: *share, end: ShareEnd::Unknown }, &mut bytes);
+    let unknown =
+        |share: &u64| record::encode(&Record::Outcome { share: *share, end: ShareEnd::Unknown }, &mut bytes);
     lost.iter().for_each(unknown);
     if let Some(gap) = gap {
         record::encode(&Record::Line(Line::Gap(gap)), &mut bytes);

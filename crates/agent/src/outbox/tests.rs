@@ -16,7 +16,8 @@ struct Dir(PathBuf);
 impl Dir {
     fn new() -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
-        let name = format!("flareshift-outbox-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        let name =
+            format!("flareshift-outbox-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
         let path = std::env::temp_dir().join(name);
         let _ = fs::remove_dir_all(&path);
         Self(path)
@@ -108,8 +109,10 @@ fn a_crash_between_any_two_steps_of_a_seal_counts_each_share_once() {
     outbox.outcome(share, ShareEnd::Accepted).unwrap();
     let after = fs::read(journal::open_path(&dir.0, 2)).unwrap();
 
-    let (open1, open2, sealed1) = ("open-000000000001.log", "open-000000000002.log", "sealed-000000000001.seg");
-    let states: [(&[(&str, &[u8])], ShareEnd); 5] = [
+    let (open1, open2, sealed1) =
+        ("open-000000000001.log", "open-000000000002.log", "sealed-000000000001.seg");
+    type Files<'a> = &'a [(&'a str, &'a [u8])];
+    let states: [(Files<'_>, ShareEnd); 5] = [
         (&[(open1, &before)], ShareEnd::Unknown),
         (&[(open1, &before), (open2, &next)], ShareEnd::Unknown),
         (&[(open1, &sealed_journal), (open2, &next)], ShareEnd::Unknown),

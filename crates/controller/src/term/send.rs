@@ -80,8 +80,9 @@ impl Term {
         let live = self.live.borrow();
         let plan = live.in_force.as_ref().and_then(|in_force| in_force.plan.sites.get(site));
         let Some((plan, config)) = plan.zip(cache.sites.get(site)) else { return Vec::new() };
+        let seen = plan.modules.keys().filter(|id| !live.was_planned_blind(id));
         let heard: BTreeMap<&ModuleId, (&Report, Time)> =
-            plan.modules.keys().filter_map(|id| Some((id, self.heard(&live, id)?))).collect();
+            seen.filter_map(|id| Some((id, self.heard(&live, id)?))).collect();
         let desires: BTreeMap<ModuleId, Desire> =
             heard.keys().map(|id| ((*id).clone(), publish::desire(&plan.modules[*id]))).collect();
         let limits = Limits {

@@ -1,0 +1,245 @@
+//! The agents of the run, and the faults that strike links and processes instead of physics.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use agent::proxy;
+use agent::run::Started;
+use agent::simulated::{self, Wiring, World};
+use anyhow::Context;
+use model::time::Clock;
+use model::{ModuleId, Span};
+use sim::fault::Kind;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::START_PATIENCE;
+use super::scenario::Scenario;
+use super::witness::SharedWitness;
+
+/// An agent that failed is tried again after this, on wall time.
+const RESTART_PAUSE: Duration = Duration::from_millis(200);
+
+/// The running agents.
+pub struct Agents {
+    tasks: JoinSet<anyhow::Result<()>>,
+    handles: Handles,
+    cancel: CancellationToken,
+}
+
+/// One agent, for faults and for the summary. Cheap to clone.
+#[derive(Clone)]
+pub struct Handle {
+    plug: watch::Sender<bool>,
+    kill: Arc<Mutex<CancellationToken>>,
+    proxy: Arc<Mutex<Option<proxy::Handle>>>,
+}
+
+/// All agents, by module.
+pub type Handles = BTreeMap<ModuleId, Handle>;
+
+/// Starts the agent of every module and waits until they are seated.
+pub async fn start(
+    scenario: &Scenario,
+    world: &Arc<World>,
+    witness: &SharedWitness,
+    endpoint: &str,
+    cancel: &CancellationToken,
+) -> anyhow::Result<Agents> {
+    let cancel = cancel.child_token();
+    let mut agents = Agents { tasks: JoinSet::new(), handles: BTreeMap::new(), cancel: cancel.clone() };
+    let (tell, mut told) = mpsc::channel(scenario.fleet.modules.len().max(1));
+    for module in &scenario.fleet.modules {
+        let handle = Handle {
+            plug: watch::Sender::new(true),
+            kill: Arc::default(),
+            proxy: Arc::default(),
+        };
+        agents.handles.insert(module.id.clone(), handle.clone());
+        let agent = Agent {
+            id: module.id.clone(),
+            world: world.clone(),
+            witness: witness.clone(),
+            handle,
+            wiring: Template::new(scenario, endpoint),
+        };
+        agents.tasks.spawn(agent.keep(tell.clone(), cancel.clone()));
+    }
+    drop(tell);
+    let seated = async {
+        for _ in &scenario.fleet.modules {
+            if told.recv().await.is_none() {
+                return;
+            }
+        }
+    };
+    tokio::select! {
+        seated = tokio::time::timeout(START_PATIENCE, seated) => seated.context("the agents do not start; see the log")?,
+        failed = agents.tasks.join_next() => {
+            failed.context("there are no modules")?.context("an agent panicked")??;
+        }
+    }
+    Ok(agents)
+}
+
+impl Agents {
+    /// All agents, by module.
+    pub fn handles(&self) -> Handles {
+        self.handles.clone()
+    }
+
+    /// Resolves when an agent ends that was not told to: the world has ended, or something failed for good.
+    pub async fn failed(&mut self) -> anyhow::Result<()> {
+        match self.tasks.join_next().await {
+            Some(ended) => ended.context("an agent panicked")?,
+            None => Ok(()),
+        }
+    }
+
+    /// Ends all agents and waits until each has sealed what it owes.
+    pub async fn finish(&mut self) {
+        self.cancel.cancel();
+        while self.tasks.join_next().await.is_some() {}
+    }
+}
+
+impl Handle {
+    /// The proxy, once it runs.
+    pub fn proxy(&self) -> Option<proxy::Handle> {
+        self.proxy.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn kill(&self) {
+        self.kill.lock().unwrap_or_else(PoisonError::into_inner).cancel();
+    }
+}
+
+/// What every agent's wiring has in common.
+#[derive(Clone)]
+struct Template {
+    data: std::path::PathBuf,
+    endpoint: String,
+    reflex: bool,
+    sabotage: super::sabotage::Sabotage,
+}
+
+impl Template {
+    fn new(scenario: &Scenario, endpoint: &str) -> Self {
+        Self {
+            data: scenario.data.join("agent"),
+            endpoint: endpoint.to_owned(),
+            reflex: !scenario.args.no_reflex,
+            sabotage: scenario.sabotage.clone(),
+        }
+    }
+}
+
+struct Agent {
+    id: ModuleId,
+    world: Arc<World>,
+    witness: SharedWitness,
+    handle: Handle,
+    wiring: Template,
+}
+
+impl Agent {
+    /// Runs the agent, and again when it was killed, until cancelled.
+    async fn keep(self, tell: mpsc::Sender<()>, cancel: CancellationToken) -> anyhow::Result<()> {
+        loop {
+            let kill = cancel.child_token();
+            *self.handle.kill.lock().unwrap_or_else(PoisonError::into_inner) = kill.clone();
+            let ended = self.once(tell.clone(), kill.clone()).await;
+            self.witness.agent(&self.id, self.world.clock.now(), false);
+            if cancel.is_cancelled() || self.world.has_ended() || !kill.is_cancelled() {
+                return ended.with_context(|| format!("the agent of {} ended", self.id));
+            }
+            tokio::time::sleep(RESTART_PAUSE).await;
+        }
+    }
+
+    async fn once(&self, tell: mpsc::Sender<()>, kill: CancellationToken) -> anyhow::Result<()> {
+        let witness = self.witness.clone();
+        let wiring = Wiring {
+            data: self.wiring.data.join(self.id.as_str()),
+            controllers: vec![self.wiring.endpoint.clone()],
+            listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+            pool: None,
+            link: self.handle.plug.subscribe(),
+            reflex: self.wiring.reflex,
+            sabotage: self.wiring.sabotage.control.clone(),
+            proxy_sabotage: self.wiring.sabotage.proxy,
+            misattribute: self.wiring.sabotage.misattribute,
+            on_segment: Some(Arc::new(move |segment| witness.ledger(segment))),
+        };
+        let (id, handle, witness) = (self.id.clone(), self.handle.clone(), self.witness.clone());
+        let clock = self.world.clock.clone();
+        let on_started = move |started: Started| {
+            *handle.proxy.lock().unwrap_or_else(PoisonError::into_inner) = started.proxy.clone();
+            witness.agent(&id, clock.now(), true);
+            tokio::spawn(witness.watch_agent(id, clock, started));
+            // Nobody waits for an agent that was started again.
+            let _ = tell.try_send(());
+        };
+        simulated::run_agent(self.world.clone(), self.id.clone(), wiring, on_started, kill).await
+    }
+}
+
+/// Applies the faults that strike links and processes, each at its time. Ends only when cancelled.
+pub async fn strike(
+    scenario: &Scenario,
+    world: &World,
+    witness: &SharedWitness,
+    agents: &Handles,
+    cancel: CancellationToken,
+) {
+    let mut faults: Vec<_> = scenario.args.fault.iter().filter(|fault| !fault.kind.is_physical()).collect();
+    faults.sort_by_key(|fault| fault.at);
+    let mut healings = JoinSet::new();
+    for fault in faults {
+        tokio::select! {
+            () = cancel.cancelled() => return,
+            () = world.clock.sleep_until(scenario.start + fault.at) => {}
+        }
+        tracing::info!(fault = ?fault.kind, "a fault strikes");
+        match &fault.kind {
+            Kind::LinkLoss(module, span) => unplug(world, witness, agents, module, *span, &mut healings),
+            Kind::AgentKill(module) => {
+                if let Some(agent) = agents.get(module) {
+                    agent.kill();
+                }
+            }
+            Kind::PoolLoss(span) => world.pool.go_away(wall(*span, scenario.args.speed)),
+            // The controller is this process: it is killed by killing the process, which the end-to-end tests do.
+            _ => tracing::warn!(fault = ?fault.kind, "this fault cannot strike inside one process"),
+        }
+    }
+    cancel.cancelled().await;
+}
+
+fn unplug(
+    world: &World,
+    witness: &SharedWitness,
+    agents: &Handles,
+    module: &ModuleId,
+    span: Option<Span>,
+    healings: &mut JoinSet<()>,
+) {
+    let Some(agent) = agents.get(module).cloned() else { return };
+    let (clock, witness, module) = (world.clock.clone(), witness.clone(), module.clone());
+    agent.plug.send_replace(false);
+    witness.link(&module, clock.now(), false);
+    let Some(span) = span else { return };
+    healings.spawn(async move {
+        clock.sleep_until(clock.now() + span).await;
+        agent.plug.send_replace(true);
+        witness.link(&module, clock.now(), true);
+    });
+}
+
+/// Simulated time as wall time; an hour where no span is named.
+fn wall(span: Option<Span>, speed: f64) -> Duration {
+    span.unwrap_or(Span::hours(1)).to_std().div_f64(speed.max(1e-3))
+}

@@ -1,0 +1,77 @@
+//! The operator's commands: one call each to a controller, its answer as a view.
+//!
+//! [`run`] dispatches; one file a noun makes the calls. Answers go to standard output, what went wrong to standard error, and
+//! the exit code says it to scripts. Read next: [`failure`] for the codes, [`crate::output`] for what is printed.
+
+pub mod connect;
+pub mod failure;
+mod module;
+mod plan;
+mod site;
+mod tenant;
+mod watch;
+mod workload;
+
+use std::process::ExitCode;
+
+use api::operator as wire;
+
+use self::connect::Connection;
+use self::failure::Error;
+use crate::args::{Args, Command, Output};
+use crate::output::fleet::Fleet;
+use crate::output::version::Versions;
+use crate::output::{self, View};
+
+/// Runs one of the operator's commands to its end.
+pub fn run(args: Args) -> ExitCode {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Error::Runtime);
+    match runtime.and_then(|runtime| runtime.block_on(dispatch(args))) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("flareshift: {error}");
+            ExitCode::from(error.code())
+        }
+    }
+}
+
+async fn dispatch(args: Args) -> Result<(), Error> {
+    let Args { endpoint, output, command } = args;
+    let connect = || Connection::open(&endpoint);
+    match command {
+        Command::Status(status) => {
+            let connection = connect().await?;
+            let request = wire::GetStatusRequest { decisions: status.decisions.into() };
+            let answer = connection.ask(connection.client().get_status(request)).await?;
+            answer_with(&Fleet::from(answer), output)
+        }
+        Command::Site(command) => site::run(&connect().await?, command, output).await,
+        Command::Module(command) => module::run(&connect().await?, command, output).await,
+        Command::Plan(command) => plan::run(&connect().await?, command, output).await,
+        Command::Workload(command) => workload::run(&connect().await?, command, output).await,
+        Command::Tenant(command) => tenant::run(&connect().await?, command, output).await,
+        Command::Watch(watch) => watch::run(&connect().await?, watch.events_only, output).await,
+        Command::Version(version) if version.client => answer_with(&Versions::new(None), output),
+        Command::Version(_) => versions(&endpoint, output).await,
+        Command::Dev(_) => Err(Error::Usage("dev is run by itself, without a controller to call".into())),
+    }
+}
+
+/// Prints this program's version in any case, and fails when no controller told its own.
+async fn versions(endpoint: &str, output: Output) -> Result<(), Error> {
+    let asked = async {
+        let connection = Connection::open(endpoint).await?;
+        connection.ask(connection.client().get_version(wire::GetVersionRequest {})).await
+    };
+    let (server, failure) = match asked.await {
+        Ok(server) => (Some(server), Ok(())),
+        Err(error) => (None, Err(error)),
+    };
+    answer_with(&Versions::new(server), output)?;
+    failure
+}
+
+/// Prints an answer.
+fn answer_with(view: &impl View, output: Output) -> Result<(), Error> {
+    output::print(&output::text(view, output)).map(drop).map_err(Error::Print)
+}

@@ -1,0 +1,108 @@
+//! `flareshift workload`.
+
+use api::common::WorkloadOrder;
+use api::convert::field::wire_span;
+use api::operator as wire;
+
+use super::connect::{Connection, pages};
+use super::{Error, answer_with};
+use crate::args::{Output, SubmitArgs, WorkloadCommand};
+use crate::output::workload::{List, Workload};
+
+/// Runs a command about workloads.
+pub(super) async fn run(
+    connection: &Connection,
+    command: WorkloadCommand,
+    output: Output,
+) -> Result<(), Error> {
+    let mut client = connection.client();
+    let answer = match command {
+        WorkloadCommand::List { tenant, all } => {
+            return answer_with(&list(connection, tenant.unwrap_or_default(), all).await?, output);
+        }
+        WorkloadCommand::Describe { workload } => {
+            connection.ask(client.get_workload(wire::GetWorkloadRequest { workload })).await?
+        }
+        WorkloadCommand::Submit(submit) => {
+            let request = order(submit)?;
+            connection.ask(client.submit_workload(request)).await?
+        }
+        WorkloadCommand::Cancel { workload } => {
+            connection.ask(client.cancel_workload(wire::CancelWorkloadRequest { workload })).await?
+        }
+    };
+    answer_with(&Workload::from(answer), output)
+}
+
+/// The order as the wire has it. An amount is GPU time: the run's length times its GPUs.
+fn order(submit: SubmitArgs) -> Result<wire::SubmitWorkloadRequest, Error> {
+    let SubmitArgs { tenant, offering, gpus, run_for, checkpoint, save, restart, request_id } = submit;
+    let amount = run_for.map(|span| {
+        let product = span.millis().checked_mul(gpus.into());
+        product.ok_or_else(|| {
+            Error::Usage(format!("--for: {span} on {gpus} GPUs is too long; choose a shorter one"))
+        })
+    });
+    let order = WorkloadOrder {
+        offering,
+        gpus,
+        amount_gpu_milliseconds: amount.transpose()?,
+        checkpoint: checkpoint.and_then(wire_span),
+        save: save.and_then(wire_span),
+        restart: restart.and_then(wire_span),
+    };
+    let request_id = request_id.unwrap_or_default();
+    Ok(wire::SubmitWorkloadRequest { tenant, order: Some(order), request_id })
+}
+
+async fn list(connection: &Connection, tenant: String, all: bool) -> Result<List, Error> {
+    let fetch = async |page_size, page_token| {
+        let tenant = tenant.clone();
+        let request = wire::ListWorkloadsRequest { page_size, page_token, tenant, include_final: all };
+        let page = connection.ask(connection.client().list_workloads(request)).await?;
+        Ok((page.workloads, page.next_page_token))
+    };
+    let workloads = pages("workloads", usize::MAX, fetch).await?;
+    Ok(List { workloads: workloads.into_iter().map(Workload::from).collect() })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use model::Span;
+
+    use super::*;
+
+    fn submit(gpus: u32, run_for: Option<Span>) -> SubmitArgs {
+        let (tenant, offering) = ("acme".to_owned(), "h100-spot".to_owned());
+        let checkpoint = Some(Span::new(1_500));
+        SubmitArgs {
+            tenant,
+            offering,
+            gpus,
+            run_for,
+            checkpoint,
+            save: None,
+            restart: None,
+            request_id: None,
+        }
+    }
+
+    #[test]
+    fn an_order_asks_for_gpu_time() {
+        let check = |gpus: u32, run_for: Option<Span>, expected: Option<i64>| {
+            let order = order(submit(gpus, run_for)).unwrap().order.unwrap();
+            assert_eq!((order.amount_gpu_milliseconds, order.gpus), (expected, gpus));
+            assert_eq!(order.checkpoint.map(|span| (span.seconds, span.nanos)), Some((1, 500_000_000)));
+            assert_eq!(order.save, None);
+        };
+        check(8, None, None);
+        check(8, Some(Span::hours(2)), Some(8 * 7_200_000));
+    }
+
+    #[test]
+    fn an_amount_that_does_not_fit_is_a_usage_error() {
+        let error = order(submit(u32::MAX, Some(Span::new(i64::MAX)))).unwrap_err();
+        assert_eq!(error.code(), 2);
+    }
+}

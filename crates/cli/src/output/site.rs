@@ -1,0 +1,286 @@
+//! Sites: the list, one site, and the status that the fleet shows too.
+
+use api::common;
+use api::convert::field::optional_span;
+use api::operator as wire;
+use serde::Serialize;
+
+use super::decision::{self, Finding, all};
+use super::fleet::{Load, Revenue};
+use super::show::{frequency, gas, gas_held, maybe, money, money_per_hour, span, watts, word, yes_no};
+use super::table::{list, pairs, titled};
+use super::{View, read};
+
+/// What is of one site.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Status {
+    /// Its id.
+    pub site: String,
+    /// The site is simulated.
+    pub simulated: bool,
+    /// How old the readings of its wired module are.
+    pub age_milliseconds: Option<i64>,
+    /// Gas that arrives.
+    pub gas_scf_per_day: Option<i64>,
+    /// Power that this gas sustains.
+    pub gas_watts: Option<i64>,
+    /// Gas in the buffer.
+    pub buffer_scf: Option<i64>,
+    /// Usable gas of a full buffer.
+    pub buffer_capacity_scf: i64,
+    /// Gas that is flared.
+    pub flared_scf_per_day: Option<i64>,
+    /// What the island can carry by the plan in force.
+    pub capacity_watts: Option<i64>,
+    /// What it still carries after the loss of its largest source.
+    pub firm_capacity_watts: Option<i64>,
+    /// Draw of the whole island.
+    pub load_watts: Option<i64>,
+    /// That load, by use.
+    pub load: Load,
+    /// The island's frequency.
+    pub frequency_millihertz: Option<i64>,
+    /// Its nominal frequency.
+    pub nominal_millihertz: i64,
+    /// The generator sets.
+    pub gensets: Vec<Genset>,
+    /// What is earned here now.
+    pub revenue: Revenue,
+    /// What binds the island.
+    pub binding: Option<String>,
+    /// What one more kilowatt there would earn in an hour.
+    pub shadow_price_micro_dollars_per_kwh: Option<i64>,
+    /// What is wrong with the site.
+    pub findings: Vec<Finding>,
+}
+
+/// One generator set.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Genset {
+    /// Its id.
+    pub genset: String,
+    /// `off`, `starting`, `online`, `stopping` or `tripped`.
+    pub state: Option<String>,
+    /// What it delivers.
+    pub power_watts: Option<i64>,
+    /// Its rating.
+    pub rating_watts: i64,
+    /// Time in this state.
+    pub for_milliseconds: Option<i64>,
+    /// The plan in force wants it to run.
+    pub wanted: Option<bool>,
+}
+
+/// One site: what was configured and what is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Described {
+    /// An independent under-frequency relay guards the feeders.
+    pub relay: bool,
+    /// Most that loads draw which Flareshift does not manage.
+    pub unmanaged_watts: i64,
+    /// Price of gas; negative where the producer pays to be rid of it.
+    pub gas_price_micro_dollars_per_mcf: i64,
+    /// Wells and pipes.
+    pub gas_sources: Vec<GasSource>,
+    /// Its modules' ids.
+    pub modules: Vec<String>,
+    /// Names this version of the configuration.
+    pub etag: String,
+    /// What is.
+    pub status: Status,
+}
+
+/// A well or pipe.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct GasSource {
+    /// Its id.
+    pub source: String,
+    /// Flow on an ordinary day.
+    pub nominal_scf_per_day: i64,
+    /// Heating value.
+    pub btu_per_scf: u32,
+}
+
+/// All sites.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct List {
+    /// In order of id.
+    pub sites: Vec<Status>,
+}
+
+/// The columns of a site's row.
+const HEADERS: [&str; 12] = [
+    "SITE",
+    ">FREQUENCY",
+    ">GAS",
+    ">BUFFER",
+    ">FLARED",
+    ">CAPACITY",
+    ">N-1",
+    ">LOAD",
+    ">AI",
+    ">MINING",
+    "SETS",
+    ">REVENUE",
+];
+
+impl Status {
+    fn row(&self) -> Vec<String> {
+        let online = self.gensets.iter().filter(|set| set.state.as_deref() == Some("online")).count();
+        let known = self.gensets.iter().any(|set| set.state.is_some()).then_some(online);
+        // Without a reading of the island nobody knows how its load divides.
+        let load = self.load_watts.map(|_| &self.load);
+        vec![
+            self.site.clone(),
+            maybe(self.frequency_millihertz, frequency),
+            maybe(self.gas_scf_per_day, gas),
+            maybe(self.buffer_scf, gas_held),
+            maybe(self.flared_scf_per_day, gas),
+            maybe(self.capacity_watts, watts),
+            maybe(self.firm_capacity_watts, watts),
+            maybe(self.load_watts, watts),
+            maybe(load, |load| watts(load.ai_watts)),
+            maybe(load, |load| watts(load.mining_watts)),
+            format!("{}/{} on", maybe(known, |online| online.to_string()), self.gensets.len()),
+            money_per_hour(self.revenue.total()),
+        ]
+    }
+
+    fn gas_line(&self) -> String {
+        format!(
+            "{} arriving, good for {}; {} flared",
+            maybe(self.gas_scf_per_day, gas),
+            maybe(self.gas_watts, watts),
+            maybe(self.flared_scf_per_day, gas)
+        )
+    }
+}
+
+/// Sites in a table, under a title.
+pub fn table(title: &str, sites: &[Status]) -> String {
+    titled(title, &HEADERS, sites.iter().map(Status::row).collect())
+}
+
+impl View for List {
+    fn table(&self) -> String {
+        list(&HEADERS, self.sites.iter().map(Status::row).collect(), "No sites.")
+    }
+}
+
+impl Described {
+    fn head(&self) -> String {
+        let status = &self.status;
+        let shadow = status.shadow_price_micro_dollars_per_kwh.map(|price| format!("{} a kWh", money(price)));
+        let buffer = maybe(status.buffer_scf, gas_held);
+        let heard = status.frequency_millihertz;
+        pairs(&[
+            ("Site", status.site.clone()),
+            ("Simulated", yes_no(status.simulated)),
+            ("Readings", maybe(status.age_milliseconds, |age| format!("{} old", span(age)))),
+            ("Frequency", format!("{} of {}", maybe(heard, frequency), frequency(status.nominal_millihertz))),
+            ("Gas", status.gas_line()),
+            ("Buffer", format!("{buffer} of {}", gas_held(status.buffer_capacity_scf))),
+            ("Gas price", format!("{} per Mcf", money(self.gas_price_micro_dollars_per_mcf))),
+            ("Capacity", maybe(status.capacity_watts, watts)),
+            ("N-1", maybe(status.firm_capacity_watts, watts)),
+            ("Load", format!("{}: {}", maybe(status.load_watts, watts), status.load.show())),
+            ("Binding", status.binding.clone().unwrap_or_default()),
+            ("Shadow price", shadow.unwrap_or_default()),
+            ("Relay", yes_no(self.relay)),
+            ("Revenue", status.revenue.show()),
+            ("Modules", self.modules.join(", ")),
+            ("Etag", self.etag.clone()),
+        ])
+    }
+}
+
+impl View for Described {
+    fn table(&self) -> String {
+        let set = |set: &Genset| {
+            vec![
+                set.genset.clone(),
+                word(&set.state),
+                maybe(set.power_watts, watts),
+                watts(set.rating_watts),
+                maybe(set.for_milliseconds, span),
+                maybe(set.wanted, yes_no),
+            ]
+        };
+        let source = |source: &GasSource| {
+            vec![
+                source.source.clone(),
+                gas(source.nominal_scf_per_day),
+                format!("{} Btu/scf", source.btu_per_scf),
+            ]
+        };
+        const SET: [&str; 6] = ["SET", "STATE", ">DELIVERS", ">RATING", ">FOR", "WANTED"];
+        self.head()
+            + &titled("Generator sets", &SET, self.status.gensets.iter().map(set).collect())
+            + &titled(
+                "Gas sources",
+                &["SOURCE", ">NOMINAL", ">HEATING VALUE"],
+                self.gas_sources.iter().map(source).collect(),
+            )
+            + &decision::findings("Findings", &self.status.findings)
+    }
+}
+
+impl From<wire::SiteStatus> for Status {
+    fn from(status: wire::SiteStatus) -> Self {
+        Self {
+            site: status.site,
+            simulated: status.simulated,
+            age_milliseconds: read::millis(optional_span(status.age, "age")),
+            gas_scf_per_day: status.gas_scf_per_day,
+            gas_watts: status.gas_watts,
+            buffer_scf: status.buffer_scf,
+            buffer_capacity_scf: status.buffer_capacity_scf,
+            flared_scf_per_day: status.flared_scf_per_day,
+            capacity_watts: status.capacity_watts,
+            firm_capacity_watts: status.firm_capacity_watts,
+            load_watts: status.load_watts,
+            load: Load::from(status.load.unwrap_or_default()),
+            frequency_millihertz: status.frequency_millihertz,
+            nominal_millihertz: status.nominal_millihertz,
+            gensets: all(status.gensets),
+            revenue: Revenue::from(status.revenue.unwrap_or_default()),
+            binding: read::text(status.binding),
+            shadow_price_micro_dollars_per_kwh: status.shadow_price_micro_dollars_per_kwh,
+            findings: all(status.findings),
+        }
+    }
+}
+
+impl From<wire::GensetStatus> for Genset {
+    fn from(set: wire::GensetStatus) -> Self {
+        let state = common::GensetState::try_from(set.state).map(|state| state.as_str_name());
+        Self {
+            genset: set.genset,
+            state: read::word(state, "GENSET_STATE_"),
+            power_watts: set.power_watts,
+            rating_watts: set.rating_watts,
+            for_milliseconds: read::millis(optional_span(set.for_span, "for_span")),
+            wanted: set.wanted,
+        }
+    }
+}
+
+impl From<wire::Site> for Described {
+    fn from(site: wire::Site) -> Self {
+        let config = site.config.unwrap_or_default();
+        let source = |(source, config): (String, common::GasSource)| GasSource {
+            source,
+            nominal_scf_per_day: config.nominal_scf_per_day,
+            btu_per_scf: config.btu_per_scf,
+        };
+        Self {
+            relay: config.relay,
+            unmanaged_watts: config.unmanaged_watts,
+            gas_price_micro_dollars_per_mcf: config.gas_price_micro_dollars_per_mcf,
+            gas_sources: config.gas.into_iter().map(source).collect(),
+            modules: site.modules,
+            etag: site.etag,
+            status: Status::from(site.status.unwrap_or_default()),
+        }
+    }
+}

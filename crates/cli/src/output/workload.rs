@@ -1,0 +1,221 @@
+//! Workloads: the list and one workload.
+
+use api::common as wire;
+use api::convert::field::{optional_span, optional_time};
+use serde::Serialize;
+
+use super::decision::reason;
+use super::show::{self, gpu_time, maybe, money, percent, span, word, yes_no};
+use super::table::{list, pairs};
+use super::{View, read};
+
+/// Columns of a list of workloads.
+const HEADERS: [&str; 10] = [
+    "WORKLOAD",
+    "TENANT",
+    "OFFERING",
+    "TIER",
+    ">GPUS",
+    "PHASE",
+    "REASON",
+    "MODULE",
+    ">PROGRESS",
+    ">PREEMPTED",
+];
+
+/// A workload: what was asked and what is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Workload {
+    /// Its id.
+    pub workload: String,
+    /// Whose it is.
+    pub tenant: String,
+    /// When it was accepted.
+    pub created: Option<String>,
+    /// The offering it was bought under.
+    pub offering: String,
+    /// `firm`, `on_demand` or `spot`.
+    pub tier: Option<String>,
+    /// The GPU's type.
+    pub gpu: String,
+    /// GPUs that run together.
+    pub gpus: u32,
+    /// GPU time after which it is complete; `null` runs until it is cancelled.
+    pub amount_gpu_milliseconds: Option<i64>,
+    /// Price of a GPU-hour when it was bought.
+    pub price_micro_dollars_per_gpu_hour: i64,
+    /// Time between checkpoints.
+    pub checkpoint_milliseconds: Option<i64>,
+    /// Time to save a checkpoint.
+    pub save_milliseconds: Option<i64>,
+    /// Time from start until progress resumes.
+    pub restart_milliseconds: Option<i64>,
+    /// The tenant asked for its end.
+    pub cancel: bool,
+    /// Where it stands.
+    pub phase: Option<String>,
+    /// Why it stands there.
+    pub reason: Option<String>,
+    /// When the phase last changed.
+    pub since: Option<String>,
+    /// Where it runs or last ran.
+    pub placement: Option<Placement>,
+    /// Progress as last reported.
+    pub progress_gpu_milliseconds: i64,
+    /// Progress that the last checkpoint holds.
+    pub saved_gpu_milliseconds: i64,
+    /// GPU time for which it held GPUs.
+    pub held_gpu_milliseconds: i64,
+    /// How often it was stopped by choice.
+    pub preemptions: u32,
+    /// When it was last stopped by choice.
+    pub preempted: Option<String>,
+}
+
+/// Where a workload runs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Placement {
+    /// The module.
+    pub module: String,
+    /// The pool in it.
+    pub pool: String,
+    /// The servers.
+    pub servers: Vec<Server>,
+    /// Counts starts of this workload.
+    pub incarnation: u64,
+}
+
+/// GPUs taken on one server.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Server {
+    /// The server's index in its pool, from 0.
+    pub server: u32,
+    /// GPUs taken on it.
+    pub gpus: u32,
+}
+
+/// Workloads.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct List {
+    /// In order of id.
+    pub workloads: Vec<Workload>,
+}
+
+impl Workload {
+    fn progress(&self) -> String {
+        match self.amount_gpu_milliseconds {
+            Some(amount) => percent(self.progress_gpu_milliseconds as f64, amount as f64),
+            None => gpu_time(self.progress_gpu_milliseconds),
+        }
+    }
+
+    fn row(&self) -> Vec<String> {
+        vec![
+            self.workload.clone(),
+            self.tenant.clone(),
+            self.offering.clone(),
+            word(&self.tier),
+            self.gpus.to_string(),
+            word(&self.phase),
+            word(&self.reason),
+            maybe(self.placement.as_ref(), |placement| placement.module.clone()),
+            self.progress(),
+            self.preemptions.to_string(),
+        ]
+    }
+}
+
+impl Placement {
+    fn show(&self) -> String {
+        let server = |server: &Server| format!("{}x{}", server.server, server.gpus);
+        let servers: Vec<String> = self.servers.iter().map(server).collect();
+        format!("{}/{}, servers {}, start {}", self.module, self.pool, servers.join(" "), self.incarnation)
+    }
+}
+
+impl View for Workload {
+    fn table(&self) -> String {
+        let amount = self.amount_gpu_milliseconds.map_or_else(|| "until cancelled".to_owned(), gpu_time);
+        let stopped = match self.preemptions {
+            0 => String::new(),
+            times => {
+                format!("{}, last at {}", show::count(times as usize, "time"), show::moment(&self.preempted))
+            }
+        };
+        pairs(&[
+            ("Workload", self.workload.clone()),
+            ("Tenant", self.tenant.clone()),
+            ("Created", show::moment(&self.created)),
+            ("Offering", format!("{} ({})", self.offering, word(&self.tier))),
+            ("GPUs", format!("{} x {}", self.gpus, self.gpu)),
+            ("Amount", amount),
+            ("Price", format!("{} a GPU-hour", money(self.price_micro_dollars_per_gpu_hour))),
+            ("Checkpoint", format!("every {}", maybe(self.checkpoint_milliseconds, span))),
+            ("Save", maybe(self.save_milliseconds, span)),
+            ("Restart", maybe(self.restart_milliseconds, span)),
+            ("Cancel asked", yes_no(self.cancel)),
+            ("Phase", format!("{} ({})", word(&self.phase), word(&self.reason))),
+            ("Since", show::moment(&self.since)),
+            ("Placement", maybe(self.placement.as_ref(), Placement::show)),
+            ("Progress", gpu_time(self.progress_gpu_milliseconds)),
+            ("Saved", gpu_time(self.saved_gpu_milliseconds)),
+            ("Held", gpu_time(self.held_gpu_milliseconds)),
+            ("Preempted", stopped),
+        ])
+    }
+}
+
+impl View for List {
+    fn table(&self) -> String {
+        let none = "No workloads; --all shows completed and cancelled ones too.";
+        list(&HEADERS, self.workloads.iter().map(Workload::row).collect(), none)
+    }
+}
+
+impl From<wire::Workload> for Workload {
+    fn from(workload: wire::Workload) -> Self {
+        let spec = workload.spec.unwrap_or_default();
+        let status = workload.status.unwrap_or_default();
+        let phase = wire::WorkloadPhase::try_from(status.phase).map(|phase| phase.as_str_name());
+        Self {
+            workload: workload.id,
+            tenant: workload.tenant,
+            created: read::moment(optional_time(workload.created, "created")),
+            offering: spec.offering,
+            tier: tier(spec.tier),
+            gpu: spec.gpu,
+            gpus: spec.gpus,
+            amount_gpu_milliseconds: spec.amount_gpu_milliseconds,
+            price_micro_dollars_per_gpu_hour: spec.price_micro_dollars_per_gpu_hour,
+            checkpoint_milliseconds: read::millis(optional_span(spec.checkpoint, "checkpoint")),
+            save_milliseconds: read::millis(optional_span(spec.save, "save")),
+            restart_milliseconds: read::millis(optional_span(spec.restart, "restart")),
+            cancel: workload.cancel,
+            phase: read::word(phase, "WORKLOAD_PHASE_"),
+            reason: reason(status.reason),
+            since: read::moment(optional_time(status.since, "since")),
+            placement: status.placement.map(Placement::from),
+            progress_gpu_milliseconds: status.progress_gpu_milliseconds,
+            saved_gpu_milliseconds: status.saved_gpu_milliseconds,
+            held_gpu_milliseconds: status.held_gpu_milliseconds,
+            preemptions: status.preemptions,
+            preempted: read::moment(optional_time(status.preempted, "preempted")),
+        }
+    }
+}
+
+impl From<wire::Placement> for Placement {
+    fn from(placement: wire::Placement) -> Self {
+        let server = |taken: wire::ServerGpus| Server { server: taken.server, gpus: taken.gpus };
+        Self {
+            module: placement.module,
+            pool: placement.pool,
+            servers: placement.servers.into_iter().map(server).collect(),
+            incarnation: placement.incarnation,
+        }
+    }
+}
+
+fn tier(raw: i32) -> Option<String> {
+    read::word(wire::Tier::try_from(raw).map(|tier| tier.as_str_name()), "TIER_")
+}

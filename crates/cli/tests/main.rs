@@ -1,0 +1,154 @@
+//! The real binary, run as people and scripts run it: exit codes, what goes to which stream, help.
+//!
+//! Assumes no controller: what needs one is tested where one runs. Goldens of answers stand in `src/output/goldens.rs`.
+
+#![allow(clippy::unwrap_used)]
+
+use std::net::TcpListener;
+use std::process::Command;
+
+use expect_test::expect_file;
+
+/// What one run left behind.
+struct Run {
+    code: Option<i32>,
+    stdout: String,
+    stderr: String,
+}
+
+/// Runs `flareshift` with an environment that cannot reach a controller by accident.
+fn flareshift(args: &[&str]) -> Run {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_flareshift"));
+    let done = command.args(args).env_remove("FLARESHIFT_ENDPOINT").output().unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    Run { code: done.status.code(), stdout: text(done.stdout), stderr: text(done.stderr) }
+}
+
+/// An address at which nobody listens: the port was free a moment ago and is not handed out again soon.
+fn nobody() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    format!("http://{}", listener.local_addr().unwrap())
+}
+
+fn golden(name: &str, actual: &str) {
+    expect_file![format!("{}/tests/golden/{name}", env!("CARGO_MANIFEST_DIR"))].assert_eq(actual);
+}
+
+#[test]
+fn help_is_fixed_and_goes_to_standard_output() {
+    let check = |name: &str, args: &[&str]| {
+        let run = flareshift(args);
+        assert_eq!((run.code, run.stderr.as_str()), (Some(0), ""), "{args:?}");
+        golden(name, &run.stdout);
+    };
+    check("help.txt", &["--help"]);
+    check("help-dev.txt", &["dev", "--help"]);
+    check("help-module.txt", &["module", "--help"]);
+    check("help-workload-submit.txt", &["workload", "submit", "--help"]);
+}
+
+#[test]
+fn what_is_hidden_stays_out_of_the_help() {
+    assert!(!flareshift(&["dev", "--help"]).stdout.contains("sabotage"));
+}
+
+#[test]
+fn a_wrong_command_line_is_code_2_and_says_what_was_meant() {
+    let check = |args: &[&str], said: &str| {
+        let run = flareshift(args);
+        assert_eq!((run.code, run.stdout.as_str()), (Some(2), ""), "{args:?}");
+        assert!(run.stderr.contains(said), "{args:?} does not say {said:?}: {}", run.stderr);
+    };
+    check(&["dev", "--sped", "60"], "'--speed'");
+    check(&["statsu"], "'status'");
+    check(&["status", "-o", "yaml"], "table, json");
+    check(&["module", "cordon"], "<MODULE>");
+    check(&["dev", "--for", "2 hours"], "write a whole number and one unit");
+    check(&["dev", "--speed", "0"], "a number above 0");
+    check(&["dev", "--speed", "nan"], "a number above 0");
+    check(&["dev", "--gas-variability", "1.5"], "a number from 0 to 1");
+    check(&["dev", "--sites", "3"], "1..=2");
+    check(&["dev", "--fault", "meteor@5s"], "no fault is called \"meteor\"");
+    check(&["plan", "show", "0"], "1..");
+    check(&["plan", "explain"], "--site <ID>");
+    check(&["plan", "explain", "--site", "a", "--module", "b"], "cannot be used with");
+    check(&["status", "--endpoint", "https://127.0.0.1:1"], "https is not spoken here");
+    check(&["status", "--endpoint", ""], "--endpoint");
+}
+
+#[test]
+fn without_a_controller_it_is_code_3_and_says_how_to_start_one() {
+    let endpoint = nobody();
+    let check = |args: &[&str]| {
+        let run = flareshift(&[args, &["--endpoint", &endpoint]].concat());
+        assert_eq!((run.code, run.stdout.as_str()), (Some(3), ""), "{args:?}");
+        let first = format!("flareshift: no controller answers at {endpoint}: ");
+        assert!(run.stderr.starts_with(&first), "{}", run.stderr);
+        for word in ["Connection refused", "flareshift dev", "--endpoint", "FLARESHIFT_ENDPOINT"] {
+            assert!(run.stderr.contains(word), "{word}: {}", run.stderr);
+        }
+    };
+    check(&["status"]);
+    check(&["site", "list"]);
+    check(&["module", "drain", "m1"]);
+    check(&["plan", "explain", "--workload", "w"]);
+    check(&["workload", "submit", "--tenant", "a", "--offering", "b", "--gpus", "8", "--for", "2h"]);
+    check(&["tenant", "create", "a", "--gpu-quota", "8", "-o", "json"]);
+    check(&["watch"]);
+}
+
+#[test]
+fn the_endpoint_comes_from_the_environment_too() {
+    let endpoint = nobody();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_flareshift"));
+    let done = command.arg("status").env("FLARESHIFT_ENDPOINT", &endpoint).output().unwrap();
+    assert_eq!(done.status.code(), Some(3));
+    assert!(String::from_utf8(done.stderr).unwrap().contains(&endpoint));
+}
+
+#[test]
+fn a_listener_that_speaks_something_else_is_no_controller() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let endpoint = format!("http://{}", listener.local_addr().unwrap());
+    let server = std::thread::spawn(move || {
+        use std::io::Write;
+        let (mut stream, _) = listener.accept().unwrap();
+        stream.write_all(b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\n\r\n").unwrap();
+    });
+    let run = flareshift(&["status", "--endpoint", &endpoint]);
+    server.join().unwrap();
+    assert_eq!(run.code, Some(3), "{}", run.stderr);
+    assert!(
+        run.stderr.starts_with(&format!("flareshift: no controller answers at {endpoint}")),
+        "{}",
+        run.stderr
+    );
+}
+
+#[test]
+fn the_version_of_the_client_needs_no_controller() {
+    let run = flareshift(&["version", "--client", "--endpoint", &nobody()]);
+    let expected = format!("Client:  {}\n", env!("CARGO_PKG_VERSION"));
+    assert_eq!((run.code, run.stdout, run.stderr), (Some(0), expected, String::new()));
+    let run = flareshift(&["version", "--client", "-o", "json"]);
+    let expected = format!("{{\n  \"client\": \"{}\",\n  \"server\": null\n}}\n", env!("CARGO_PKG_VERSION"));
+    assert_eq!((run.code, run.stdout), (Some(0), expected));
+}
+
+#[test]
+fn the_version_without_a_controller_tells_the_clients_and_fails() {
+    let run = flareshift(&["version", "--endpoint", &nobody()]);
+    assert_eq!((run.code, run.stdout), (Some(3), format!("Client:  {}\n", env!("CARGO_PKG_VERSION"))));
+    assert!(run.stderr.contains("no controller answers"), "{}", run.stderr);
+}
+
+#[test]
+fn the_faults_are_listed_on_request() {
+    let listed = flareshift(&["dev", "--list-faults"]);
+    assert_eq!((listed.code, listed.stderr.as_str()), (Some(0), ""));
+    golden("faults.txt", &listed.stdout);
+    for args in [["dev", "--fault", "help"].as_slice(), &["dev", "--fault=help"]] {
+        let run = flareshift(args);
+        assert_eq!((run.code, run.stdout), (Some(0), listed.stdout.clone()), "{args:?}");
+    }
+}
