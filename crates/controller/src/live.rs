@@ -116,13 +116,16 @@ impl Live {
         self.refusal.clear();
     }
 
-    /// Whether the plan in force was made before this module had ever reported: it keeps back what the module may need, and what
-    /// it says of the module itself is a guess that would drop a warm container to its base load. Nothing is sent on it.
+    /// Whether the plan in force was made before this module or its site had ever reported: it keeps back what the module may
+    /// need, and what it says of the module itself is a guess that would drop a warm container to its base load. Nothing is sent
+    /// on it.
     pub fn was_planned_blind(&self, module: &ModuleId) -> bool {
         let generation = self.in_force.as_ref().map(|in_force| in_force.plan.generation);
         let round = self.round().filter(|round| Some(round.plan.generation) == generation);
-        let input = round.and_then(|round| round.input.modules.get(module));
-        input.is_some_and(|input| input.report.is_none())
+        let Some(input) = round.map(|round| &round.input) else { return false };
+        let Some(planned) = input.modules.get(module) else { return false };
+        let site = input.sites.get(&planned.module.site);
+        planned.report.is_none() || site.is_some_and(|site| site.report.is_none())
     }
 
     /// The last committed round, if this term has made one.
