@@ -144,7 +144,7 @@ async fn simulate(config: Config, fleet: Fleet, cancel: CancellationToken) -> an
             sabotage: Sabotages::default(),
             proxy_sabotage: Default::default(),
             misattribute: false,
-        on_segment: None,
+            on_segment: None,
         };
         agents.spawn(simulated::run_agent(world.clone(), id, wiring, |_| {}, cancel.clone()));
     }

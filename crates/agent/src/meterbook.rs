@@ -224,8 +224,9 @@ fn split_pool(
     let base = energy.min(pool.idle.times(up.into()).for_span(dt));
     let total = i64::from(up) * i64::from(pool.gpus);
     let own = owners.iter().filter(|(_, owner)| owner.pool == *id);
-    let runs: Vec<(&WorkloadId, &Owner, Option<RunPhase>)> =
-        own.map(|(workload, owner)| (workload, owner, slow.runs.get(workload).map(|run| run.phase))).collect();
+    let runs: Vec<(&WorkloadId, &Owner, Option<RunPhase>)> = own
+        .map(|(workload, owner)| (workload, owner, slow.runs.get(workload).map(|run| run.phase)))
+        .collect();
     let running = runs.iter().filter(|run| run.2 == Some(RunPhase::Running));
     let running: i64 = running.map(|(_, owner, _)| i64::from(owner.gpus)).sum();
     let mut uses = BTreeMap::new();
@@ -233,7 +234,9 @@ fn split_pool(
         let gpus = i64::from(owner.gpus);
         let part = match (slow.drawn.get(workload), phase) {
             (Some(drawn), _) => drawn.for_span(dt),
-            (None, Some(RunPhase::Running)) => base.fraction(gpus, total) + (energy - base).fraction(gpus, running),
+            (None, Some(RunPhase::Running)) => {
+                base.fraction(gpus, total) + (energy - base).fraction(gpus, running)
+            }
             (None, Some(RunPhase::Starting | RunPhase::Stopping)) => base.fraction(gpus, total),
             (None, _) => continue,
         };
@@ -377,7 +380,9 @@ mod tests {
             reading.drawn.insert(WorkloadId::new("a").unwrap(), Watts::new(7_777));
             lines.extend(book.observe(Time(second * 1_000), &reading));
         }
-        let of = |wanted: fn(&Use) -> bool| energy_of(&lines).uses.iter().find(|(usage, _)| wanted(usage)).unwrap().1;
+        let of = |wanted: fn(&Use) -> bool| {
+            energy_of(&lines).uses.iter().find(|(usage, _)| wanted(usage)).unwrap().1
+        };
         assert_eq!(of(|usage| matches!(usage, Use::Workload { .. })), WattSeconds::new(7_777 * 30));
         assert_eq!(of(|usage| matches!(usage, Use::Idle { .. })), WattSeconds::new((12_000 - 7_777) * 30));
     }

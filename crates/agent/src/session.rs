@@ -205,7 +205,8 @@ impl Session {
         let mut client = AgentServiceClient::new(channel);
         let opened = client.session(ReceiverStream::new(messages));
         let down = timeout(PATIENCE, opened).await.map_err(|_| Ended::Silent)?.map_err(broken)?.into_inner();
-        let mut stream = Stream { up, down, sent: 0, sequence: 0, reported: VecDeque::new(), heard: Instant::now() };
+        let mut stream =
+            Stream { up, down, sent: 0, sequence: 0, reported: VecDeque::new(), heard: Instant::now() };
         let first =
             timeout(PATIENCE, stream.down.message()).await.map_err(|_| Ended::Silent)?.map_err(broken)?;
         self.hear(first, &mut stream)?;

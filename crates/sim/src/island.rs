@@ -9,7 +9,9 @@ use control::port::{Breaker, Command, Fast, GroupReading, Readings, Slow, TICK};
 use model::module::Module;
 use model::report::{GensetReport, SiteReport, Switch};
 use model::site::{Frequency, GasFlow, GasVolume, Site};
-use model::{BootStamp, GensetId, Hashrate, MinerGroupId, ModuleId, Span, Time, WattSeconds, Watts, WorkloadId};
+use model::{
+    BootStamp, GensetId, Hashrate, MinerGroupId, ModuleId, Span, Time, WattSeconds, Watts, WorkloadId,
+};
 
 use crate::bus::{Bus, Happened};
 use crate::fault::{Fault, Kind};

@@ -35,7 +35,8 @@ const TRIES: u32 = 300;
 const STANDING: [(Tier, u32, u32); 4] =
     [(Tier::Firm, 16, 2), (Tier::Firm, 8, 2), (Tier::OnDemand, 8, 4), (Tier::Spot, 8, 4)];
 /// The same for a single hybrid module of 64 GPUs.
-const STANDING_SMALL: [(Tier, u32, u32); 3] = [(Tier::Firm, 8, 1), (Tier::OnDemand, 8, 2), (Tier::Spot, 8, 2)];
+const STANDING_SMALL: [(Tier, u32, u32); 3] =
+    [(Tier::Firm, 8, 1), (Tier::OnDemand, 8, 2), (Tier::Spot, 8, 2)];
 
 /// Images and weights lie on the servers' own disks in the simulation.
 const RESTART: Span = Span::secs(20);
@@ -201,7 +202,8 @@ mod tests {
         let jobs = vec![job("done", 0, 1, 2), job("runs", 20, 2, 10), job("later", 25, 1, 1)];
         let replay = Replay { jobs: Jobs { jobs, dropped: 0, rounded: 0 }, from: Span::hours(24) };
         let origin = Time(1_000);
-        let found: Vec<_> = replayed(&replay, origin).into_iter().map(|a| (a.name, a.at, a.amount.unwrap())).collect();
+        let found: Vec<_> =
+            replayed(&replay, origin).into_iter().map(|a| (a.name, a.at, a.amount.unwrap())).collect();
         let expected = [
             ("runs".to_owned(), origin, GpuTime::of(2, Span::hours(6))),
             ("later".to_owned(), origin + Span::hours(1), GpuTime::of(1, Span::hours(1))),

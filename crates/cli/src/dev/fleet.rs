@@ -53,11 +53,7 @@ pub async fn start(
     let mut agents = Agents { tasks: JoinSet::new(), handles: BTreeMap::new(), cancel: cancel.clone() };
     let (tell, mut told) = mpsc::channel(scenario.fleet.modules.len().max(1));
     for module in &scenario.fleet.modules {
-        let handle = Handle {
-            plug: watch::Sender::new(true),
-            kill: Arc::default(),
-            proxy: Arc::default(),
-        };
+        let handle = Handle { plug: watch::Sender::new(true), kill: Arc::default(), proxy: Arc::default() };
         agents.handles.insert(module.id.clone(), handle.clone());
         let agent = Agent {
             id: module.id.clone(),

@@ -78,7 +78,8 @@ fn log(scenario: &Scenario) -> anyhow::Result<()> {
     }
     let path = scenario.args.log.clone().unwrap_or_else(|| scenario.data.join("flareshift.log"));
     let file = std::fs::OpenOptions::new().create(true).append(true).open(&path);
-    let file = file.with_context(|| format!("cannot write the log to {}; choose another with --log", path.display()))?;
+    let file = file
+        .with_context(|| format!("cannot write the log to {}; choose another with --log", path.display()))?;
     lines.with_ansi(false).with_writer(Arc::new(file)).init();
     Ok(())
 }
@@ -144,7 +145,9 @@ impl Running {
         let mut cache = self.handle.context().cache.clone();
         let loaded = cache.wait_for(|cache| cache.modules.len() >= modules);
         let loaded = tokio::time::timeout(START_PATIENCE, loaded).await;
-        loaded.context("the controller does not load the fleet; see the log")?.context("the controller ended")?;
+        loaded
+            .context("the controller does not load the fleet; see the log")?
+            .context("the controller ended")?;
         Ok(())
     }
 }

@@ -33,7 +33,8 @@ pub fn begin(data: &Path, asked: Time, seed: u64) -> anyhow::Result<(Time, Time)
     let path = data.join(FILE);
     let reserved = match fs::read(&path) {
         Ok(bytes) => {
-            let broken = || format!("{} is damaged; remove the directory, or restore the file", path.display());
+            let broken =
+                || format!("{} is damaged; remove the directory, or restore the file", path.display());
             let reserved: Reserved = serde_json::from_slice(&bytes).with_context(broken)?;
             ensure!(
                 reserved.seed == seed,

@@ -81,7 +81,20 @@ impl Scenario {
         let (data, temporary) = directory(&args)?;
         let lock = lock(&data)?;
         let (origin, start) = resume::begin(&data, asked, args.seed)?;
-        Ok(Self { args, fleet, data, start, origin, sabotage, jobs, prices, difficulty, begun: Instant::now(), temporary, _lock: lock })
+        Ok(Self {
+            args,
+            fleet,
+            data,
+            start,
+            origin,
+            sabotage,
+            jobs,
+            prices,
+            difficulty,
+            begun: Instant::now(),
+            temporary,
+            _lock: lock,
+        })
     }
 
     /// The world to simulate.
@@ -134,22 +147,33 @@ fn begin(
     let last = [prices.map(|series| series.span().1), difficulty.map(|series| series.span().1)];
     let at = asked.unwrap_or_else(|| last.into_iter().flatten().min().unwrap_or(BEGIN));
     let covered = |covers: Option<bool>| covers.unwrap_or(true);
-    if !covered(prices.map(|series| series.covers(at))) || !covered(difficulty.map(|series| series.covers(at))) {
-        bail!("--from {} lies outside the series; choose a day that both files have", args.from.as_deref().unwrap_or(""));
+    if !covered(prices.map(|series| series.covers(at)))
+        || !covered(difficulty.map(|series| series.covers(at)))
+    {
+        bail!(
+            "--from {} lies outside the series; choose a day that both files have",
+            args.from.as_deref().unwrap_or("")
+        );
     }
     Ok(at)
 }
 
 fn date(text: &str) -> anyhow::Result<Time> {
-    let date: jiff::civil::Date = text.parse().with_context(|| format!("--from {text} is no date; write YYYY-MM-DD"))?;
+    let date: jiff::civil::Date =
+        text.parse().with_context(|| format!("--from {text} is no date; write YYYY-MM-DD"))?;
     let zoned = date.to_zoned(jiff::tz::TimeZone::UTC)?;
     Ok(Time(zoned.timestamp().as_millisecond()))
 }
 
 fn replay(jobs: Jobs, from: Option<&str>) -> anyhow::Result<Replay> {
     let day = match from.filter(|text| !text.contains('-')) {
-        Some(text) => text.parse().with_context(|| format!("--from {text} is neither a date nor the number of a day"))?,
-        None => jobs.busiest_day().map(|(day, _)| day).context("the jobs ask for no GPUs at all; give another file")?,
+        Some(text) => text
+            .parse()
+            .with_context(|| format!("--from {text} is neither a date nor the number of a day"))?,
+        None => jobs
+            .busiest_day()
+            .map(|(day, _)| day)
+            .context("the jobs ask for no GPUs at all; give another file")?,
     };
     Ok(Replay { jobs, from: Span::hours(24 * day) })
 }
@@ -173,6 +197,8 @@ fn lock(data: &Path) -> anyhow::Result<File> {
             "{} is in use by another flareshift dev; stop that one, or choose another directory with --data",
             data.display()
         ),
-        Err(fs::TryLockError::Error(error)) => Err(error).with_context(|| format!("cannot lock {}", path.display())),
+        Err(fs::TryLockError::Error(error)) => {
+            Err(error).with_context(|| format!("cannot lock {}", path.display()))
+        }
     }
 }

@@ -168,7 +168,8 @@ fn difference(round: &controller::live::Round) -> Option<String> {
         return None;
     }
     let at = first.bytes().zip(second.bytes()).take_while(|(left, right)| left == right).count();
-    let near = |text: &str| text.get(at.saturating_sub(40)..(at + 40).min(text.len())).unwrap_or("").to_owned();
+    let near =
+        |text: &str| text.get(at.saturating_sub(40)..(at + 40).min(text.len())).unwrap_or("").to_owned();
     Some(format!("…{} instead of …{}", near(&second), near(&first)))
 }
 
@@ -212,7 +213,11 @@ impl Observer for Onlooker {
         *seen = events.last().map_or(*seen, |event| event.sequence);
         let truth = island.truth();
         let lost = (u64::from(truth.blackouts), u64::from(truth.firm_lost));
-        self.losses.lock().unwrap_or_else(PoisonError::into_inner).islands.insert(island.site().id.clone(), lost);
+        self.losses
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .islands
+            .insert(island.site().id.clone(), lost);
         self.witness.lock().second(&island.site().id, &truth, &events);
     }
 }
