@@ -1,6 +1,6 @@
 # Everything a developer runs. `make test` is what CI runs; docs/development.md says what takes how long.
 
-.PHONY: test deps fmt lint unit cli-alone dev soak bench openapi
+.PHONY: test deps fmt lint unit cli-alone dev
 
 # One dev-profile build serves unit, conformance and end-to-end tests.
 test: deps fmt lint unit cli-alone

@@ -14,7 +14,7 @@ use model::site::GasVolume;
 use model::workload::GpuTime;
 use model::{MicroDollars, PoolId, Span, TenantId, Time, WattSeconds, Watts, WorkloadId};
 
-/// Length of one line's interval. A crash leaves at most this much unattributed.
+/// Length of one line's interval. A crash loses at most this much of detail; the agent marks it as a gap when it starts again.
 pub const INTERVAL: Span = Span::secs(30);
 /// Longest time between two readings that may be bridged; a longer hole is left unattributed.
 const MAX_HOLE: Span = Span::secs(10);

@@ -15,6 +15,7 @@ use control::island::Island;
 use control::sabotage::Sabotages;
 use control::{Brain, Plant};
 use model::envelope::Directive;
+use model::ledger::{Gap, Line};
 use model::module::Module;
 use model::report::Report;
 use model::site::Site;
@@ -29,7 +30,7 @@ use crate::control_thread::{self, ToControl};
 use crate::disk;
 use crate::held::Held;
 use crate::meterbook::Book;
-use crate::outbox::Outbox;
+use crate::outbox::{self, Outbox};
 use crate::proxy::{self, Proxy};
 use crate::recorder::{self, OnSegment, Recorder};
 use crate::session::{self, Session};
@@ -121,6 +122,7 @@ pub async fn run(options: Options, cancel: CancellationToken) -> anyhow::Result<
         options;
     fs::create_dir_all(&data).map_err(disk::at("create", &data))?;
     let outbox = Outbox::open(&data.join("outbox"), &module.id, &boot_id, clock.now())?;
+    mark_start(&outbox, clock.now())?;
     let held = Held::open(&data)?;
     let restored = held.directive().cloned();
     let (control, inbox) = sync_channel(control_thread::INBOX);
@@ -185,6 +187,12 @@ pub async fn run(options: Options, cancel: CancellationToken) -> anyhow::Result<
     }
     finish(&outbox, clock.now(), options.on_segment.as_ref());
     ended
+}
+
+/// The energy and GPU time between the last line and now stand in no line: an explicit gap says so.
+fn mark_start(outbox: &Outbox, now: Time) -> Result<(), outbox::Error> {
+    let why = "the agent was started; what was drawn since its last energy line stands in no line".into();
+    outbox.line(Line::Gap(Gap { from: None, to: now, why }))
 }
 
 fn recorder(

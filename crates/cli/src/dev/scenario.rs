@@ -9,7 +9,7 @@ use anyhow::{Context, bail};
 use model::fleet::Fleet;
 use model::market::{Market, subsidy_at};
 use model::{MicroDollars, Span, Time};
-use sim::fault::Fault;
+use sim::fault::{Fault, Kind};
 use sim::reference;
 use sim::series::daily::{self, Daily};
 use sim::series::jobs::{self, Jobs};
@@ -78,6 +78,12 @@ impl Scenario {
         let sabotage = args.sabotage.as_deref().map(str::parse).transpose()?.unwrap_or_default();
         let asked = begin(&args, prices.as_ref(), difficulty.as_ref())?;
         let jobs = jobs.map(|jobs| replay(jobs, args.from.as_deref())).transpose()?;
+        if args.fault.iter().any(|fault| fault.kind == Kind::ControllerKill) {
+            bail!(
+                "controller-kill cannot strike here: controller and agents are one process; run them apart (README, \
+                 three processes) and kill the controller's"
+            );
+        }
         let (data, temporary) = directory(&args)?;
         let lock = lock(&data)?;
         let (origin, start) = resume::begin(&data, asked, args.seed)?;
@@ -151,11 +157,16 @@ fn begin(
         || !covered(difficulty.map(|series| series.covers(at)))
     {
         bail!(
-            "--from {} lies outside the series; choose a day that both files have",
-            args.from.as_deref().unwrap_or("")
+            "{} lies outside the series; choose a day that both files have, with --from YYYY-MM-DD",
+            day(at)
         );
     }
     Ok(at)
+}
+
+fn day(at: Time) -> String {
+    let text = jiff::Timestamp::from_millisecond(at.millis()).map(|at| at.strftime("%F").to_string());
+    text.unwrap_or_else(|_| at.to_string())
 }
 
 fn date(text: &str) -> anyhow::Result<Time> {
