@@ -65,7 +65,10 @@ fn dependencies_follow_the_arrows() {
     }
     let known: BTreeSet<&str> = ARROWS.iter().map(|(name, _)| *name).chain(["cli", "e2e"]).collect();
     let unknown: Vec<&String> = found.keys().filter(|name| !known.contains(name.as_str())).collect();
-    assert!(unknown.is_empty(), "{unknown:?} stand in no arrow; say in docs/architecture.md what they may know");
+    assert!(
+        unknown.is_empty(),
+        "{unknown:?} stand in no arrow; say in docs/architecture.md what they may know"
+    );
 }
 
 #[test]
@@ -76,7 +79,12 @@ fn pure_crates_do_not_act() {
             let code = text.lines().filter(|line| !line.trim_start().starts_with("//"));
             for (number, line) in code.enumerate() {
                 let found = IMPURE.iter().find(|word| line.contains(**word));
-                assert!(found.is_none(), "{}: {} in code line {number}: {line}", file.display(), found.unwrap());
+                assert!(
+                    found.is_none(),
+                    "{}: {} in code line {number}: {line}",
+                    file.display(),
+                    found.unwrap()
+                );
             }
         }
     }
@@ -86,15 +94,30 @@ fn pure_crates_do_not_act() {
 #[test]
 fn the_command_line_pulls_in_only_what_was_reviewed() {
     let tree = cargo(&[
-        "tree", "-p", "cli", "--edges", "normal,build", "--prefix", "none", "--locked", "--offline", "--format", "{p}",
+        "tree",
+        "-p",
+        "cli",
+        "--edges",
+        "normal,build",
+        "--prefix",
+        "none",
+        "--locked",
+        "--offline",
+        "--format",
+        "{p}",
     ]);
     let found: BTreeSet<String> =
         tree.lines().filter_map(|line| line.split(' ').next()).map(str::to_owned).collect();
     let path = root().join("tests/cli-dependencies.txt");
-    let reviewed: BTreeSet<String> = std::fs::read_to_string(&path).unwrap().lines().map(str::to_owned).collect();
+    let reviewed: BTreeSet<String> =
+        std::fs::read_to_string(&path).unwrap().lines().map(str::to_owned).collect();
     let new: Vec<&String> = found.difference(&reviewed).collect();
     let gone: Vec<&String> = reviewed.difference(&found).collect();
-    assert!(new.is_empty() && gone.is_empty(), "new: {new:?}, gone: {gone:?}; review and update {}", path.display());
+    assert!(
+        new.is_empty() && gone.is_empty(),
+        "new: {new:?}, gone: {gone:?}; review and update {}",
+        path.display()
+    );
     for heavy in ["etcd-client", "arrow", "parquet", "kube", "asic-rs"] {
         assert!(!found.contains(heavy), "{heavy} belongs to the service binaries, not to the command line");
     }

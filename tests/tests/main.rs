@@ -1,4 +1,13 @@
 //! One binary for all end-to-end tests, so that they link once.
+//!
+//! Each file is one promise of the product, held on the real programs; `support` starts and kills them.
 #![allow(clippy::unwrap_used)]
 
 mod architecture;
+mod bad_input;
+mod dev_runs;
+mod durable;
+mod sabotage;
+mod support;
+mod tenants;
+mod three_processes;

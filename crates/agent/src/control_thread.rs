@@ -45,7 +45,7 @@ pub struct Snapshot {
     pub sheds: Vec<Shed>,
 }
 
-/// Starts the thread. It ends when the plant does.
+/// Starts the thread. It ends when the plant does, or when the agent does.
 pub fn spawn(
     mut plant: Box<dyn Plant>,
     mut brain: Brain,
@@ -54,7 +54,9 @@ pub fn spawn(
 ) -> io::Result<JoinHandle<()>> {
     let body = move || {
         while let Some(readings) = plant.tick() {
-            take_messages(&mut brain, &inbox, &readings);
+            if !take_messages(&mut brain, &inbox, &readings) {
+                return;
+            }
             let commands = brain.tick(&readings);
             plant.act(&commands);
             if let Some(snapshot) = snapshot(&mut brain, readings) {
@@ -66,14 +68,16 @@ pub fn spawn(
     thread::Builder::new().name("control".into()).spawn(body)
 }
 
-fn take_messages(brain: &mut Brain, inbox: &Receiver<ToControl>, readings: &Readings) {
+/// False when nobody is left who could send: the agent has ended, and a second one may soon command this plant.
+fn take_messages(brain: &mut Brain, inbox: &Receiver<ToControl>, readings: &Readings) -> bool {
     loop {
         match inbox.try_recv() {
             // The session's twin of this state machine accepted it already; a refusal here means that it has expired on
             // the way, and the next renewal heals that.
             Ok(ToControl::Directive(directive)) => drop(brain.adopt(*directive, &readings.boot)),
             Ok(ToControl::Proven(proven)) => brain.verified(proven),
-            Err(TryRecvError::Empty | TryRecvError::Disconnected) => return,
+            Err(TryRecvError::Empty) => return true,
+            Err(TryRecvError::Disconnected) => return false,
         }
     }
 }

@@ -155,6 +155,5 @@ async fn simulate(config: Config, fleet: Fleet, cancel: CancellationToken) -> an
         cancel.cancel();
         ended = ended.and(agent.context("an agent panicked")?);
     }
-    world.stop();
-    ended
+    ended.and(world.stop())
 }

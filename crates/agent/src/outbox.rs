@@ -15,6 +15,7 @@ pub mod seal;
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -149,8 +150,15 @@ impl Outbox {
         let done: Vec<u64> = self.sealed().range(..=sequence).copied().collect();
         for number in done {
             let path = recover::sealed_path(&self.shared.dir, number);
-            fs::remove_file(&path).map_err(disk::at("remove", &path))?;
-            self.sealed().remove(&number);
+            match fs::remove_file(&path) {
+                // A person may have moved a damaged one away.
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(disk::at("remove", &path)(error).into());
+                }
+                _ => {
+                    self.sealed().remove(&number);
+                }
+            }
         }
         Ok(())
     }
@@ -161,7 +169,20 @@ impl Outbox {
         if self.journal().sequence() > watermark {
             return Ok(());
         }
-        self.journal().renumber(&self.shared.dir, watermark + 1, &self.shared.boot_id, now)
+        let (dir, boot_id) = (&self.shared.dir, &self.shared.boot_id);
+        let waiting = self.waiting();
+        self.journal().renumber(dir, watermark + 1 + waiting.len() as u64, boot_id, now)?;
+        // Segments that were sealed since the wipe are news to the controller too, whatever their numbers say.
+        for (place, old) in (watermark + 1..).zip(waiting) {
+            let segment = Segment { sequence: place, ..self.read(old)? };
+            disk::replace(&recover::sealed_path(dir, place), &recover::frame(&segment))?;
+            let path = recover::sealed_path(dir, old);
+            fs::remove_file(&path).map_err(disk::at("remove", &path))?;
+            let mut sealed = self.sealed();
+            sealed.remove(&old);
+            sealed.insert(place);
+        }
+        Ok(())
     }
 
     fn journal(&self) -> MutexGuard<'_, Journal> {

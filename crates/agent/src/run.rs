@@ -181,11 +181,13 @@ pub async fn run(options: Options, cancel: CancellationToken) -> anyhow::Result<
         Some(Err(panic)) = tasks.join_next() => Err(panic).context("a task of the agent panicked"),
         () = thread_ended(&thread) => Ok(()),
     };
+    let panicked = thread.is_finished() && thread.join().is_err();
     tasks.shutdown().await;
     if let Some(proxy) = proxy {
         proxy.shutdown().await;
     }
     finish(&outbox, clock.now(), options.on_segment.as_ref());
+    anyhow::ensure!(!panicked, "the control thread panicked; report this with the log");
     ended
 }
 

@@ -55,6 +55,8 @@ enum Ended {
     Refused(String),
     #[error("another controller leads")]
     Redirected(String),
+    #[error("the control thread takes no directive; a device that does not answer may hold it up")]
+    Busy,
     #[error("the link is unplugged")]
     Unplugged,
     #[error("the agent's disk failed")]
@@ -263,8 +265,8 @@ impl Session {
         match kind {
             controller_message::Kind::Welcome(welcome) => {
                 info!(module = %self.module, controller = welcome.controller_version, "the controller welcomes this agent");
-                self.outbox.acknowledge(welcome.ledger_watermark)?;
                 self.outbox.resume_after(welcome.ledger_watermark, self.clock.now())?;
+                self.outbox.acknowledge(welcome.ledger_watermark)?;
                 stream.sent = welcome.ledger_watermark;
                 self.send_segments(stream)
             }
@@ -303,13 +305,16 @@ impl Session {
         };
         let (fence, generation) = directive.envelope.precedence();
         let now = self.reports.borrow().as_ref().map(|report| report.stamp.clone()).unwrap_or_default();
-        let outcome = match self.holder.offer(directive.clone(), &now) {
+        let mut next = self.holder.clone();
+        let outcome = match next.offer(directive.clone(), &now) {
             Ok(_) => {
                 self.held.keep(&directive)?;
+                self.holder = next;
                 let ceiling_watts = directive.envelope.grant.ceiling.get();
                 self.directive.send_replace(Some(Arc::new(directive.clone())));
-                // The thread looks into its inbox each 10 ms; a full one means that it is gone, and so is the agent.
-                let _ = self.control.try_send(ToControl::Directive(Box::new(directive)));
+                // Applied is said only when the thread will see it: a full inbox means that a device holds it up.
+                let told = self.control.try_send(ToControl::Directive(Box::new(directive)));
+                told.map_err(|_| Ended::Busy)?;
                 wire::directive_status::Outcome::Applied(wire::Applied { ceiling_watts })
             }
             Err(error) => {
@@ -327,7 +332,18 @@ impl Session {
             if sequence <= stream.sent {
                 continue;
             }
-            let segment = self.outbox.read(sequence)?;
+            let segment = match self.outbox.read(sequence) {
+                Ok(segment) => segment,
+                Err(error) => {
+                    let error = &error as &dyn std::error::Error;
+                    error!(
+                        error,
+                        sequence,
+                        "the ledger waits at a segment that does not read; reports and directives go on"
+                    );
+                    return Ok(());
+                }
+            };
             let sha256 = outbox::digest(&segment);
             let message = wire::LedgerSegment { segment: Some(segment.into()), sha256 };
             push(stream, agent_message::Kind::LedgerSegment(message))?;

@@ -227,13 +227,13 @@ impl World {
     }
 
     /// Ends the lockstep and waits for it. Agents' control threads end with it.
-    pub fn stop(&self) {
+    pub fn stop(&self) -> anyhow::Result<()> {
         self.lockstep.stop();
         self.release();
         let thread = self.thread().take();
-        if let Some(thread) = thread {
-            // It can only have panicked, which was printed then.
-            let _ = thread.join();
+        match thread.map(JoinHandle::join) {
+            Some(Err(_)) => Err(anyhow::anyhow!("the simulation panicked; report this with the log")),
+            Some(Ok(_)) | None => Ok(()),
         }
     }
 

@@ -242,7 +242,11 @@ impl Lockstep {
 
     /// Gives every agent its readings, then takes every agent's commands: they tick side by side.
     fn exchange(&mut self, slow: bool) {
-        self.seats.append(&mut self.shared.arrivals.lock().unwrap_or_else(PoisonError::into_inner));
+        let arrived =
+            std::mem::take(&mut *self.shared.arrivals.lock().unwrap_or_else(PoisonError::into_inner));
+        // A new agent of a module takes the seat of the one before: two never command one plant.
+        self.seats.retain(|old| arrived.iter().all(|new| new.module != old.module));
+        self.seats.extend(arrived);
         for seat in &self.seats {
             if let Some(island) = self.islands.iter().find(|island| stands_on(island, &seat.module)) {
                 // Who is gone is noticed below.

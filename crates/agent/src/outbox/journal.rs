@@ -19,6 +19,8 @@ pub(super) struct Journal {
     sequence: u64,
     /// Bytes behind the opening record: none means that there is nothing to seal.
     bytes: u64,
+    /// Bytes of whole frames in the file: a frame that was torn by a full disk is cut back to here.
+    length: u64,
     next_share: u64,
     pending: BTreeMap<u64, ShareDetail>,
     buffer: Vec<u8>,
@@ -51,15 +53,29 @@ impl Journal {
             .open(&path)
             .map_err(disk::at("create", &path))?;
         let next_share = carried.keys().next_back().map_or(1, |last| last + 1);
-        let mut journal =
-            Self { path, file, sequence, bytes: 0, next_share, pending: BTreeMap::new(), buffer: Vec::new() };
-        journal.append(&Record::Open { sequence, at: now, boot_id: boot_id.to_owned() })?;
-        for (share, detail) in carried {
-            journal.append(&Record::Intent { share, detail: detail.clone() })?;
-            journal.pending.insert(share, detail);
+        let (pending, buffer) = (BTreeMap::new(), Vec::new());
+        let mut journal = Self { path, file, sequence, bytes: 0, length: 0, next_share, pending, buffer };
+        let head = Record::Open { sequence, at: now, boot_id: boot_id.to_owned() };
+        if let Err(error) = journal.write(&head).and_then(|()| journal.carry(carried)) {
+            journal.abandon();
+            return Err(error);
         }
         journal.bytes = 0;
         Ok(journal)
+    }
+
+    fn carry(&mut self, intents: BTreeMap<u64, ShareDetail>) -> Result<(), Error> {
+        for (share, detail) in intents {
+            self.write(&Record::Intent { share, detail: detail.clone() })?;
+            self.pending.insert(share, detail);
+        }
+        Ok(())
+    }
+
+    /// Removes a journal that did not come to be: left behind, its carried intents would count a second time.
+    fn abandon(&self) {
+        // What cannot be removed now is found again by the next start, which reconciles it.
+        let _ = fs::remove_file(&self.path);
     }
 
     pub(super) fn sequence(&self) -> u64 {
@@ -80,10 +96,20 @@ impl Journal {
         if self.bytes > MAX_OPEN_BYTES {
             return Err(Error::Full(self.path.clone()));
         }
+        self.write(record)
+    }
+
+    /// Appends whatever the size: what ends or moves a journal must fit into a full one.
+    fn write(&mut self, record: &Record) -> Result<(), Error> {
         self.buffer.clear();
         record::encode(record, &mut self.buffer);
-        self.file.write_all(&self.buffer).map_err(disk::at("write", &self.path))?;
+        if let Err(source) = self.file.write_all(&self.buffer) {
+            // Records behind a torn frame would never be read again.
+            self.file.set_len(self.length).map_err(disk::at("cut", &self.path))?;
+            return Err(disk::at("write", &self.path)(source).into());
+        }
         self.bytes += self.buffer.len() as u64;
+        self.length += self.buffer.len() as u64;
         Ok(())
     }
 
@@ -109,7 +135,10 @@ impl Journal {
         let mut next = Self::begin(dir, self.sequence + 1, self.pending.clone(), boot_id, now)?;
         // Share numbers go on, so that an outcome on its way finds no other share under its number.
         next.next_share = self.next_share;
-        self.append(&Record::Seal { at: now })?;
+        if let Err(error) = self.write(&Record::Seal { at: now }) {
+            next.abandon();
+            return Err(error);
+        }
         let closed = Closed { path: self.path.clone(), sequence: self.sequence };
         *self = next;
         Ok(closed)
@@ -128,7 +157,10 @@ impl Journal {
         let old = self.path.clone();
         let mut next = Self::begin(dir, sequence, BTreeMap::new(), boot_id, now)?;
         for record in records.iter().filter(|record| !matches!(record, Record::Open { .. })) {
-            next.append(record)?;
+            if let Err(error) = next.write(record) {
+                next.abandon();
+                return Err(error);
+            }
         }
         next.next_share = self.next_share;
         next.pending = std::mem::take(&mut self.pending);

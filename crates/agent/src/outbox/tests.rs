@@ -185,6 +185,23 @@ fn a_wiped_outbox_goes_on_behind_the_controllers_watermark() {
 }
 
 #[test]
+fn segments_sealed_since_a_wipe_get_numbers_that_the_controller_does_not_know() {
+    let dir = Dir::new();
+    let outbox = dir.open();
+    for at in 1..=2 {
+        outbox.ended(detail(), ShareEnd::Counted).unwrap();
+        outbox.seal(Time(at * 1_000)).unwrap();
+    }
+    outbox.ended(detail(), ShareEnd::Accepted).unwrap();
+    outbox.resume_after(41, Time(3_000)).unwrap();
+    outbox.acknowledge(41).unwrap();
+    assert_eq!(outbox.waiting(), [42, 43]);
+    assert_eq!(outbox.seal(Time(4_000)).unwrap(), Some(44));
+    assert_eq!(ends(&outbox), [(ShareEnd::Counted, 2), (ShareEnd::Accepted, 1)]);
+    assert_eq!(outbox.read(42).unwrap().sequence, 42);
+}
+
+#[test]
 fn a_second_process_is_kept_out() {
     let dir = Dir::new();
     let _outbox = dir.open();

@@ -11,7 +11,7 @@ use model::market::Market;
 use model::time::Clock;
 use model::workload::{GpuTime, Tier};
 use model::{Span, Time};
-use sim::clock::SimClock;
+use sim::clock::Participant;
 use sim::series::jobs::Job;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -53,7 +53,7 @@ struct Arrival {
 /// Brings prices and jobs until cancelled.
 pub async fn run(
     scenario: &Scenario,
-    clock: SimClock,
+    clock: Participant,
     endpoint: &str,
     market: watch::Sender<Market>,
     cancel: CancellationToken,
@@ -73,7 +73,10 @@ pub async fn run(
         }
         let next = arrivals.peek().map_or(next_market, |arrival| arrival.at.min(next_market));
         tokio::select! {
-            () = cancel.cancelled() => return Ok(()),
+            () = cancel.cancelled() => {
+                clock.step_aside();
+                return Ok(());
+            }
             () = clock.sleep_until(next) => {}
         }
     }

@@ -152,6 +152,8 @@ impl Agent {
             if cancel.is_cancelled() || self.world.has_ended() || !kill.is_cancelled() {
                 return ended.with_context(|| format!("the agent of {} ended", self.id));
             }
+            // The dead agent's books hold its directory; the next one opens it.
+            *self.handle.proxy.lock().unwrap_or_else(PoisonError::into_inner) = None;
             tokio::time::sleep(RESTART_PAUSE).await;
         }
     }

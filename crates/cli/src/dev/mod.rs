@@ -37,6 +37,10 @@ use crate::args::DevArgs;
 const PLANNER_SLACK: Span = Span::secs(2);
 /// The office of leader, on wall time: the shortest that etcd grants too.
 const LEASE_TTL: Duration = Duration::from_secs(2);
+/// Simulated time waits for orders and prices that are due.
+const OUTSIDE_SLACK: Span = Span::secs(1);
+/// How long the controller may take to end.
+const STOP_PATIENCE: Duration = Duration::from_secs(5);
 /// How long agents may take to start before simulated time is let go without them.
 const START_PATIENCE: Duration = Duration::from_secs(20);
 
@@ -98,8 +102,10 @@ async fn drive(scenario: &Scenario) -> anyhow::Result<bool> {
     controller.wait_for_fleet(scenario.fleet.modules.len()).await?;
     let cancel = CancellationToken::new();
     let mut agents = fleet::start(scenario, &world, &witness, &endpoint, &cancel).await?;
-    let reserve = resume::keep(scenario, world.clock.clone(), cancel.child_token());
-    let arrivals = arrivals::run(scenario, world.clock.clone(), &endpoint, market_in, cancel.child_token());
+    let reserve = resume::keep(scenario, world.clock.participant(resume::SLACK), cancel.child_token());
+    let outside = world.clock.participant(OUTSIDE_SLACK);
+    outside.done_up_to(scenario.start);
+    let arrivals = arrivals::run(scenario, outside, &endpoint, market_in, cancel.child_token());
     let watched = witness.watch_commits(controller.handle.commits(), store.clone());
     let handles = agents.handles();
     let weather = fleet::strike(scenario, &world, &witness, &handles, cancel.child_token());
@@ -108,7 +114,10 @@ async fn drive(scenario: &Scenario) -> anyhow::Result<bool> {
     let ended = tokio::select! {
         ended = shown => ended,
         ended = arrivals => ended.context("arrivals"),
-        ended = agents.failed() => ended,
+        ended = agents.failed() => ended.and_then(|()| {
+            anyhow::ensure!(world.has_ended(), "an agent ended early; see the log");
+            Ok(())
+        }),
         () = reserve => Ok(()),
         () = watched => Ok(()),
         () = weather => Ok(()),
@@ -116,32 +125,44 @@ async fn drive(scenario: &Scenario) -> anyhow::Result<bool> {
     };
     let last = summary::last_status(&endpoint).await;
     let simulated = world.clock.now() - scenario.start;
-    stop_world(&world).await;
+    let stopped = stop_world(&world).await;
     agents.finish().await;
     cancel.cancel();
     witness.settle_shares(&world, &agents, world.clock.now());
-    drop(controller);
+    controller.stop().await;
     let losses = losses.lock().map(|sums| sums.total()).unwrap_or_default();
     let summary = summary::Summary::new(scenario, simulated, losses, last, witness.finish());
     summary.print(scenario.args.output);
-    ended.map(|()| summary.sound)
+    ended.and(stopped).map(|()| summary.sound)
 }
 
-async fn stop_world(world: &Arc<World>) {
+async fn stop_world(world: &Arc<World>) -> anyhow::Result<()> {
     let world = world.clone();
-    // It can only have panicked, which was printed then.
-    let _ = tokio::task::spawn_blocking(move || world.stop()).await;
+    tokio::task::spawn_blocking(move || world.stop()).await?
 }
 
 /// A controller in this process.
 struct Running {
     handle: Handle,
     address: std::net::SocketAddr,
+    cancel: CancellationToken,
 }
 
 impl Running {
+    /// Vacates the office and ends every task, so that the next start leads at once.
+    async fn stop(self) {
+        self.cancel.cancel();
+        if let Ok(Err(error)) = tokio::time::timeout(STOP_PATIENCE, self.handle.join()).await {
+            tracing::warn!(error = &error as &dyn std::error::Error, "the controller did not end in order");
+        }
+    }
+
     /// Waits until the leader knows every module: an agent that comes earlier is turned away.
     async fn wait_for_fleet(&self, modules: usize) -> anyhow::Result<()> {
+        // Without somebody in office nothing is answered: after a kill the old lease has to run out first.
+        let mut office = self.handle.context().office.clone();
+        let led = tokio::time::timeout(START_PATIENCE, office.wait_for(Option::is_some)).await;
+        led.context("nobody takes the office of leader; see the log")?.context("the controller ended")?;
         let mut cache = self.handle.context().cache.clone();
         let loaded = cache.wait_for(|cache| cache.modules.len() >= modules);
         let loaded = tokio::time::timeout(START_PATIENCE, loaded).await;
@@ -170,8 +191,9 @@ async fn start_controller(
         lease_ttl: LEASE_TTL,
         ..Options::new(clock, store, market, grpc, rest, ledger.to_path_buf())
     };
-    let handle = controller::run::start(options, CancellationToken::new()).await?;
-    Ok(Running { handle, address })
+    let cancel = CancellationToken::new();
+    let handle = controller::run::start(options, cancel.clone()).await?;
+    Ok(Running { handle, address, cancel })
 }
 
 async fn listen(address: std::net::SocketAddr, flag: &str) -> anyhow::Result<TcpListener> {

@@ -84,6 +84,7 @@ impl Scenario {
                  three processes) and kill the controller's"
             );
         }
+        known_modules(&args.fault, &fleet)?;
         let (data, temporary) = directory(&args)?;
         let lock = lock(&data)?;
         let (origin, start) = resume::begin(&data, asked, args.seed)?;
@@ -138,6 +139,25 @@ impl Scenario {
             let _ = fs::remove_dir_all(&self.data);
         }
     }
+}
+
+/// Refuses faults that name a module nobody knows: they would strike nothing, silently.
+fn known_modules(faults: &[Fault], fleet: &Fleet) -> anyhow::Result<()> {
+    for fault in faults {
+        let (Kind::FeederStuck(id, _)
+        | Kind::MinerLiar(id, _)
+        | Kind::MeterDead(id)
+        | Kind::LinkLoss(id, _)
+        | Kind::AgentKill(id)) = &fault.kind
+        else {
+            continue;
+        };
+        if !fleet.modules.iter().any(|module| module.id == *id) {
+            let names: Vec<&str> = fleet.modules.iter().map(|module| module.id.as_str()).collect();
+            bail!("--fault: no module is called {id}; there are {}", names.join(", "));
+        }
+    }
+    Ok(())
 }
 
 /// When simulated time begins: the date asked for, else the last day that all series cover.

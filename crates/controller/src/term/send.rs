@@ -92,7 +92,7 @@ impl Term {
         };
         let allowed = match self.rules.sabotage {
             Some(Sabotage::OverGrant) => {
-                desires.iter().map(|(id, desire)| (id.clone(), all(desire))).collect()
+                desires.iter().map(|(id, desire)| (id.clone(), all(&cache, id, desire))).collect()
             }
             _ => live.book.offer(site, limits, &desires),
         };
@@ -172,8 +172,10 @@ fn grant(live: &Live, module: &ModuleId) -> Result<Op, store::Error> {
     put(key::grant(module), &record)
 }
 
-fn all(desire: &Desire) -> Allowed {
-    Allowed { ceiling: desire.ceiling, fallback: desire.fallback }
+/// The sabotage: everything that the module's own breaker takes, whatever the island has.
+fn all(cache: &crate::cache::Cache, module: &ModuleId, desire: &Desire) -> Allowed {
+    let limit = cache.modules.get(module).map_or(desire.ceiling, |stored| stored.value.module.most());
+    Allowed { ceiling: limit, fallback: desire.fallback }
 }
 
 fn modules_of<'a>(cache: &'a crate::cache::Cache, site: &'a SiteId) -> impl Iterator<Item = &'a ModuleId> {

@@ -107,6 +107,9 @@ impl Scene {
     pub(super) fn agent(&mut self, module: &ModuleId, at: Time, up: bool) {
         if let Some(standing) = self.modules.get_mut(module) {
             standing.agent = if up { Agent::Up } else { Agent::Down };
+            if up {
+                standing.up_since.get_or_insert(at);
+            }
             standing.observe(at);
         }
     }

@@ -19,6 +19,9 @@ const REACTION: Span = Span::secs(5);
 /// Changes of a limit that are remembered; beyond that the two oldest count as the higher of both, which errs on the lenient side.
 const MAX_LIMITS: usize = 64;
 
+/// How long an agent on a new boot waits for its first envelope before it draws the least it can: the design's 15 s.
+const BUMPLESS: Span = Span::secs(15);
+
 /// Whether the module's agent runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Agent {
@@ -62,6 +65,8 @@ pub(super) struct Standing {
     // Invariant: oldest first, never empty; each limit held until the next one's time.
     limits: VecDeque<(Time, Watts)>,
     lowered: Option<Time>,
+    /// When the agent was first up.
+    pub(super) up_since: Option<Time>,
 }
 
 impl Standing {
@@ -75,6 +80,7 @@ impl Standing {
             saves: (Span::ZERO, Span::ZERO),
             limits: [(Time(i64::MIN), Watts::MAX)].into(),
             lowered: None,
+            up_since: None,
             module: module.clone(),
         }
     }
@@ -128,7 +134,9 @@ impl Standing {
     /// grants (expiry alone frees nothing).
     pub(super) fn limit(&self, now: Time) -> Watts {
         let Some(held) = &self.held else {
-            return if self.agent == Agent::Up { self.base } else { Watts::MAX };
+            // An agent that comes up without an envelope leaves a warm site as it found it for a while.
+            let bound = self.up_since.is_some_and(|since| now - since >= BUMPLESS);
+            return if self.agent == Agent::Up && bound { self.base } else { Watts::MAX };
         };
         if self.agent == Agent::Down {
             return held.grant.ceiling.max(held.grant.fallback_ceiling());

@@ -1,0 +1,78 @@
+//! `flareshift dev` as a user runs it: a fleet that earns, a set that trips, real series.
+//!
+//! Every number comes from the summary, whose invariants are judged by the simulation's own meters.
+//! Read next: `sabotage.rs`, where the same invariants must fire.
+
+use std::path::PathBuf;
+
+use crate::support::cli::text;
+use crate::support::dev::run;
+use crate::support::{alone, repository};
+
+/// The invariants that every run looks at. 2 needs a set that trips, 11 belongs to no run.
+const WATCHED: [u64; 10] = [1, 3, 4, 5, 6, 7, 8, 9, 10, 12];
+
+/// Jobs of the trace that ask for no GPU, by the README that lies beside it.
+const WITHOUT_GPU: u64 = 608;
+/// Jobs of the trace that ask for a fraction of one, by the same.
+const FRACTIONS: u64 = 1_486;
+
+#[test]
+fn dev_headless_is_sound_and_earns_with_mining_and_ai() {
+    let _alone = alone();
+    let run = run(&["--for", "120s", "--speed", "20"]);
+    run.assert_sound();
+    assert_eq!(run.number("simulated_milliseconds"), 120_000);
+    for invariant in WATCHED {
+        assert!(run.verdict(invariant).checks > 0, "invariant {invariant} was not looked at");
+    }
+    let fleet = &run.summary["fleet"];
+    let shares = fleet["shares"].as_array().unwrap().iter();
+    let accepted =
+        shares.filter(|share| share["end"] == "accepted").map(|share| share["count"].as_u64().unwrap());
+    assert!(accepted.sum::<u64>() > 0, "{}", fleet["shares"]);
+    for use_ in ["ai_micro_dollars_per_hour", "mining_micro_dollars_per_hour"] {
+        assert!(fleet["revenue"][use_].as_i64().unwrap() > 0, "{use_} in {}", fleet["revenue"]);
+    }
+}
+
+#[test]
+fn a_trip_at_full_load_is_survived_with_the_reflex() {
+    let _alone = alone();
+    let run = run(&["--fault", "genset-trip@60s", "--for", "150s", "--speed", "20"]);
+    run.assert_sound();
+    assert_eq!((run.number("blackouts"), run.number("firm_lost")), (0, 0));
+    assert!(run.verdict(2).checks > 0, "nobody looked at the loss of a set");
+}
+
+#[test]
+fn a_trip_at_full_load_is_not_survived_without_the_reflex() {
+    let _alone = alone();
+    let run = run(&["--fault", "genset-trip@60s", "--for", "150s", "--speed", "20", "--no-reflex"]);
+    assert_eq!(run.code, Some(1), "{}", run.stderr);
+    assert!(run.summary["sound"] == false && run.number("blackouts") >= 1, "{}", run.broken());
+    assert!(run.verdict(2).violations > 0, "{}", run.broken());
+}
+
+#[test]
+fn real_series_are_replayed_and_their_oddities_counted() {
+    let file = |path: &str| -> PathBuf { repository("../shared/data").join(path) };
+    let (prices, difficulty) = (file("btc/price_usd.csv"), file("btc/difficulty.csv"));
+    let jobs = file("gpu-jobs/openb_first_half.csv");
+    if [&prices, &difficulty, &jobs].iter().any(|path| !path.exists()) {
+        eprintln!("SKIPPED: no real series in ../shared/data");
+        return;
+    }
+    let _alone = alone();
+    let series = ["--prices", text(&prices), "--difficulty", text(&difficulty), "--jobs", text(&jobs)];
+    let run = run(&[&series[..], &["--for", "120s", "--speed", "20"]].concat());
+    run.assert_sound();
+    assert_eq!((run.number("jobs_dropped"), run.number("jobs_rounded_up")), (WITHOUT_GPU, FRACTIONS));
+    assert!(run.workloads() > 0, "no job became a workload");
+    // The last day of both series: no built-in price is in use.
+    assert!(
+        run.summary["fleet"]["at"].as_str().unwrap().starts_with("2025-06-30"),
+        "{}",
+        run.summary["fleet"]["at"]
+    );
+}

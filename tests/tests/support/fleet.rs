@@ -1,0 +1,89 @@
+//! Controller and agents as processes of their own, on the reference fleet.
+//!
+//! Read next: `../three_processes.rs`.
+
+use std::path::PathBuf;
+
+use serde_json::Value;
+
+use super::cli::{Cli, ids, text};
+use super::process::Process;
+use super::{PATIENCE, TempDir, free_address, repository, wait_for};
+
+/// The sites of the reference fleet.
+pub const SITES: [&str; 2] = ["well-7", "mesa-2"];
+/// Modules of both together.
+pub const MODULES: usize = 6;
+/// Half a hundred thousand hashes a second is plenty of shares, and leaves the machine to the tests.
+const HASH_BUDGET: &str = "50000";
+
+/// Where one controller keeps its things and listens.
+pub struct Place {
+    pub dir: TempDir,
+    pub store: String,
+    pub grpc: String,
+    pub rest: String,
+}
+
+impl Place {
+    /// A fresh place with a store of this name.
+    pub fn new(store: &str) -> Self {
+        let dir = TempDir::new("fleet");
+        Self { dir, store: store.to_owned(), grpc: free_address(), rest: free_address() }
+    }
+
+    /// A fresh place with an embedded store.
+    pub fn embedded() -> Self {
+        let mut place = Self::new("");
+        place.store = format!("embedded:{}", place.dir.at("store"));
+        place
+    }
+
+    pub fn cli(&self) -> Cli {
+        Cli::new(&self.grpc)
+    }
+
+    pub fn ledger(&self) -> PathBuf {
+        self.dir.path().join("ledger")
+    }
+
+    pub fn controller(&self) -> Process {
+        let (fleet, ledger) = (repository("deploy/fleet.toml"), self.ledger());
+        let args = ["--store", &self.store, "--fleet", text(&fleet), "--data", text(&ledger)];
+        let listeners = ["--listen", &self.grpc, "--rest", &self.rest];
+        let rules = ["--accept-simulated", "--lease-ttl-seconds", "2"];
+        let args = [&args[..], &listeners, &rules].concat();
+        Process::start("flareshift-controller", &args, self.dir.path(), "controller")
+    }
+
+    /// The agents of one simulated site, in one process.
+    pub fn agent(&self, site: &str) -> Process {
+        let (fleet, data) = (repository("deploy/fleet.toml"), self.dir.at(&format!("agent-{site}")));
+        let controller = format!("http://{}", self.grpc);
+        let args = ["--fleet", text(&fleet), "--simulate", "--site", site, "--controller", &controller];
+        let rest = ["--data", &data, "--hash-budget", HASH_BUDGET, "--stratum", "127.0.0.1:0"];
+        let args = [&args[..], &rest].concat();
+        Process::start("flareshift-agent", &args, self.dir.path(), &format!("agent-{site}"))
+    }
+
+    /// Waits until every module is online under a valid envelope and a plan newer than `after` is in force. Answers its
+    /// generation.
+    pub fn wait_until_whole(&self, after: u64) -> u64 {
+        let cli = self.cli();
+        wait_for("the fleet is whole", 3 * PATIENCE, || whole(&cli.ask(&["status"])?, after))
+    }
+}
+
+fn whole(status: &Value, after: u64) -> Result<u64, String> {
+    let modules = status["modules"].as_array().ok_or("no modules")?;
+    let bad =
+        modules.iter().find(|module| module["link"] != "online" || module["envelope"]["state"] != "valid");
+    if let Some(bad) = bad {
+        return Err(format!("{} is {}, its envelope {}", bad["module"], bad["link"], bad["envelope"]));
+    }
+    if modules.len() != MODULES {
+        return Err(format!("the modules are {:?}", ids(&status["modules"], "module")));
+    }
+    let generation = status["plan"]["generation"].as_u64().unwrap_or(0);
+    if generation > after { Ok(generation) } else { Err(format!("plan {generation}, not above {after}")) }
+}

@@ -1,0 +1,78 @@
+//! The ledger's files as they lie on the disk, read without the program that wrote them.
+//!
+//! A sealed segment waits in the agent's outbox until the controller has it; then it lies in the controller's ledger alone.
+//! Read next: `../durable.rs`.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+/// Contents of the sealed segments of each module, by sequence.
+#[derive(Clone, Debug, Default)]
+pub struct Ledger(BTreeMap<String, BTreeMap<u64, String>>);
+
+impl Ledger {
+    /// What the controller keeps in `dir`.
+    pub fn kept(dir: &Path) -> Self {
+        let mut ledger = Self::default();
+        ledger.read(dir, "", |module| module.to_owned());
+        ledger
+    }
+
+    /// What a data directory of `dev` holds: kept by the controller or still in an agent's outbox.
+    pub fn of_dev(data: &Path) -> Self {
+        let mut ledger = Self::default();
+        ledger.read(&data.join("agent"), "sealed-", |module| format!("{module}/outbox"));
+        ledger.read(&data.join("ledger"), "", str::to_owned);
+        ledger
+    }
+
+    fn read(&mut self, dir: &Path, prefix: &str, place: impl Fn(&str) -> String) {
+        for entry in fs::read_dir(dir).into_iter().flatten() {
+            let module = entry.unwrap().file_name().into_string().unwrap();
+            let files = fs::read_dir(dir.join(place(&module))).into_iter().flatten();
+            for file in files.map(Result::unwrap) {
+                let name = file.file_name().into_string().unwrap();
+                let number = name.strip_prefix(prefix).and_then(|name| name.strip_suffix(".seg"));
+                if let Some(sequence) = number.and_then(|number| number.parse().ok()) {
+                    let segment = fs::read_to_string(file.path()).unwrap();
+                    self.0.entry(module.clone()).or_default().insert(sequence, content(&segment));
+                }
+            }
+        }
+    }
+
+    pub fn segments(&self) -> usize {
+        self.0.values().map(BTreeMap::len).sum()
+    }
+
+    pub fn modules(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Every module's segments are numbered from 1 without a gap.
+    pub fn assert_contiguous(&self) {
+        for (module, segments) in &self.0 {
+            let found: Vec<u64> = segments.keys().copied().collect();
+            let expected: Vec<u64> = (1..).take(found.len()).collect();
+            assert_eq!(found, expected, "segments of {module}");
+        }
+    }
+
+    /// Everything that was there `before` is there still, and the same.
+    pub fn assert_holds(&self, before: &Self) {
+        for (module, segments) in &before.0 {
+            for (sequence, content) in segments {
+                let now = self.0.get(module).and_then(|segments| segments.get(sequence));
+                let now = now.unwrap_or_else(|| panic!("segment {sequence} of {module} is gone"));
+                assert!(now == content, "segment {sequence} of {module} has changed");
+            }
+        }
+    }
+}
+
+/// The segment itself: outbox and ledger put a line with a checksum of their own before it.
+fn content(file: &str) -> String {
+    let begin = file.find("{\"module\"").unwrap_or_else(|| panic!("no segment in {file}"));
+    file[begin..].trim_end().to_owned()
+}
