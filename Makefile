@@ -21,7 +21,7 @@ lint:
 # The binaries first: the end-to-end tests start them.
 unit:
 	cargo build --workspace --bins --locked
-	FLARESHIFT_REQUIRE_ETCD=1 cargo test --workspace --locked
+	FLARESHIFT_REQUIRE_ETCD=1 cargo test --workspace --locked --no-fail-fast
 
 # The command line must build without protoc and without etcd-client: a new user has neither.
 cli-alone:
