@@ -467,7 +467,7 @@ fn faults_of_modules_do_what_they_say() {
     assert!(truth.rate.ratio(truth.claimed.unwrap()).unwrap() < 0.61);
     assert_eq!(island.active_rate(&module, &group), truth.rate);
     let shares: f64 = island.hash_share(&module, &group).iter().sum();
-    assert!((shares - 40.0 * 0.6).abs() < 1e-9, "{shares}");
+    assert!((shares - 60.0 * 0.6).abs() < 1e-9, "{shares}");
 }
 
 #[test]

@@ -123,7 +123,9 @@ fn an_expired_envelope_leads_to_the_fallback_and_none_to_the_least() {
 
     let (mut bench, mut brain) = (Bench::new(40), self::brain());
     bench.second(&mut brain);
-    assert_eq!(bench.awake(), 0);
+    assert_eq!(bench.awake(), 80, "a warm site is left as it was found");
+    (0..15).for_each(|_| drop(bench.second(&mut brain)));
+    assert_eq!(bench.awake(), 0, "but not for long");
     assert_eq!(brain.report(1).unwrap().envelope.state, EnvelopeState::None);
 }
 

@@ -194,7 +194,9 @@ mod tests {
         let mut standing = Standing::new(&fleet().modules[0]);
         assert_eq!((standing.rule(Time(0)), standing.limit(Time(0))), (Rule::Unknown, Watts::MAX));
         standing.agent = Agent::Up;
-        assert_eq!((standing.rule(Time(0)), standing.limit(Time(0))), (Rule::Nothing, standing.base));
+        standing.up_since = Some(Time(0));
+        assert_eq!((standing.rule(Time(0)), standing.limit(Time(14_999))), (Rule::Nothing, Watts::MAX));
+        assert_eq!(standing.limit(Time(15_000)), standing.base, "a warm site is not left as it was for ever");
     }
 
     #[test]

@@ -82,7 +82,7 @@ fn a_real_island_left_alone_breaks_nothing() {
 
 #[test]
 fn a_real_island_without_reflex_blacks_out_after_one_trip() {
-    let summary = watch(120, 3, 700, |second, island| {
+    let summary = watch(120, 4, 700, |second, island| {
         let everything: Vec<(Module, Vec<Command>)> = wake_all(second, 15);
         everything.iter().for_each(|(module, commands)| island.apply(&module.id, commands));
         if second == 70 {
