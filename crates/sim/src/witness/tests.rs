@@ -55,12 +55,16 @@ fn watch(seconds: i64, online: usize, load_permille: u32, mut act: impl FnMut(i6
 fn renew(witness: &mut Witness, modules: &[Module], second: i64) {
     let boot = BootStamp { boot_id: "b".into(), at: Span::secs(second) };
     for module in modules {
-        let ceiling = if module.pools.is_empty() { 440 } else { 260 };
+        let ceiling = match (module.groups.is_empty(), module.pools.is_empty()) {
+            (true, _) => 60,
+            (false, true) => 660,
+            (false, false) => 250,
+        };
         witness.directive(
             &module.id,
             Time(second * 1_000),
             &boot,
-            &directive(&module.id, 1, (ceiling, 200), second),
+            &directive(&module.id, 1, (ceiling, ceiling.min(200)), second),
         );
     }
 }
@@ -82,9 +86,7 @@ fn a_real_island_left_alone_breaks_nothing() {
 
 #[test]
 fn a_real_island_without_reflex_blacks_out_after_one_trip() {
-    let summary = watch(120, 4, 700, |second, island| {
-        let everything: Vec<(Module, Vec<Command>)> = wake_all(second, 15);
-        everything.iter().for_each(|(module, commands)| island.apply(&module.id, commands));
+    let summary = watch(120, 4, 930, |second, island| {
         if second == 70 {
             let trip = Fault { at: Span::ZERO, site: None, kind: Kind::GensetTrip(None) };
             assert!(island.fault(&trip));
