@@ -53,16 +53,14 @@ pub async fn decide(input: Input, planner: Planner, sabotage: Option<Sabotage>) 
     decided.map_err(|error| Error::Planner(error.to_string()))?
 }
 
-/// Commits a checked plan on its parent.
+/// Commits a checked plan on its parent. `fence` is the leader's condition; `None` only in sabotaged runs.
 pub async fn commit(
     store: &Store,
-    fence: Compare,
+    fence: Option<Compare>,
     parent: Option<&InForce>,
     checked: &Checked,
     prune: Vec<Key>,
-    sabotage: Option<Sabotage>,
 ) -> Result<InForce, Error> {
-    let fence = (sabotage != Some(Sabotage::SkipFence)).then_some(fence);
     let plan = Plan::clone(&checked.round.plan);
     Ok(commit::commit(store, fence, parent, plan, prune).await?)
 }

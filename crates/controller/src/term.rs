@@ -13,7 +13,7 @@ use std::sync::Arc;
 use model::envelope::{Directive, Fence};
 use model::report::{EnvelopeState, Report};
 use model::{ModuleId, SiteId, Span, Time, WorkloadId};
-use store::{Leadership, Revision, Txn, key};
+use store::{Compare, Leadership, Revision, Txn, key};
 use tokio::sync::{broadcast, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -24,7 +24,7 @@ use crate::grants::{Heard, Offer};
 use crate::live::{Agent, Live};
 use crate::observe;
 use crate::records::LostRecord;
-use crate::sabotage::Sabotage;
+use crate::sabotage::{Sabotage, fence};
 use crate::tracker::{Freshness, SessionId, Taken};
 
 /// A plan is made at least this often.
@@ -154,8 +154,31 @@ impl Term {
     }
 
     /// The condition of each write in this term.
-    pub(crate) fn fence_compare(&self) -> store::Compare {
+    pub(crate) fn fence_compare(&self) -> Compare {
         self.leadership.fence_compare()
+    }
+
+    /// The same for this task's own writes, unless it is sabotaged.
+    fn fence(&self) -> Option<Compare> {
+        fence(self.fence_compare(), self.rules.sabotage)
+    }
+
+    /// An empty transaction under the fence.
+    fn txn(&self) -> Txn {
+        Txn { compares: self.fence().into_iter().collect(), ..Txn::new() }
+    }
+
+    /// Whether the lease may be gone, so that nothing must be sent.
+    fn is_deposed(&self) -> bool {
+        self.fence().is_some() && self.leadership.may_be_gone(self.lease_clock.now())
+    }
+
+    /// Returns once the office is lost; never for one that skips its fence.
+    async fn lost(&self) {
+        match self.fence() {
+            Some(_) => self.leadership.lost().await,
+            None => std::future::pending().await,
+        }
     }
 
     /// Leads until the office is lost or the process ends.
@@ -165,7 +188,7 @@ impl Term {
             let wake = self.wake();
             let outcome = tokio::select! {
                 () = cancel.cancelled() => break Ended::Cancelled,
-                () = self.leadership.lost() => break Ended::Lost,
+                () = self.lost() => break Ended::Lost,
                 event = inbox.recv() => match event {
                     Some(event) => self.on_event(event).await,
                     None => break Ended::Cancelled,
@@ -247,7 +270,7 @@ impl Term {
         }
         if returned {
             self.hurry(format!("module {module} is back in touch"));
-            let txn = Txn::new().when(self.fence_compare()).delete(key::lost(&module));
+            let txn = self.txn().delete(key::lost(&module));
             self.fenced(txn).await?;
         }
         self.settle(Some(&module)).await?;
@@ -279,7 +302,7 @@ impl Term {
         for module in lost {
             self.hurry(format!("module {module} is out of touch"));
             let put = commit::put(key::lost(&module), &LostRecord { since: now })?;
-            self.fenced(Txn::new().when(self.fence_compare()).then(put)).await?;
+            self.fenced(self.txn().then(put)).await?;
         }
         self.settle(None).await?;
         if now < self.due || (self.live.borrow().rounds.is_empty() && self.gathering(now)) {
@@ -318,11 +341,9 @@ impl Term {
             Err(error) => return self.refused(error, now),
         };
         let prune = prunable(&self.context.cache.borrow(), KEEP_PLANS);
-        let store = &self.context.store;
-        let fence = self.fence_compare();
-        let sabotage = self.rules.sabotage;
-        match cycle::commit(store, fence, parent.as_ref(), &checked, prune, sabotage).await {
+        match cycle::commit(&self.context.store, self.fence(), parent.as_ref(), &checked, prune).await {
             Ok(in_force) => self.in_force(checked.round, in_force, why, now).await,
+            Err(cycle::Error::Commit(commit::Error::Outrun)) => self.outrun(now).await,
             Err(error) => self.refused(error, now),
         }
     }
@@ -361,9 +382,6 @@ impl Term {
         match error {
             cycle::Error::Commit(error) => {
                 self.due = now + RETRY;
-                if matches!(error, commit::Error::Outrun) {
-                    self.why = Some("the plan in force was replaced".into());
-                }
                 Err(error)
             }
             cycle::Error::Refused { generation, findings } => {
@@ -382,6 +400,26 @@ impl Term {
                 Ok(())
             }
         }
+    }
+
+    /// The plan in force is not the one this leader knew: an import replaced it, or a commit whose answer never came took place
+    /// after all. It is read again, and planned upon.
+    async fn outrun(&mut self, now: Time) -> Result<(), commit::Error> {
+        self.due = now + RETRY;
+        let in_force = commit::load(&self.context.store).await?;
+        let generation = in_force.as_ref().map_or(0, |in_force| in_force.plan.generation);
+        tracing::warn!(generation, "the plan in force was replaced, it is planned upon");
+        self.fence.plan = generation;
+        self.why = Some("the plan in force was replaced".into());
+        self.live.send_modify(|live| {
+            live.tell(
+                now,
+                format!("plan {generation}"),
+                "is in force, though this controller did not see it commit",
+            );
+            live.in_force = in_force;
+        });
+        Ok(())
     }
 
     /// Throws the store's history away behind the last hundred plans.

@@ -31,7 +31,7 @@ struct Outgoing {
 impl Term {
     /// Tells the modules of a site what changed for them, and renews what is due.
     pub(super) async fn send(&mut self, site: &SiteId) -> Result<(), commit::Error> {
-        if self.leadership.may_be_gone(self.lease_clock.now()) {
+        if self.is_deposed() {
             return Ok(());
         }
         let now = self.context.clock.now();
@@ -46,7 +46,7 @@ impl Term {
             }
         });
         self.store_grants(&outgoing).await?;
-        if self.leadership.may_be_gone(self.lease_clock.now()) {
+        if self.is_deposed() {
             return Ok(());
         }
         let validity = self.context.settings.validity;
@@ -152,7 +152,7 @@ impl Term {
             return Ok(());
         }
         for then in split(ops) {
-            let txn = store::Txn { compares: vec![self.fence_compare()], then, otherwise: Vec::new() };
+            let txn = store::Txn { then, ..self.txn() };
             if !call(&self.context.store, txn).await?.succeeded {
                 return Err(commit::Error::NotLeader);
             }

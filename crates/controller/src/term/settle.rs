@@ -7,7 +7,7 @@ use model::report::RunReport;
 use model::workload::{Phase, Status, Workload};
 use model::{ModuleId, Time, WorkloadId};
 use planner::Link;
-use store::{Compare, Revision, Txn, key};
+use store::{Compare, Revision, key};
 
 use super::Term;
 use crate::commit::{self, call, put};
@@ -84,7 +84,7 @@ impl Term {
     }
 
     async fn store_batch(&mut self, batch: Vec<Step>) -> Result<(), commit::Error> {
-        let mut txn = Txn::new().when(self.fence_compare());
+        let mut txn = self.txn();
         for step in &batch {
             let Some(workload) = self.live.borrow().workloads.get(&step.id).cloned() else { continue };
             let record = WorkloadRecord(Workload { status: step.status.clone(), ..workload });
