@@ -79,6 +79,7 @@ async fn serve(config: Config, fleet: &Fleet, cancel: CancellationToken) -> anyh
         reflex: true,
         sabotage: Sabotages::default(),
         misattribute: false,
+        lose_segments: false,
         on_segment: None,
         pace: None,
         started: None,
@@ -144,6 +145,7 @@ async fn simulate(config: Config, fleet: Fleet, cancel: CancellationToken) -> an
             sabotage: Sabotages::default(),
             proxy_sabotage: Default::default(),
             misattribute: false,
+            lose_segments: false,
             on_segment: None,
         };
         agents.spawn(simulated::run_agent(world.clone(), id, wiring, |_| {}, cancel.clone()));

@@ -60,6 +60,8 @@ pub enum Error {
 #[derive(Clone)]
 pub struct Outbox {
     shared: Arc<Shared>,
+    /// Sabotage: see [`Outbox::losing`].
+    loses: bool,
 }
 
 struct Shared {
@@ -88,7 +90,13 @@ impl Outbox {
             sealed: Mutex::new(recovered.sealed),
             _lock: lock,
         };
-        Ok(Self { shared: Arc::new(shared) })
+        Ok(Self { shared: Arc::new(shared), loses: false })
+    }
+
+    /// The same outbox with a defect on request: every second journal is thrown away instead of sealed, so that its number is
+    /// missing in the ledger.
+    pub fn losing(self, loses: bool) -> Self {
+        Self { loses, ..self }
     }
 
     /// Appends a complete ledger line.
@@ -129,6 +137,10 @@ impl Outbox {
             }
             journal.rotate(&self.shared.dir, &self.shared.boot_id, now)?
         };
+        if self.loses && closed.sequence.is_multiple_of(2) {
+            fs::remove_file(&closed.path).map_err(disk::at("remove", &closed.path))?;
+            return Ok(None);
+        }
         self.sync()?;
         recover::seal_closed(&self.shared.dir, &self.shared.module, &closed)?;
         self.sealed().insert(closed.sequence);

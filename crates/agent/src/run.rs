@@ -74,6 +74,8 @@ pub struct Options {
     pub sabotage: Sabotages,
     /// A defect on request: the ledger forgets half of what tenants drew.
     pub misattribute: bool,
+    /// A defect on request: the outbox loses every second segment.
+    pub lose_segments: bool,
     /// Is told each ledger segment when it is sealed.
     pub on_segment: Option<OnSegment>,
     /// Is told up to when the controller has acknowledged reports; simulated time waits for it.
@@ -121,7 +123,8 @@ pub async fn run(options: Options, cancel: CancellationToken) -> anyhow::Result<
     let Options { module, site, data, controllers, simulated, clock, boot_id, plant, link, stratum, .. } =
         options;
     fs::create_dir_all(&data).map_err(disk::at("create", &data))?;
-    let outbox = Outbox::open(&data.join("outbox"), &module.id, &boot_id, clock.now())?;
+    let outbox =
+        Outbox::open(&data.join("outbox"), &module.id, &boot_id, clock.now())?.losing(options.lose_segments);
     mark_start(&outbox, clock.now())?;
     let held = Held::open(&data)?;
     let restored = held.directive().cloned();

@@ -176,6 +176,7 @@ impl World {
             reflex: wiring.reflex,
             sabotage: wiring.sabotage,
             misattribute: wiring.misattribute,
+            lose_segments: wiring.lose_segments,
             on_segment: wiring.on_segment,
             pace: Some(self.pace()),
             started: None,
@@ -274,6 +275,8 @@ pub struct Wiring {
     pub proxy_sabotage: proxy::Sabotage,
     /// A defect on request: the ledger forgets half of what tenants drew.
     pub misattribute: bool,
+    /// A defect on request: the outbox loses every second segment.
+    pub lose_segments: bool,
     /// Is told each ledger segment when it is sealed.
     pub on_segment: Option<OnSegment>,
 }

@@ -222,3 +222,16 @@ fn a_damaged_segment_is_told_and_not_guessed() {
     fs::write(&path, bytes).unwrap();
     assert!(matches!(outbox.read(1), Err(Error::Damaged { .. })));
 }
+
+#[test]
+fn the_sabotaged_outbox_leaves_a_number_out_and_an_honest_one_does_not() {
+    for (loses, expected) in [(false, vec![1, 2, 3, 4]), (true, vec![1, 3])] {
+        let dir = Dir::new();
+        let outbox = dir.open().losing(loses);
+        for second in 2..6 {
+            outbox.ended(detail(), ShareEnd::Counted).unwrap();
+            outbox.seal(Time(1_000 * second)).unwrap();
+        }
+        assert_eq!(outbox.waiting(), expected, "{loses}");
+    }
+}

@@ -1,5 +1,6 @@
 //! What comes from outside: prices hour by hour, and tenants' jobs, ordered over gRPC as an operator would.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -54,12 +55,12 @@ struct Arrival {
 pub async fn run(
     scenario: &Scenario,
     clock: Participant,
-    endpoint: &str,
+    endpoints: &[String],
     market: watch::Sender<Market>,
     cancel: CancellationToken,
 ) -> anyhow::Result<()> {
-    let mut client = connect(endpoint).await?;
-    make_tenants(&mut client).await?;
+    let mut operators = Operators::connect(endpoints).await?;
+    make_tenants(&mut operators).await?;
     let mut arrivals = arrivals(scenario).into_iter().peekable();
     let mut next_market = scenario.start;
     loop {
@@ -69,7 +70,7 @@ pub async fn run(
             next_market = now + MARKET_EVERY;
         }
         while let Some(arrival) = arrivals.next_if(|arrival| arrival.at <= now) {
-            order(&mut client, scenario, &arrival).await?;
+            order(&mut operators, scenario, &arrival).await?;
         }
         let next = arrivals.peek().map_or(next_market, |arrival| arrival.at.min(next_market));
         tokio::select! {
@@ -123,12 +124,33 @@ fn replayed(Replay { jobs, from }: &Replay, origin: Time) -> Vec<Arrival> {
     arrivals
 }
 
-async fn connect(endpoint: &str) -> anyhow::Result<OperatorServiceClient<Channel>> {
-    let channel = Channel::from_shared(endpoint.to_owned())?.connect().await;
-    Ok(OperatorServiceClient::new(channel.with_context(|| format!("nothing answers at {endpoint}"))?))
+/// A client of each controller; the one in front is asked.
+struct Operators(VecDeque<OperatorServiceClient<Channel>>);
+
+impl Operators {
+    async fn connect(endpoints: &[String]) -> anyhow::Result<Self> {
+        let mut clients = VecDeque::new();
+        for endpoint in endpoints {
+            let channel = Channel::from_shared(endpoint.clone())?.connect().await;
+            let channel = channel.with_context(|| format!("nothing answers at {endpoint}"))?;
+            clients.push_back(OperatorServiceClient::new(channel));
+        }
+        anyhow::ensure!(!clients.is_empty(), "there is no controller");
+        Ok(Self(clients))
+    }
+
+    fn client(&mut self) -> &mut OperatorServiceClient<Channel> {
+        &mut self.0[0]
+    }
+
+    /// After an answer that may pass: the next controller may lead by now.
+    async fn turn(&mut self) {
+        self.0.rotate_left(1);
+        tokio::time::sleep(RETRY).await;
+    }
 }
 
-async fn make_tenants(client: &mut OperatorServiceClient<Channel>) -> anyhow::Result<()> {
+async fn make_tenants(operators: &mut Operators) -> anyhow::Result<()> {
     for tenant in TENANTS {
         let request = CreateTenantRequest {
             tenant: tenant.into(),
@@ -137,10 +159,10 @@ async fn make_tenants(client: &mut OperatorServiceClient<Channel>) -> anyhow::Re
             request_id: format!("dev-{tenant}"),
         };
         for attempt in 0.. {
-            match client.create_tenant(request.clone()).await {
+            match operators.client().create_tenant(request.clone()).await {
                 Ok(_) => break,
                 Err(status) if status.code() == Code::AlreadyExists => break,
-                Err(status) if is_passing(&status) && attempt < TRIES => tokio::time::sleep(RETRY).await,
+                Err(status) if is_passing(&status) && attempt < TRIES => operators.turn().await,
                 Err(status) => return Err(status).with_context(|| format!("tenant {tenant} cannot be made")),
             }
         }
@@ -148,11 +170,7 @@ async fn make_tenants(client: &mut OperatorServiceClient<Channel>) -> anyhow::Re
     Ok(())
 }
 
-async fn order(
-    client: &mut OperatorServiceClient<Channel>,
-    scenario: &Scenario,
-    arrival: &Arrival,
-) -> anyhow::Result<()> {
+async fn order(operators: &mut Operators, scenario: &Scenario, arrival: &Arrival) -> anyhow::Result<()> {
     let offering = scenario.fleet.offerings.iter().find(|offering| offering.tier == arrival.tier);
     let Some(offering) = offering else {
         tracing::warn!(job = arrival.name, tier = %arrival.tier, "no offering has this tier; the job is dropped");
@@ -171,9 +189,9 @@ async fn order(
         request_id: arrival.name.clone(),
     };
     for attempt in 0.. {
-        match client.submit_workload(request.clone()).await {
+        match operators.client().submit_workload(request.clone()).await {
             Ok(_) => return Ok(()),
-            Err(status) if is_passing(&status) && attempt < TRIES => tokio::time::sleep(RETRY).await,
+            Err(status) if is_passing(&status) && attempt < TRIES => operators.turn().await,
             Err(status) => {
                 // The job is at fault, or the fleet too small for it: the others go on.
                 tracing::warn!(job = arrival.name, %status, "a job was refused");

@@ -12,13 +12,14 @@ use anyhow::Context;
 use model::time::Clock;
 use model::{ModuleId, Span};
 use sim::fault::Kind;
+use store::Store;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::START_PATIENCE;
 use super::scenario::Scenario;
 use super::witness::SharedWitness;
+use super::{START_PATIENCE, controllers};
 
 /// An agent that failed is tried again after this, on wall time.
 const RESTART_PAUSE: Duration = Duration::from_millis(200);
@@ -46,7 +47,7 @@ pub async fn start(
     scenario: &Scenario,
     world: &Arc<World>,
     witness: &SharedWitness,
-    endpoint: &str,
+    endpoints: &[String],
     cancel: &CancellationToken,
 ) -> anyhow::Result<Agents> {
     let cancel = cancel.child_token();
@@ -60,7 +61,7 @@ pub async fn start(
             world: world.clone(),
             witness: witness.clone(),
             handle,
-            wiring: Template::new(scenario, endpoint),
+            wiring: Template::new(scenario, endpoints),
         };
         agents.tasks.spawn(agent.keep(tell.clone(), cancel.clone()));
     }
@@ -117,16 +118,16 @@ impl Handle {
 #[derive(Clone)]
 struct Template {
     data: std::path::PathBuf,
-    endpoint: String,
+    controllers: Vec<String>,
     reflex: bool,
     sabotage: super::sabotage::Sabotage,
 }
 
 impl Template {
-    fn new(scenario: &Scenario, endpoint: &str) -> Self {
+    fn new(scenario: &Scenario, controllers: &[String]) -> Self {
         Self {
             data: scenario.data.join("agent"),
-            endpoint: endpoint.to_owned(),
+            controllers: controllers.to_vec(),
             reflex: !scenario.args.no_reflex,
             sabotage: scenario.sabotage.clone(),
         }
@@ -162,7 +163,7 @@ impl Agent {
         let witness = self.witness.clone();
         let wiring = Wiring {
             data: self.wiring.data.join(self.id.as_str()),
-            controllers: vec![self.wiring.endpoint.clone()],
+            controllers: self.wiring.controllers.clone(),
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
             pool: None,
             link: self.handle.plug.subscribe(),
@@ -170,6 +171,7 @@ impl Agent {
             sabotage: self.wiring.sabotage.control.clone(),
             proxy_sabotage: self.wiring.sabotage.proxy,
             misattribute: self.wiring.sabotage.misattribute,
+            lose_segments: self.wiring.sabotage.lose_segments,
             on_segment: Some(Arc::new(move |segment| witness.ledger(segment))),
         };
         let (id, handle, witness) = (self.id.clone(), self.handle.clone(), self.witness.clone());
@@ -185,14 +187,22 @@ impl Agent {
     }
 }
 
-/// Applies the faults that strike links and processes, each at its time. Ends only when cancelled.
-pub async fn strike(
-    scenario: &Scenario,
-    world: &World,
-    witness: &SharedWitness,
-    agents: &Handles,
-    cancel: CancellationToken,
-) {
+/// What faults strike beside the plant.
+#[derive(Clone, Copy)]
+pub struct Struck<'a> {
+    /// Its clock, and the pool.
+    pub world: &'a World,
+    /// Is told of links.
+    pub witness: &'a SharedWitness,
+    /// Links and processes.
+    pub agents: &'a Handles,
+    /// Holds the office of leader.
+    pub store: &'a Store,
+}
+
+/// Applies the faults that strike links, processes and the office of leader, each at its time. Ends only when cancelled.
+pub async fn strike(scenario: &Scenario, struck: Struck<'_>, cancel: CancellationToken) {
+    let Struck { world, witness, agents, store } = struck;
     let mut faults: Vec<_> = scenario.args.fault.iter().filter(|fault| !fault.kind.is_physical()).collect();
     faults.sort_by_key(|fault| fault.at);
     let mut healings = JoinSet::new();
@@ -210,6 +220,16 @@ pub async fn strike(
                 }
             }
             Kind::PoolLoss(span) => world.pool.go_away(wall(*span, scenario.args.speed)),
+            Kind::LeaderLoss => match controllers::lose_leader(store).await {
+                Ok(true) => {}
+                Ok(false) => tracing::warn!("nobody leads, so nobody loses the office"),
+                Err(error) => {
+                    tracing::error!(
+                        error = &error as &dyn std::error::Error,
+                        "the office cannot be taken away"
+                    );
+                }
+            },
             // The controller is this process: it is killed by killing the process, which the end-to-end tests do.
             _ => tracing::warn!(fault = ?fault.kind, "this fault cannot strike inside one process"),
         }

@@ -16,6 +16,8 @@ pub struct Sabotage {
     pub controller: Option<controller::sabotage::Sabotage>,
     /// Into the agents' books: energy goes to the wrong use.
     pub misattribute: bool,
+    /// Into the agents' outboxes: segments are lost.
+    pub lose_segments: bool,
 }
 
 /// Every name, the invariant it breaks, and what it does.
@@ -23,12 +25,14 @@ pub const NAMES: &[(&str, u8)] = &[
     ("over-grant", 1),
     ("ignore-ceiling", 1),
     ("ignore-share", 3),
+    ("skip-fence", 4),
     ("count-twice", 5),
     ("forward-unverified", 5),
     ("misattribute", 6),
     ("ignore-dwell", 7),
     ("ignore-expiry", 8),
     ("double-start", 8),
+    ("lose-segment", 9),
     ("nondeterministic", 10),
     ("no-flag", 12),
 ];
@@ -50,9 +54,11 @@ impl FromStr for Sabotage {
             "double-start" => control(Control::DoubleStart),
             "no-flag" => control(Control::NoFlag),
             "over-grant" => sabotage.controller = Some(Controller::OverGrant),
+            "skip-fence" => sabotage.controller = Some(Controller::SkipFence),
             "nondeterministic" => sabotage.controller = Some(Controller::Nondeterministic),
             "count-twice" => sabotage.proxy.count_twice = true,
             "forward-unverified" => sabotage.proxy.forward_unverified = true,
+            "lose-segment" => sabotage.lose_segments = true,
             "misattribute" => sabotage.misattribute = true,
             other => {
                 let names: Vec<&str> = NAMES.iter().map(|(name, _)| *name).collect();

@@ -132,6 +132,11 @@ impl Scenario {
         }
     }
 
+    /// Whether a fault takes the office of leader away, so that somebody has to stand by for it.
+    pub fn loses_leader(&self) -> bool {
+        self.args.fault.iter().any(|fault| fault.kind == Kind::LeaderLoss)
+    }
+
     /// Removes what nobody asked to keep.
     pub fn clean_up(&self) {
         if self.temporary {

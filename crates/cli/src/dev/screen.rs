@@ -4,50 +4,41 @@ use std::io::{self, Write};
 use std::time::Duration;
 
 use agent::simulated::World;
-use api::operator::GetStatusRequest;
-use api::operator::operator_service_client::OperatorServiceClient;
 use crossterm::cursor::{Hide, MoveTo, Show};
 use crossterm::execute;
 use crossterm::terminal::{Clear, ClearType, EnterAlternateScreen, LeaveAlternateScreen, size};
 use model::time::Clock;
 
-use super::has_screen;
 use super::scenario::Scenario;
+use super::{controllers, has_screen};
 use crate::output::{self, fleet::Fleet};
 
 /// Time between two drawings, on wall time.
 const EVERY: Duration = Duration::from_millis(500);
 
 /// Shows the run until simulated time ends.
-pub async fn show(scenario: &Scenario, world: &World, endpoint: &str) -> anyhow::Result<()> {
+pub async fn show(scenario: &Scenario, world: &World, endpoints: &[String]) -> anyhow::Result<()> {
     let mut screen = if has_screen(scenario) { Some(Screen::open()?) } else { None };
     while !world.has_ended() {
         tokio::time::sleep(EVERY).await;
         if let Some(screen) = &mut screen {
-            let body = match ask(endpoint).await {
-                Ok(text) => text,
+            let body = match controllers::status(endpoints).await {
+                Ok(status) => output::text(&Fleet::from(status), crate::args::Output::Table),
                 Err(error) => format!("no status yet: {error:#}\n"),
             };
-            screen.draw(&head(scenario, world, endpoint), &body)?;
+            screen.draw(&head(scenario, world, &endpoints.join(" ")), &body)?;
         }
     }
     Ok(())
 }
 
-fn head(scenario: &Scenario, world: &World, endpoint: &str) -> String {
+fn head(scenario: &Scenario, world: &World, operators: &str) -> String {
     let simulated = (world.clock.now() - scenario.start).as_secs_f64();
     format!(
-        "flareshift dev   simulated {simulated:.0} s at up to {}x   seed {}   operators {endpoint}   tenants http://{}   \
+        "flareshift dev   simulated {simulated:.0} s at up to {}x   seed {}   operators {operators}   tenants http://{}   \
          Ctrl-C ends\n",
         scenario.args.speed, scenario.args.seed, scenario.args.rest
     )
-}
-
-async fn ask(endpoint: &str) -> anyhow::Result<String> {
-    let mut client = OperatorServiceClient::connect(endpoint.to_owned()).await?;
-    let request = GetStatusRequest { decisions: 8 };
-    let answer = tokio::time::timeout(EVERY * 4, client.get_status(request)).await??;
-    Ok(output::text(&Fleet::from(answer.into_inner()), crate::args::Output::Table))
 }
 
 /// The terminal's other screen; dropping it gives the first one back.

@@ -1,7 +1,6 @@
 //! The end of a run: what was done, and whether every invariant held.
 
-use api::operator::operator_service_client::OperatorServiceClient;
-use api::operator::{FleetStatus, GetStatusRequest};
+use api::operator::FleetStatus;
 use model::Span;
 use serde::Serialize;
 use sim::witness;
@@ -33,12 +32,6 @@ pub struct Summary {
     pub invariants: Vec<witness::Verdict>,
     /// The fleet at the end; absent when no controller answered.
     pub fleet: Option<Fleet>,
-}
-
-/// The fleet's status at the end, where a controller still answers.
-pub async fn last_status(endpoint: &str) -> Option<FleetStatus> {
-    let mut client = OperatorServiceClient::connect(endpoint.to_owned()).await.ok()?;
-    client.get_status(GetStatusRequest { decisions: 8 }).await.ok().map(tonic::Response::into_inner)
 }
 
 impl Summary {

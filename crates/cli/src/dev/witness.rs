@@ -18,8 +18,12 @@ use sim::witness::{CommitSeen, EdgeTally, Options, PoolTally, Summary, Witness};
 use store::{Store, key};
 use stratum::account::{End, Tally};
 use tokio::sync::broadcast::{self, error::RecvError};
+use tokio::task::JoinSet;
 
 use super::fleet::Agents;
+
+/// Plans made again at once for one controller: planning keeps a core busy, and the other is the plant's.
+const MAX_REPLANNING: usize = 2;
 
 /// A witness that many threads tell what they see. Cheap to clone.
 #[derive(Clone)]
@@ -73,21 +77,39 @@ impl SharedWitness {
         }
     }
 
-    /// Plans every committed input again, and reads the commit's place in the store.
-    pub async fn watch_commits(&self, mut commits: broadcast::Receiver<Committed>, store: Store) {
-        loop {
-            match commits.recv().await {
-                Ok(committed) => self.take_commit(committed, &store).await,
-                // Told late, some commits are not replanned: the count of checks shows it.
-                Err(RecvError::Lagged(_)) => {}
-                Err(RecvError::Closed) => std::future::pending().await,
-            }
+    /// Reads each commit's place in the store, and plans its input again. Never ends by itself.
+    pub async fn watch_commits(&self, commits: Vec<broadcast::Receiver<Committed>>, store: Store) {
+        let mut watches = JoinSet::new();
+        for commits in commits {
+            watches.spawn(self.clone().watch_controller(commits, store.clone()));
         }
+        while watches.join_next().await.is_some() {}
+        std::future::pending().await
     }
 
-    async fn take_commit(&self, Committed { fence, round }: Committed, store: &Store) {
+    /// Tells commits as they come: what two controllers commit is put in order within ten simulated seconds. Planning again
+    /// takes its time beside that.
+    async fn watch_controller(self, mut commits: broadcast::Receiver<Committed>, store: Store) {
+        let mut replanning = JoinSet::new();
+        loop {
+            match commits.recv().await {
+                Ok(committed) => {
+                    self.take_commit(&committed, &store).await;
+                    if replanning.len() >= MAX_REPLANNING {
+                        replanning.join_next().await;
+                    }
+                    replanning.spawn(self.clone().replan(committed.round));
+                }
+                // Told late, some commits are not replanned: the count of checks shows it.
+                Err(RecvError::Lagged(_)) => {}
+                Err(RecvError::Closed) => break,
+            }
+        }
+        while replanning.join_next().await.is_some() {}
+    }
+
+    async fn take_commit(&self, Committed { fence, round }: &Committed, store: &Store) {
         let generation = round.plan.generation;
-        let at = round.plan.made;
         if let Ok(Some(entry)) = store.get(&key::plan(generation)).await {
             self.lock().commit(CommitSeen {
                 generation,
@@ -95,9 +117,13 @@ impl SharedWitness {
                 leader: fence.leader,
                 epoch: fence.epoch,
                 store_revision: i64::try_from(entry.mod_revision.0).unwrap_or(i64::MAX),
-                at,
+                at: round.plan.made,
             });
         }
+    }
+
+    async fn replan(self, round: Arc<controller::live::Round>) {
+        let (generation, at) = (round.plan.generation, round.plan.made);
         let again = tokio::task::spawn_blocking(move || difference(&round)).await;
         if let Ok(difference) = again {
             self.lock().replanned(generation, at, difference.is_none(), difference.as_deref().unwrap_or(""));
