@@ -1,8 +1,7 @@
 //! Every sabotage, built into the real parts, is seen by the checker of the invariant that it breaks.
 //!
 //! A checker that never fires proves nothing. What the run needs for the sabotage to matter (a lost link, a rejected load) is
-//! brought by a fault. Not here: one writer (4), which the controller's tests hold with two controllers on one store.
-//! Read next: `crates/cli/src/dev/sabotage.rs` for the names.
+//! brought by a fault. Read next: `crates/cli/src/dev/sabotage.rs` for the names.
 
 use crate::support::dev::run;
 use crate::support::{TempDir, alone, repository};
@@ -39,10 +38,16 @@ fn stepping_up_over_the_share_breaks_gensets() {
     let (fleet, data) = (dir.write("stiff.toml", &stiff), dir.at("data"));
     {
         let _alone = alone();
-        run(&["--fleet", &fleet, "--data", &data, "--for", "5s", "--speed", "20"]).assert_sound();
+        run(&["--fleet", &fleet, "--data", &data, "--for", "5s", "--speed", "20"]).assert_sound(&[3]);
     }
     // The second start finds the site on its fallback programme.
     check("ignore-share", 3, &["--fleet", &fleet, "--data", &data, "--for", "240s"]);
+}
+
+/// Without the sabotage the same loss is sound: see `dev_runs.rs`.
+#[test]
+fn going_on_after_the_office_was_lost_breaks_one_writer() {
+    check("skip-fence", 4, &["--for", "150s", "--fault", "leader-loss@40s"]);
 }
 
 #[test]
@@ -77,6 +82,11 @@ fn going_on_after_expiry_breaks_lost_link() {
 #[test]
 fn starting_a_run_twice_breaks_lost_link() {
     check("double-start", 8, &["--for", "150s"]);
+}
+
+#[test]
+fn throwing_a_journal_away_breaks_crash() {
+    check("lose-segment", 9, &["--for", "150s"]);
 }
 
 #[test]

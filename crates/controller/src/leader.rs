@@ -89,8 +89,9 @@ async fn lead(
     let fence = outputs.live.borrow().term.unwrap_or_default();
     tracing::info!(epoch = fence.epoch, leader = fence.leader, "leading");
     outputs.office.send_replace(Some(Office { fence: term.fence_compare(), term: fence, inbox }));
-    let ended = term.run(messages, cancel).await;
+    let (ended, slots) = term.run(messages, cancel).await;
     outputs.office.send_replace(None);
+    drop(slots);
     Ok(ended)
 }
 

@@ -77,6 +77,9 @@ pub struct Committed {
     pub round: Arc<crate::live::Round>,
 }
 
+/// Where the directives of each module go; a slot that drops ends its session.
+pub(crate) type Slots = BTreeMap<ModuleId, watch::Sender<Option<Arc<Directive>>>>;
+
 /// How a term is run.
 #[derive(Clone, Copy, Debug)]
 pub struct Rules {
@@ -106,7 +109,7 @@ pub(crate) struct Term {
     fence: Fence,
     live: watch::Sender<Live>,
     commits: broadcast::Sender<Committed>,
-    slots: BTreeMap<ModuleId, watch::Sender<Option<Arc<Directive>>>>,
+    slots: Slots,
     /// Store revisions of the workloads in `live`.
     revisions: BTreeMap<WorkloadId, Revision>,
     /// When the next round is due.
@@ -181,8 +184,13 @@ impl Term {
         }
     }
 
-    /// Leads until the office is lost or the process ends.
-    pub(crate) async fn run(mut self, mut inbox: mpsc::Receiver<Event>, cancel: &CancellationToken) -> Ended {
+    /// Leads until the office is lost or the process ends. What it answers beside is to be kept until everybody can see that the
+    /// office is vacant: a session whose slot goes before takes itself for superseded, and names no leader to its agent.
+    pub(crate) async fn run(
+        mut self,
+        mut inbox: mpsc::Receiver<Event>,
+        cancel: &CancellationToken,
+    ) -> (Ended, Slots) {
         let mut cache = self.context.cache.clone();
         let ended = loop {
             let wake = self.wake();
@@ -216,7 +224,7 @@ impl Term {
                 "the office was not vacated; its lease runs out"
             );
         }
-        ended
+        (ended, self.slots)
     }
 
     fn wake(&self) -> Time {

@@ -1,9 +1,16 @@
 //! Two controllers on one store: one leads, the other names it, and takes over with what the first had decided.
+//!
+//! Also what happens when somebody else moves the plan in force, or when a leader does not heed that it is none any more.
 
 use std::time::Duration;
 
 use api::agent::controller_message::Kind as Down;
 use api::operator::GetStatusRequest;
+use controller::commit;
+use controller::sabotage::Sabotage;
+use model::Span;
+use model::plan::Plan;
+use store::{Store, key};
 
 use crate::harness::{Agent, Controller, Dir, HandClock, PATIENCE, drive, open};
 
@@ -49,4 +56,93 @@ async fn a_standby_names_the_leader_and_takes_over_its_plan_and_grants() {
     drive(&second, &mut agents, |live| live.published.len() == 2).await;
     assert!(agents[0].directive.is_some() || second.live.borrow().published.len() == 2);
     second.stop().await;
+}
+
+/// Takes the office away from whoever leads, as if the lease had run out.
+async fn revoke(store: &Store) {
+    let leader = store.get(&key::leader()).await.unwrap().unwrap();
+    store.lease_revoke(leader.lease.unwrap()).await.unwrap();
+}
+
+fn generation(controller: &Controller) -> u64 {
+    controller.live.borrow().in_force.as_ref().map_or(0, |in_force| in_force.plan.generation)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_whose_plan_was_replaced_plans_on_the_new_one() {
+    let dir = Dir::new();
+    let first = Controller::leading(&dir).await;
+    let mut agents = [Agent::connect(&first, "m1").await, Agent::connect(&first, "m2").await];
+    drive(&first, &mut agents, |live| live.published.len() == 2).await;
+    let old = commit::load(&first.store).await.unwrap().unwrap();
+    let number = old.plan.generation + 1;
+    let plan = Plan { generation: number, parent: Some(old.plan.generation), ..Plan::clone(&old.plan) };
+    commit::commit(&first.store, None, Some(&old), plan, Vec::new()).await.unwrap();
+    drive(&first, &mut agents, |live| live.in_force.as_ref().unwrap().plan.parent == Some(number)).await;
+    assert!(generation(&first) > number);
+    first.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_that_lost_its_lease_sends_its_agents_to_its_successor() {
+    let dir = Dir::new();
+    let store = store::embedded::open(&dir.join("store")).unwrap();
+    let clock = HandClock::new();
+    let first = Controller::start(&dir, store.clone(), clock.clone(), |options| {
+        options.lease_ttl = Duration::from_secs(2);
+    })
+    .await;
+    first.knows_the_fleet().await;
+    let second = Controller::start(&dir, store.clone(), clock.clone(), |_| {}).await;
+    let mut agents = [Agent::connect(&first, "m1").await, Agent::connect(&first, "m2").await];
+    drive(&first, &mut agents, |live| live.published.len() == 2).await;
+    revoke(&store).await;
+    second.until(|live| live.term.is_some()).await;
+    for agent in &mut agents {
+        let redirect = loop {
+            match agent.next().await.expect("a word before the end") {
+                Down::Redirect(redirect) => break redirect,
+                Down::Refusal(refusal) => panic!("{refusal:?}"),
+                _ => {}
+            }
+        };
+        assert_eq!(redirect.leader_address, second.grpc);
+    }
+    let mut agents = [Agent::connect(&second, "m1").await, Agent::connect(&second, "m2").await];
+    drive(&second, &mut agents, |live| live.published.len() == 2).await;
+    first.stop().await;
+    second.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_that_skips_its_fence_commits_after_its_successor() {
+    let dir = Dir::new();
+    let store = store::embedded::open(&dir.join("store")).unwrap();
+    let clock = HandClock::new();
+    let first = Controller::start(&dir, store.clone(), clock.clone(), |options| {
+        options.sabotage = Some(Sabotage::SkipFence);
+    })
+    .await;
+    first.knows_the_fleet().await;
+    let second = Controller::start(&dir, store.clone(), clock.clone(), |_| {}).await;
+    revoke(&store).await;
+    second.until(|live| live.term.is_some()).await;
+    let [deposed, successor] = [&first, &second].map(|controller| controller.live.borrow().term.unwrap());
+    assert!(deposed < successor);
+    let (mut late, mut commits) = (first.handle.commits(), second.handle.commits());
+    let mut successors: Option<u64> = None;
+    // A round every 30 s, and one more 2 s after each that found the plan replaced: four minutes are many of both.
+    for _ in 0..240 {
+        clock.advance(Span::secs(1));
+        // Leaves both the time to act on that second.
+        let soon = tokio::time::timeout(Duration::from_millis(20), late.recv()).await;
+        successors = successors.or(commits.try_recv().ok().map(|committed| committed.round.plan.generation));
+        let Ok(committed) = soon else { continue };
+        let committed = committed.unwrap();
+        assert_eq!(committed.fence.leader, deposed.leader);
+        if successors.is_some_and(|before| before < committed.round.plan.generation) {
+            return;
+        }
+    }
+    panic!("the deposed leader never committed after its successor's plan {successors:?}");
 }

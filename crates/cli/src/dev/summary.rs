@@ -18,8 +18,10 @@ pub struct Summary {
     pub simulated_milliseconds: i64,
     /// Simulated seconds for each second of wall time.
     pub speed_reached: f64,
-    /// No invariant was broken.
+    /// No invariant that was looked at was broken, and one was. Says nothing of those in `not_looked_at`.
     pub sound: bool,
+    /// Numbers of the invariants that the run gave no occasion to look at.
+    pub not_looked_at: Vec<u8>,
     /// Times an island went dark.
     pub blackouts: u64,
     /// Firm workloads that a loss of power ended.
@@ -49,6 +51,7 @@ impl Summary {
             simulated_milliseconds: simulated.millis(),
             speed_reached: (simulated.as_secs_f64() / wall * 10.0).round() / 10.0,
             sound: seen.is_sound(),
+            not_looked_at: seen.not_looked_at(),
             blackouts: losses.0,
             firm_lost: losses.1,
             jobs_dropped: scenario.jobs.as_ref().map_or(0, |replay| replay.jobs.dropped),
@@ -90,5 +93,30 @@ impl Summary {
                 println!("             {violation}");
             }
         }
+        println!("{}", verdict(self.sound, &self.not_looked_at));
+    }
+}
+
+/// The last line for people: what is claimed, and of what nothing is.
+fn verdict(sound: bool, not_looked_at: &[u8]) -> String {
+    let silent: Vec<String> = not_looked_at.iter().map(u8::to_string).collect();
+    match (sound, silent.is_empty()) {
+        (false, _) => "not sound".into(),
+        (true, true) => "sound".into(),
+        (true, false) => {
+            format!("sound, as far as it was looked; nothing is claimed of {}", silent.join(", "))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_claimed_of_what_was_not_looked_at() {
+        assert_eq!(verdict(true, &[]), "sound");
+        assert_eq!(verdict(true, &[2, 12]), "sound, as far as it was looked; nothing is claimed of 2, 12");
+        assert_eq!(verdict(false, &[2]), "not sound");
     }
 }

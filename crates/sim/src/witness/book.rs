@@ -138,9 +138,16 @@ impl Summary {
         self.verdicts.iter().map(|verdict| verdict.violations).sum()
     }
 
-    /// Whether no invariant was broken.
+    /// Whether no invariant was broken. Silence is not soundness: false when nothing was looked at. Of what
+    /// [`Self::not_looked_at`] lists it says nothing.
     pub fn is_sound(&self) -> bool {
-        self.violations() == 0
+        self.violations() == 0 && self.verdicts.iter().any(|verdict| verdict.checks > 0)
+    }
+
+    /// The numbers of the invariants that were never looked at.
+    pub fn not_looked_at(&self) -> Vec<u8> {
+        let silent = self.verdicts.iter().filter(|verdict| verdict.checks == 0);
+        silent.map(|verdict| verdict.invariant).collect()
     }
 
     /// The verdict on the invariant of that number.
@@ -252,6 +259,16 @@ mod tests {
         assert_eq!((meters.checks, meters.violations, meters.false_alarms), (5, 0, 1));
         assert_eq!(summary.verdict(2).map(|verdict| verdict.checks), Some(0), "nobody looked, and it shows");
         assert_eq!((summary.violations(), summary.is_sound()), (5, false));
+        assert_eq!(summary.not_looked_at(), [2, 3, 4, 5, 6, 7, 8, 9, 10]);
+    }
+
+    #[test]
+    fn silence_is_not_soundness() {
+        let mut book = Book::new(2);
+        assert!(!book.summary().is_sound(), "nobody looked at anything");
+        book.check(Invariant::Power, Time(1), None);
+        assert!(book.summary().is_sound());
+        assert_eq!(book.summary().not_looked_at().len(), Invariant::ALL.len() - 1);
     }
 
     #[test]
