@@ -1,9 +1,15 @@
-//! The command line of `flareshift-agent`.
+//! The command line of `flareshift-agent`, and the fleet file that it names.
+//!
+//! Read next: `main.rs`; `model/src/fleet_file.rs` for how the file is parsed.
 
+use std::fs::File;
+use std::io::{self, Read};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::Parser;
+use model::fleet::Fleet;
+use model::fleet_file::{self, Error, MAX_BYTES};
 use model::{ModuleId, SiteId};
 
 /// Runs one container: reads its devices, keeps inside its envelope, verifies mining shares, keeps the ledger.
@@ -55,4 +61,48 @@ pub struct Config {
     /// Log lines as JSON.
     #[arg(long)]
     pub log_json: bool,
+}
+
+impl Config {
+    /// The fleet description, checked.
+    pub fn read_fleet(&self) -> Result<Fleet, Error> {
+        let text = File::open(&self.fleet).and_then(|file| io::read_to_string(file.take(MAX_BYTES + 1)));
+        let text = text.map_err(|source| Error::Unreadable { path: self.fleet.clone(), source })?;
+        fleet_file::parse(&self.fleet, &text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn parse(arguments: &str) -> Result<Config, String> {
+        Config::try_parse_from(arguments.split(' ')).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn what_contradicts_itself_is_refused_with_the_flag_that_is_wrong() {
+        let check = |arguments: &str, expected: &str| {
+            let error = parse(&format!("flareshift-agent {arguments}")).unwrap_err();
+            assert!(error.contains(expected), "{arguments}: {error}");
+        };
+        check("--module m", "--fleet <FILE>");
+        check("--fleet f", "--module <ID>");
+        check("--fleet f --site s", "--simulate");
+        check("--fleet f --module m --site s --simulate", "cannot be used with");
+        check("--fleet f --module m --seed 2", "--simulate");
+        check("--fleet f --module M!", "--module <ID>");
+    }
+
+    #[test]
+    fn the_fleet_is_the_controllers_file_and_a_missing_one_is_named() {
+        let fleet = concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy/fleet.toml");
+        let read = |path: &str| {
+            parse(&format!("flareshift-agent --fleet {path} --module well-7-mine")).unwrap().read_fleet()
+        };
+        assert_eq!(read(fleet).unwrap().sites.len(), 2);
+        let error = read("/nowhere/f.toml").unwrap_err().to_string();
+        assert!(error.contains("cannot read the fleet file /nowhere/f.toml"), "{error}");
+    }
 }

@@ -9,7 +9,6 @@
 //! `term`.
 
 pub mod cache;
-pub mod clock;
 pub mod commit;
 pub mod config;
 pub mod context;
