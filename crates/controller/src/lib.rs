@@ -15,6 +15,7 @@ pub mod context;
 pub mod cycle;
 pub mod fleet;
 pub mod grants;
+mod history;
 pub mod leader;
 pub mod ledger;
 pub mod lifecycle;

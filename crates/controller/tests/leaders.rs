@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use api::agent::controller_message::Kind as Down;
 use api::operator::GetStatusRequest;
+use model::Span;
+use store::{Prefix, Revision, WatchEvent};
 
 use crate::harness::{Agent, Controller, Dir, HandClock, PATIENCE, drive, open};
 
@@ -49,4 +51,25 @@ async fn a_standby_names_the_leader_and_takes_over_its_plan_and_grants() {
     drive(&second, &mut agents, |live| live.published.len() == 2).await;
     assert!(agents[0].directive.is_some() || second.live.borrow().published.len() == 2);
     second.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_leader_throws_away_the_stores_history_after_an_hour() {
+    let dir = Dir::new();
+    let controller = Controller::leading(&dir).await;
+    let replays = async || {
+        let mut watch = controller.store.watch(&Prefix::all(), Some(Revision(2)));
+        let event = tokio::time::timeout(PATIENCE, watch.next()).await.unwrap().unwrap();
+        matches!(event, WatchEvent::Commit(_))
+    };
+    let plan = |live: &controller::live::Live| live.in_force.as_ref().map(|it| it.plan.generation);
+    for minute in (10..=80).step_by(10) {
+        assert!(minute > 70 || replays().await, "history is gone after {minute} minutes");
+        let before = plan(&controller.live.borrow());
+        controller.clock.advance(Span::minutes(10));
+        controller.until(|live| plan(live) > before).await;
+    }
+    // The round before the last threw away what was the newest an hour before it.
+    assert!(!replays().await, "nothing was thrown away");
+    controller.stop().await;
 }
