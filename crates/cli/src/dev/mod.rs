@@ -8,6 +8,7 @@ mod fleet;
 mod resume;
 mod sabotage;
 mod scenario;
+mod scratch;
 mod screen;
 mod summary;
 mod witness;
@@ -25,6 +26,7 @@ use model::Span;
 use model::market::Market;
 use model::time::Clock;
 use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
@@ -60,7 +62,8 @@ pub fn run(args: DevArgs) -> ExitCode {
         runtime.shutdown_timeout(Duration::from_secs(1));
         outcome
     });
-    scenario.clean_up();
+    // The directory goes last, when nobody writes into it any more.
+    drop(scenario);
     match outcome {
         Ok(sound) if sound => ExitCode::SUCCESS,
         Ok(_) => ExitCode::FAILURE,
@@ -109,6 +112,7 @@ async fn drive(scenario: &Scenario) -> anyhow::Result<bool> {
     let watched = witness.watch_commits(controller.handle.commits(), store.clone());
     let handles = agents.handles();
     let weather = fleet::strike(scenario, &world, &witness, &handles, cancel.child_token());
+    let mut terminate = signal(SignalKind::terminate())?;
     world.release();
     let shown = screen::show(scenario, &world, &endpoint);
     let ended = tokio::select! {
@@ -122,6 +126,7 @@ async fn drive(scenario: &Scenario) -> anyhow::Result<bool> {
         () = watched => Ok(()),
         () = weather => Ok(()),
         _ = tokio::signal::ctrl_c() => Ok(()),
+        _ = terminate.recv() => Ok(()),
     };
     let last = summary::last_status(&endpoint).await;
     let simulated = world.clock.now() - scenario.start;
