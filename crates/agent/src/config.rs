@@ -12,12 +12,21 @@ use model::fleet::Fleet;
 use model::fleet_file::{self, Error, MAX_BYTES};
 use model::{ModuleId, SiteId};
 
+/// What stands below `--help`.
+const AFTER_HELP: &str =
+    "Log lines go to standard error; FLARESHIFT_LOG filters them, e.g. info,agent::proxy=debug.
+
+Exit codes:
+  0  after SIGTERM or SIGINT
+  1  a failure, or a file or module that cannot be used
+  2  the command line is wrong";
+
 /// Runs one container: reads its devices, keeps inside its envelope, verifies mining shares, keeps the ledger.
 #[derive(Clone, Debug, Parser)]
-#[command(name = "flareshift-agent", version)]
+#[command(name = "flareshift-agent", version, after_help = AFTER_HELP)]
 pub struct Config {
     /// The fleet description, the same file that the controller reads.
-    #[arg(long, value_name = "FILE", env = "FLARESHIFT_FLEET")]
+    #[arg(long, value_name = "FILE", env = "FLARESHIFT_FLEET", hide_env_values = true)]
     pub fleet: PathBuf,
     /// The module this agent serves.
     #[arg(long, value_name = "ID", required_unless_present = "site", conflicts_with = "site")]
@@ -25,19 +34,21 @@ pub struct Config {
     /// Serve every module of this site; only with --simulate.
     #[arg(long, value_name = "ID", requires = "simulate")]
     pub site: Option<SiteId>,
-    /// Addresses of controllers, tried in turn.
+    /// Addresses of controllers, with commas between them, tried in turn.
     #[arg(
         long,
         value_name = "URL",
         env = "FLARESHIFT_CONTROLLER",
+        hide_env_values = true,
         default_value = "http://127.0.0.1:7600",
         value_delimiter = ','
     )]
     pub controller: Vec<String>,
-    /// The agent's directory: outbox, directive. One process at a time.
+    /// The agent's directory: outbox, directive. One process at a time; with --site a directory in it for each module.
     #[arg(long, value_name = "DIR", default_value = "data/agent")]
     pub data: PathBuf,
-    /// Where miners connect. The proxy runs where this is given or miners are described; port 0 takes a free one.
+    /// Where miners connect, on loopback; port 0 takes a free one, and so does each module of --site. The proxy runs where --pool
+    /// is given, and with --simulate for a module that has miners.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:3333")]
     pub stratum: SocketAddr,
     /// The mining pool, as host:port. With --simulate a pool of the simulation's own is the default.
@@ -50,13 +61,13 @@ pub struct Config {
     #[arg(long)]
     pub simulate: bool,
     /// Fixes gas and faults of the simulated site.
-    #[arg(long, default_value_t = 1, requires = "simulate")]
+    #[arg(long, value_name = "N", default_value_t = 1, requires = "simulate")]
     pub seed: u64,
     /// Hashes a second for all simulated miners.
-    #[arg(long, default_value_t = 500_000, requires = "simulate")]
+    #[arg(long, value_name = "HASHES", default_value_t = 500_000, requires = "simulate")]
     pub hash_budget: u64,
-    /// Share of the described variability of gas, 0 to 1.
-    #[arg(long, default_value_t = 1.0, requires = "simulate")]
+    /// How much the wells' gas varies: 0 is steady, 0.3 an ordinary shale pad, 1 the most.
+    #[arg(long, value_name = "SHARE", default_value_t = 1.0, requires = "simulate", value_parser = share)]
     pub gas_variability: f64,
     /// Log lines as JSON.
     #[arg(long)]
@@ -69,6 +80,13 @@ impl Config {
         let text = File::open(&self.fleet).and_then(|file| io::read_to_string(file.take(MAX_BYTES + 1)));
         let text = text.map_err(|source| Error::Unreadable { path: self.fleet.clone(), source })?;
         fleet_file::parse(&self.fleet, &text)
+    }
+}
+
+fn share(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(value) if (0.0..=1.0).contains(&value) => Ok(value),
+        _ => Err("expected a number from 0 to 1, such as 0.3".to_owned()),
     }
 }
 
@@ -93,6 +111,7 @@ mod tests {
         check("--fleet f --module m --site s --simulate", "cannot be used with");
         check("--fleet f --module m --seed 2", "--simulate");
         check("--fleet f --module M!", "--module <ID>");
+        check("--fleet f --module m --simulate --gas-variability 2", "expected a number from 0 to 1");
     }
 
     #[test]

@@ -15,42 +15,56 @@ use model::market::{Market, subsidy_at};
 use model::report::Finding;
 use model::{MicroDollars, Time};
 
+/// What stands below `--help`.
+const AFTER_HELP: &str = "Log lines go to standard error; FLARESHIFT_LOG filters them, e.g. info,store=debug.
+
+Exit codes:
+  0  after SIGTERM or SIGINT
+  1  a failure while it ran
+  2  flags or files that cannot be used";
+
 /// Observes the sites, plans, and tells agents what they may draw and shall run.
 #[derive(Clone, Debug, Parser)]
-#[command(name = "flareshift-controller", version)]
+#[command(name = "flareshift-controller", version, after_help = AFTER_HELP)]
 pub struct Flags {
     /// Where decisions are kept: embedded:DIR or etcd://HOST:PORT[,HOST:PORT...][/PREFIX].
-    #[arg(long, env = "FLARESHIFT_STORE", default_value = "embedded:./data/controller")]
+    #[arg(
+        long,
+        value_name = "ADDRESS",
+        env = "FLARESHIFT_STORE",
+        hide_env_values = true,
+        default_value = "embedded:./data/controller"
+    )]
     pub store: String,
-    /// Sites, modules and offerings (TOML); what is new or changed is loaded into the store.
-    #[arg(long)]
+    /// Sites, modules and offerings (TOML); what is new or changed is loaded into the store. Agents read the same file.
+    #[arg(long, value_name = "FILE")]
     pub fleet: Option<PathBuf>,
-    /// Directory of the ledger.
-    #[arg(long, default_value = "./data/ledger")]
+    /// Directory of the ledger; each controller has its own.
+    #[arg(long, value_name = "DIR", default_value = "./data/ledger")]
     pub data: PathBuf,
     /// gRPC for agents, operators and tenants; loopback only until TLS comes.
-    #[arg(long, default_value = "127.0.0.1:7600")]
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:7600")]
     pub listen: SocketAddr,
     /// REST for tenants; loopback only until TLS comes.
-    #[arg(long, default_value = "127.0.0.1:7680")]
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:7680")]
     pub rest: SocketAddr,
     /// Take sites that exist only in a simulator, and miner groups with a scale above 1.
     #[arg(long)]
     pub accept_simulated: bool,
     /// Price of one bitcoin in dollars.
-    #[arg(long, default_value_t = 66_222.0)]
+    #[arg(long, value_name = "DOLLARS", default_value_t = 66_222.0)]
     pub price_usd: f64,
     /// Network difficulty.
-    #[arg(long, default_value_t = 125.86e12)]
+    #[arg(long, value_name = "NUMBER", default_value_t = 125.86e12)]
     pub difficulty: f64,
     /// Transaction fees as a share of the block subsidy, in parts per million.
-    #[arg(long, default_value_t = 6_300)]
+    #[arg(long, value_name = "PPM", default_value_t = 6_300)]
     pub fees_ppm: u32,
     /// The pool's fee in parts per million of the revenue.
-    #[arg(long, default_value_t = 10_000)]
+    #[arg(long, value_name = "PPM", default_value_t = 10_000)]
     pub pool_fee_ppm: u32,
     /// Seconds for which the office of leader is held without a sign of life, 2 to 60.
-    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(2..=60))]
+    #[arg(long, value_name = "SECONDS", default_value_t = 5, value_parser = clap::value_parser!(u64).range(2..=60))]
     pub lease_ttl_seconds: u64,
 }
 

@@ -254,7 +254,7 @@ impl Handle {
         match news {
             Some(News::Began) => {
                 let why = silence.map(ToString::to_string);
-                tracing::warn!(etcd, why, "etcd does not answer; check that it runs there; trying on");
+                tracing::warn!(etcd, why, "etcd does not answer, trying on; check that it runs there");
             }
             Some(News::Lasts(lasts)) => {
                 tracing::warn!(etcd, seconds = lasts.as_secs(), "etcd still does not answer");

@@ -3,6 +3,7 @@
 //! Assumes: etcd's own error texts, which are part of its API and have not changed from 3.4 to 3.6.
 //! Read next: `etcd.rs`.
 
+use std::collections::BTreeSet;
 use std::error::Error as _;
 use std::fmt;
 use std::time::Duration;
@@ -156,13 +157,16 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Client(etcd_client::Error::GRpcStatus(status)) => {
-                f.write_str(status.message())?;
+                // The layers of a connection repeat each other; each sentence is said once.
+                let mut said = vec![status.message().to_owned()];
                 let mut cause = status.source();
                 while let Some(error) = cause {
-                    write!(f, ": {error}")?;
+                    said.push(error.to_string());
                     cause = error.source();
                 }
-                Ok(())
+                let mut seen = BTreeSet::new();
+                said.retain(|sentence| seen.insert(sentence.clone()));
+                f.write_str(&said.join(": "))
             }
             Self::Client(other) => other.fmt(f),
             Self::Timeout(after) => write!(f, "no answer within {after:?}"),
