@@ -6,11 +6,12 @@ use std::collections::BTreeMap;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use api::clock::WallClock;
 use control::port::{Command, Fast, Plant, Readings, SLOW_EVERY, Slow, TICK};
 use model::report::Switch;
 use model::time::Clock;
 
-use crate::boot::{self, WallClock};
+use crate::boot;
 
 /// Ticks a slow reading comes after.
 const SLOW_TICKS: u64 = SLOW_EVERY.get().unsigned_abs() / TICK.get().unsigned_abs();

@@ -1,10 +1,8 @@
-//! The machine's clocks: wall time for people and records, boot time for leases.
+//! The machine's boot clock, on which envelopes run. Wall time, for people and records, is `api::clock::WallClock`.
 
 use std::fs;
-use std::time::{SystemTime, UNIX_EPOCH};
 
-use model::time::{Clock, Sleep};
-use model::{BootStamp, Span, Time};
+use model::{BootStamp, Span};
 use rustix::time::{ClockId, clock_gettime};
 
 /// Where Linux tells its boot id.
@@ -25,21 +23,6 @@ pub fn boot_id() -> String {
 pub fn stamp(boot_id: &str) -> BootStamp {
     let now = clock_gettime(ClockId::Boottime);
     BootStamp { boot_id: boot_id.to_owned(), at: Span::new(now.tv_sec * 1_000 + now.tv_nsec / 1_000_000) }
-}
-
-/// Wall time.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct WallClock;
-
-impl Clock for WallClock {
-    fn now(&self) -> Time {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Time(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
-    }
-
-    fn sleep_until(&self, at: Time) -> Sleep {
-        Box::pin(tokio::time::sleep((at - self.now()).to_std()))
-    }
 }
 
 #[cfg(test)]

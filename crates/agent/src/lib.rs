@@ -19,5 +19,3 @@ pub mod session;
 mod share_journal;
 #[cfg(feature = "sim")]
 pub mod simulated;
-#[cfg(feature = "sim")]
-pub use sim::fleet_file;

@@ -3,25 +3,25 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use agent::boot::{self, WallClock};
+use agent::bare;
+use agent::boot;
 use agent::config::Config;
 use agent::run::{Options, Stratum};
-use agent::{bare, fleet_file};
 use anyhow::Context;
+use api::clock::WallClock;
 use clap::Parser;
 use control::sabotage::Sabotages;
 use model::ModuleId;
 use model::fleet::Fleet;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
-use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
 fn main() -> anyhow::Result<()> {
     let config = Config::parse();
     log(config.log_json);
-    let fleet = fleet_file::load(&config.fleet)?;
+    let fleet = config.read_fleet()?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     runtime.block_on(run(config, fleet))
 }
@@ -100,6 +100,7 @@ async fn simulate(_: Config, _: Fleet, _: CancellationToken) -> anyhow::Result<(
 async fn simulate(config: Config, fleet: Fleet, cancel: CancellationToken) -> anyhow::Result<()> {
     use agent::simulated::{self, Wiring, World};
     use model::time::Clock;
+    use tokio::task::JoinSet;
 
     let modules: Vec<ModuleId> = match (&config.module, &config.site) {
         (Some(module), _) => vec![module.clone()],

@@ -291,16 +291,18 @@ pub async fn run_agent(
 ) -> anyhow::Result<()> {
     let (tell, told) = tokio::sync::oneshot::channel();
     let options = Options { started: Some(tell), ..world.agent(&id, wiring)? };
-    let agent = crate::run::run(options, cancel);
+    let own = cancel.child_token();
+    let agent = crate::run::run(options, own.clone());
     let attach = async {
         // An agent that does not start says why itself.
         let Ok(running) = told.await else { return Ok(()) };
-        world.attach_miners(&id, &running)?;
+        // Nobody waits for an agent whose miners cannot be there: it ends, and the reason is told now.
+        world.attach_miners(&id, &running).inspect_err(|_| own.cancel())?;
         started(running);
         Ok::<(), anyhow::Error>(())
     };
     let (ended, attached) = tokio::join!(agent, attach);
-    ended.and(attached)
+    attached.and(ended)
 }
 
 fn islands(config: &Config, boot_id: &str) -> anyhow::Result<Vec<Island>> {

@@ -1,10 +1,12 @@
-//! Generated gRPC code of `proto/`, and the conversions between wire and model. Nothing else.
+//! Generated gRPC code of `proto/`, and the conversions between wire and model.
 //!
 //! [`common`] holds what several audiences share; [`agent`], [`operator`] and [`tenant`] one service each. [`problem`] is what
-//! every service answers when it cannot do what was asked. The conversions stand in [`convert`], one file a noun.
+//! every service answers when it cannot do what was asked. The conversions stand in [`convert`], one file a noun. [`clock`]
+//! is the wall clock that timestamps on the wire are read from.
 //!
 //! Invariant: only this crate knows prost. Others see plain structs, `From` into the wire and `TryFrom` out of it.
 
+pub mod clock;
 pub mod convert;
 pub mod limits;
 pub mod problem;

@@ -79,6 +79,9 @@ pub enum Command {
     /// Shows tenants and makes new ones.
     #[command(subcommand)]
     Tenant(TenantCommand),
+    /// Shows what is sold, and at what price.
+    #[command(subcommand)]
+    Offering(OfferingCommand),
     /// Prints what happens, line by line, until it is interrupted.
     Watch(WatchArgs),
     /// Shows the versions of this program and of the controller.
@@ -148,7 +151,7 @@ pub enum PlanCommand {
         #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..=1000))]
         limit: u16,
     },
-    /// Shows one plan.
+    /// Shows one plan: modules, the losses it answers, ladders of loads to drop, the horizon, decisions.
     Show {
         /// Its generation; the plan in force when left out.
         #[arg(value_parser = clap::value_parser!(u64).range(1..))]
@@ -259,6 +262,13 @@ pub enum TenantCommand {
         #[arg(long, value_name = "TEXT")]
         request_id: Option<String>,
     },
+}
+
+/// What `offering` does.
+#[derive(Debug, Subcommand)]
+pub enum OfferingCommand {
+    /// Lists offerings: tier, GPU type, price, notice before a preemption, promised availability.
+    List,
 }
 
 /// Flags of `watch`.

@@ -53,6 +53,30 @@ fn what_is_hidden_stays_out_of_the_help() {
 }
 
 #[test]
+fn dev_says_at_once_which_module_has_miners_that_cannot_be_simulated() {
+    let dir = std::env::temp_dir().join(format!("flareshift-cli-it-{}", std::process::id()));
+    std::fs::create_dir_all(&dir).unwrap();
+    let example = concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy/fleet.toml");
+    let text = std::fs::read_to_string(example).unwrap();
+    // The first miner group of the file gets more miners than one module may have.
+    let (before, after) = text.split_once("\ncount = ").unwrap();
+    let (_, rest) = after.split_once('\n').unwrap();
+    let fleet = dir.join("fleet.toml");
+    std::fs::write(&fleet, format!("{before}\ncount = 1000\n{rest}")).unwrap();
+    let fleet = fleet.to_str().unwrap();
+    let args = ["--headless", "--for", "1s", "--grpc", "127.0.0.1:0", "--rest", "127.0.0.1:0"];
+    let run = flareshift(&[&["dev", "--fleet", fleet], &args[..]].concat());
+    std::fs::remove_dir_all(&dir).unwrap();
+    assert_eq!(run.code, Some(1), "{}", run.stderr);
+    // Whoever waited for the agents in vain would only say that they do not start.
+    assert!(
+        run.stderr.contains("simulated miners in one module") && run.stderr.contains("split the module"),
+        "{}",
+        run.stderr
+    );
+}
+
+#[test]
 fn a_wrong_command_line_is_code_2_and_says_what_was_meant() {
     let check = |args: &[&str], said: &str| {
         let run = flareshift(args);

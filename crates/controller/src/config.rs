@@ -2,51 +2,69 @@
 //!
 //! Read next: `main.rs`.
 
+use std::fs::File;
+use std::io::{self, Read};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Parser;
 use model::fleet::Fleet;
+use model::fleet_file::{self, MAX_BYTES};
 use model::market::{Market, subsidy_at};
+use model::report::Finding;
 use model::{MicroDollars, Time};
+
+/// What stands below `--help`.
+const AFTER_HELP: &str = "Log lines go to standard error; FLARESHIFT_LOG filters them, e.g. info,store=debug.
+
+Exit codes:
+  0  after SIGTERM or SIGINT
+  1  a failure while it ran
+  2  flags or files that cannot be used";
 
 /// Observes the sites, plans, and tells agents what they may draw and shall run.
 #[derive(Clone, Debug, Parser)]
-#[command(name = "flareshift-controller", version)]
+#[command(name = "flareshift-controller", version, after_help = AFTER_HELP)]
 pub struct Flags {
     /// Where decisions are kept: embedded:DIR or etcd://HOST:PORT[,HOST:PORT...][/PREFIX].
-    #[arg(long, env = "FLARESHIFT_STORE", default_value = "embedded:./data/controller")]
+    #[arg(
+        long,
+        value_name = "ADDRESS",
+        env = "FLARESHIFT_STORE",
+        hide_env_values = true,
+        default_value = "embedded:./data/controller"
+    )]
     pub store: String,
-    /// Sites, modules and offerings (TOML); what is new or changed is loaded into the store.
-    #[arg(long)]
+    /// Sites, modules and offerings (TOML); what is new or changed is loaded into the store. Agents read the same file.
+    #[arg(long, value_name = "FILE")]
     pub fleet: Option<PathBuf>,
-    /// Directory of the ledger.
-    #[arg(long, default_value = "./data/ledger")]
+    /// Directory of the ledger; each controller has its own.
+    #[arg(long, value_name = "DIR", default_value = "./data/ledger")]
     pub data: PathBuf,
     /// gRPC for agents, operators and tenants; loopback only until TLS comes.
-    #[arg(long, default_value = "127.0.0.1:7600")]
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:7600")]
     pub listen: SocketAddr,
     /// REST for tenants; loopback only until TLS comes.
-    #[arg(long, default_value = "127.0.0.1:7680")]
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:7680")]
     pub rest: SocketAddr,
     /// Take sites that exist only in a simulator, and miner groups with a scale above 1.
     #[arg(long)]
     pub accept_simulated: bool,
     /// Price of one bitcoin in dollars.
-    #[arg(long, default_value_t = 66_222.0)]
+    #[arg(long, value_name = "DOLLARS", default_value_t = 66_222.0)]
     pub price_usd: f64,
     /// Network difficulty.
-    #[arg(long, default_value_t = 125.86e12)]
+    #[arg(long, value_name = "NUMBER", default_value_t = 125.86e12)]
     pub difficulty: f64,
     /// Transaction fees as a share of the block subsidy, in parts per million.
-    #[arg(long, default_value_t = 6_300)]
+    #[arg(long, value_name = "PPM", default_value_t = 6_300)]
     pub fees_ppm: u32,
     /// The pool's fee in parts per million of the revenue.
-    #[arg(long, default_value_t = 10_000)]
+    #[arg(long, value_name = "PPM", default_value_t = 10_000)]
     pub pool_fee_ppm: u32,
     /// Seconds for which the office of leader is held without a sign of life, 2 to 60.
-    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(2..=60))]
+    #[arg(long, value_name = "SECONDS", default_value_t = 5, value_parser = clap::value_parser!(u64).range(2..=60))]
     pub lease_ttl_seconds: u64,
 }
 
@@ -63,31 +81,9 @@ pub enum Error {
         /// What was given.
         address: SocketAddr,
     },
-    /// The fleet file cannot be read.
-    #[error("the fleet file {} cannot be read", path.display())]
-    Unreadable {
-        /// Which.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: std::io::Error,
-    },
-    /// The fleet file does not parse.
-    #[error("the fleet file {} does not parse: {message}", path.display())]
-    Unparsed {
-        /// Which.
-        path: PathBuf,
-        /// Where and what.
-        message: String,
-    },
-    /// The fleet description contradicts itself, or does not fit this controller.
-    #[error("the fleet file {} cannot be loaded:\n{}", path.display(), findings.join("\n"))]
-    Unsound {
-        /// Which.
-        path: PathBuf,
-        /// What is wrong, a line each.
-        findings: Vec<String>,
-    },
+    /// The fleet file cannot be used here.
+    #[error(transparent)]
+    Fleet(#[from] fleet_file::Error),
     /// A price that is no number, or below zero.
     #[error("--{flag} must be a number of zero or more, not {value}")]
     NotANumber {
@@ -133,37 +129,39 @@ impl Flags {
     /// The fleet description; empty without a file.
     pub fn read_fleet(&self) -> Result<Fleet, Error> {
         let Some(path) = &self.fleet else { return Ok(Fleet::default()) };
-        let text = std::fs::read_to_string(path)
-            .map_err(|source| Error::Unreadable { path: path.clone(), source })?;
-        parse_fleet(path, &text, self.accept_simulated)
+        let text = File::open(path).and_then(|file| io::read_to_string(file.take(MAX_BYTES + 1)));
+        let text = text.map_err(|source| fleet_file::Error::Unreadable { path: path.clone(), source })?;
+        Ok(parse_fleet(path, &text, self.accept_simulated)?)
     }
 }
 
-/// Parses a fleet description and refuses one that is unsound or simulated where that is not wanted.
-pub fn parse_fleet(path: &Path, text: &str, accept_simulated: bool) -> Result<Fleet, Error> {
-    let fleet: Fleet = toml::from_str(text).map_err(|error| Error::Unparsed {
-        path: path.to_owned(),
-        message: error.to_string().trim_end().to_owned(),
-    })?;
-    let mut findings: Vec<String> = fleet.findings().iter().map(ToString::to_string).collect();
-    if !accept_simulated {
-        findings.extend(simulated(&fleet));
+/// Parses a fleet description and refuses one that is unsound, or simulated where that is not wanted.
+pub fn parse_fleet(path: &Path, text: &str, accept_simulated: bool) -> Result<Fleet, fleet_file::Error> {
+    let fleet = fleet_file::parse(path, text)?;
+    let findings: Vec<Finding> = if accept_simulated { Vec::new() } else { simulated(&fleet).collect() };
+    if findings.is_empty() {
+        Ok(fleet)
+    } else {
+        Err(fleet_file::Error::Unsound { path: path.to_owned(), findings })
     }
-    if findings.is_empty() { Ok(fleet) } else { Err(Error::Unsound { path: path.to_owned(), findings }) }
 }
 
-fn simulated(fleet: &Fleet) -> impl Iterator<Item = String> {
+fn simulated(fleet: &Fleet) -> impl Iterator<Item = Finding> {
     const WHAT_TO_DO: &str = "start the controller with --accept-simulated, or leave it out";
+    let finding = |code: &str, subject: String, message: String| Finding {
+        code: code.into(),
+        subject,
+        message: format!("{message}; {WHAT_TO_DO}"),
+    };
     let sites = fleet.sites.iter().filter(|site| site.simulated);
-    let sites =
-        sites.map(|site| format!("site {} [simulated]: exists only in a simulator; {WHAT_TO_DO}", site.id));
-    let groups = fleet.modules.iter().flat_map(|module| {
+    let sites = sites.map(move |site| {
+        finding("simulated", format!("site {}", site.id), "exists only in a simulator".into())
+    });
+    let groups = fleet.modules.iter().flat_map(move |module| {
         let scaled = module.groups.iter().filter(|(_, group)| group.scale > 1);
         scaled.map(move |(id, group)| {
-            format!(
-                "module {} group {id} [scale]: counts {} hashes for each one done; {WHAT_TO_DO}",
-                module.id, group.scale
-            )
+            let message = format!("counts {} hashes for each one done", group.scale);
+            finding("scale", format!("module {} group {id}", module.id), message)
         })
     });
     sites.chain(groups)
@@ -204,13 +202,12 @@ mod tests {
             let error = parse_fleet(Path::new("fleet.toml"), text, accept).unwrap_err().to_string();
             assert!(error.contains(expected), "{error}");
         };
-        check("[[site]]\nid = 7", true, "line 2");
-        check("[[planet]]", true, "unknown field `planet`");
+        check("[[planet]]", true, "fleet.toml: line 1, column 3, at `[[planet]]`: unknown field `planet`");
         check(FLEET, false, "site well-7 [simulated]");
         check(&FLEET.replace("wired = true\n", ""), true, "wired");
         check(&FLEET.replace("shed =", "scale = 9\nshed ="), false, "counts 9 hashes for each one done");
         assert_eq!(parse_fleet(Path::new("f"), FLEET, true).unwrap().modules.len(), 2);
         let missing = flags(&["--fleet", "no-such-file.toml"]).unwrap().read_fleet().unwrap_err();
-        assert!(missing.to_string().contains("no-such-file.toml cannot be read"));
+        assert!(missing.to_string().contains("cannot read the fleet file no-such-file.toml"));
     }
 }

@@ -9,13 +9,13 @@
 //! `term`.
 
 pub mod cache;
-pub mod clock;
 pub mod commit;
 pub mod config;
 pub mod context;
 pub mod cycle;
 pub mod fleet;
 pub mod grants;
+mod history;
 pub mod leader;
 pub mod ledger;
 pub mod lifecycle;

@@ -7,8 +7,8 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::Context as _;
+use api::clock::WallClock;
 use clap::Parser as _;
-use controller::clock::WallClock;
 use controller::config::Flags;
 use controller::run::{Options, run};
 use model::time::Clock as _;

@@ -21,6 +21,7 @@ use crate::commit::{self, InForce, KEEP_PLANS, call, prunable};
 use crate::context::Context;
 use crate::cycle::{self, Planner};
 use crate::grants::{Heard, Offer};
+use crate::history::History;
 use crate::live::{Agent, Live};
 use crate::observe;
 use crate::records::LostRecord;
@@ -35,8 +36,6 @@ pub const DEBOUNCE: Span = Span::new(200);
 const RETRY: Span = Span::secs(2);
 /// A new leader waits this long for all known modules to report before it plans: three reports.
 const GATHER: Span = Span::secs(3);
-/// The store's history is thrown away behind this many plans: an hour's worth at one every 30 s.
-const COMPACT_EVERY: u64 = 120;
 
 /// What happens outside and is told to the leader.
 #[derive(Debug)]
@@ -118,7 +117,7 @@ pub(crate) struct Term {
     asked: u64,
     /// Why the next round comes early.
     why: Option<String>,
-    compact_to: Revision,
+    history: History,
 }
 
 impl Term {
@@ -150,7 +149,7 @@ impl Term {
             due: now + GATHER,
             asked,
             why: Some("a new leader".into()),
-            compact_to: Revision::default(),
+            history: History::default(),
         };
         term.sync_workloads();
         Ok(term)
@@ -383,7 +382,8 @@ impl Term {
         for site in sites {
             self.send(&site).await?;
         }
-        self.compact(generation, target).await
+        self.compact(now, target).await;
+        Ok(())
     }
 
     fn refused(&mut self, error: cycle::Error, now: Time) -> Result<(), commit::Error> {
@@ -430,17 +430,18 @@ impl Term {
         Ok(())
     }
 
-    /// Throws the store's history away behind the last hundred plans.
-    async fn compact(&mut self, generation: u64, target: Revision) -> Result<(), commit::Error> {
-        if !generation.is_multiple_of(COMPACT_EVERY) {
-            return Ok(());
+    /// Throws old history of the store away now and then. A failure costs disk and nothing else: the round stands.
+    async fn compact(&mut self, now: Time, newest: Revision) {
+        let Some(to) = self.history.note(now, newest) else { return };
+        match tokio::time::timeout(commit::STORE_TIMEOUT, self.context.store.compact(to)).await {
+            // Done by somebody else already: an earlier leader, or another installation in the same etcd.
+            Ok(Ok(()) | Err(store::Error::Compacted { .. })) => {}
+            Ok(Err(error)) => {
+                let error = &error as &dyn std::error::Error;
+                tracing::warn!(error, %to, "old history was not thrown away, the next time is in ten minutes");
+            }
+            Err(_) => tracing::warn!(%to, "old history was not thrown away in time"),
         }
-        let to = std::mem::replace(&mut self.compact_to, target);
-        if to > Revision::default() {
-            let compacted = tokio::time::timeout(commit::STORE_TIMEOUT, self.context.store.compact(to)).await;
-            compacted.map_err(|_| commit::Error::Timeout)??;
-        }
-        Ok(())
     }
 
     fn input(&self, now: Time) -> planner::Input {

@@ -23,7 +23,7 @@ use crate::records::ModuleRecord;
 pub const FLEET: &str = include_str!("testing/fleet.toml");
 
 pub fn fleet() -> Fleet {
-    toml::from_str(FLEET).unwrap()
+    crate::config::parse_fleet(std::path::Path::new("fleet.toml"), FLEET, true).unwrap()
 }
 
 pub fn module_id(text: &str) -> ModuleId {

@@ -10,7 +10,7 @@ use controller::commit;
 use controller::sabotage::Sabotage;
 use model::Span;
 use model::plan::Plan;
-use store::{Store, key};
+use store::{Prefix, Revision, Store, WatchEvent, key};
 
 use crate::harness::{Agent, Controller, Dir, HandClock, PATIENCE, drive, open};
 
@@ -145,4 +145,25 @@ async fn a_leader_that_skips_its_fence_commits_after_its_successor() {
         }
     }
     panic!("the deposed leader never committed after its successor's plan {successors:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_leader_throws_away_the_stores_history_after_an_hour() {
+    let dir = Dir::new();
+    let controller = Controller::leading(&dir).await;
+    let replays = async || {
+        let mut watch = controller.store.watch(&Prefix::all(), Some(Revision(2)));
+        let event = tokio::time::timeout(PATIENCE, watch.next()).await.unwrap().unwrap();
+        matches!(event, WatchEvent::Commit(_))
+    };
+    let plan = |live: &controller::live::Live| live.in_force.as_ref().map(|it| it.plan.generation);
+    for minute in (10..=80).step_by(10) {
+        assert!(minute > 70 || replays().await, "history is gone after {minute} minutes");
+        let before = plan(&controller.live.borrow());
+        controller.clock.advance(Span::minutes(10));
+        controller.until(|live| plan(live) > before).await;
+    }
+    // The round before the last threw away what was the newest an hour before it.
+    assert!(!replays().await, "nothing was thrown away");
+    controller.stop().await;
 }

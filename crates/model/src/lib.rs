@@ -2,11 +2,13 @@
 //!
 //! Start at [`site`] and [`module`] for the plant, [`workload`] for what tenants run, [`plan`] for a decision about both,
 //! [`envelope`] for what of it one agent is allowed, [`report`] for what that agent says back, and [`ledger`] for what is billed.
+//! [`fleet`] is what an operator writes down, [`fleet_file`] how it is read.
 //!
 //! Invariant: this crate does no I/O, reads no clock, draws no random number and depends on no other crate of the workspace.
 
 pub mod envelope;
 pub mod fleet;
+pub mod fleet_file;
 pub mod id;
 pub mod ledger;
 pub mod market;

@@ -1,73 +1,22 @@
-//! A fleet description as a TOML file: read with errors that name file, line and column, and written so that it reads back the
-//! same. `deploy/fleet.toml` is the documented example, equal to [`crate::reference::fleet`].
+//! The fleet file for the simulator: loaded from disk, and written so that it reads back the same.
+//!
+//! How it is parsed stands in [`model::fleet_file`]. `deploy/fleet.toml` is the documented example, equal to
+//! [`crate::reference::fleet`].
 
 use std::fmt::Write;
-use std::path::{Path, PathBuf};
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
 
 use model::fleet::Fleet;
-use model::report::Finding;
+use model::fleet_file::{self, Error, MAX_BYTES};
 use serde_json::Value;
-
-/// Longest description: ten thousand modules of 4 KiB.
-pub const MAX_BYTES: u64 = 40_960_000;
-
-/// Why a description is of no use.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// The file cannot be read.
-    #[error("cannot read {}; check that it exists and may be read", path.display())]
-    Io {
-        /// Which file.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: std::io::Error,
-    },
-    /// It is longer than any fleet.
-    #[error("{} is larger than {MAX_BYTES} bytes; is it a fleet description?", path.display())]
-    TooLarge {
-        /// Which file.
-        path: PathBuf,
-    },
-    /// It is no TOML, or not of the form of a fleet.
-    #[error("{}: line {line}, column {column}: {message}", path.display())]
-    Form {
-        /// Which file.
-        path: PathBuf,
-        /// Which line, from 1.
-        line: usize,
-        /// Which column, from 1.
-        column: usize,
-        /// What is wrong there.
-        message: String,
-    },
-    /// It reads well and describes something that cannot be.
-    #[error("{}: {}", path.display(), list(findings))]
-    Unsound {
-        /// Which file.
-        path: PathBuf,
-        /// What is wrong with it.
-        findings: Vec<Finding>,
-    },
-}
 
 /// Reads and checks a description.
 pub fn load(path: &Path) -> Result<Fleet, Error> {
-    let io = |source| Error::Io { path: path.into(), source };
-    if std::fs::metadata(path).map_err(io)?.len() > MAX_BYTES {
-        return Err(Error::TooLarge { path: path.into() });
-    }
-    from_toml(path, &std::fs::read_to_string(path).map_err(io)?)
-}
-
-/// Reads and checks the text of a description; `path` is for messages.
-pub fn from_toml(path: &Path, text: &str) -> Result<Fleet, Error> {
-    let fleet: Fleet = toml::from_str(text).map_err(|error| {
-        let (line, column) = place(text, error.span().map_or(0, |span| span.start));
-        Error::Form { path: path.into(), line, column, message: error.message().to_owned() }
-    })?;
-    let findings = fleet.findings();
-    if findings.is_empty() { Ok(fleet) } else { Err(Error::Unsound { path: path.into(), findings }) }
+    let text = File::open(path).and_then(|file| io::read_to_string(file.take(MAX_BYTES + 1)));
+    let text = text.map_err(|source| Error::Unreadable { path: path.into(), source })?;
+    fleet_file::parse(path, &text)
 }
 
 /// Writes a description that reads back as the same fleet.
@@ -126,29 +75,11 @@ fn inline(value: &Value) -> String {
     }
 }
 
-/// Line and column, both from 1, of a byte of the text.
-fn place(text: &str, byte: usize) -> (usize, usize) {
-    let before = text.get(..byte.min(text.len())).unwrap_or(text);
-    let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
-    (before.matches('\n').count() + 1, before[line_start..].chars().count() + 1)
-}
-
-fn list(findings: &[Finding]) -> String {
-    findings.iter().map(Finding::to_string).collect::<Vec<_>>().join("; ")
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::reference;
-
-    const PATH: &str = "fleet.toml";
-
-    fn check_error(text: &str, parts: &[&str]) {
-        let error = from_toml(Path::new(PATH), text).expect_err(text).to_string();
-        assert!(parts.iter().all(|part| error.contains(part)), "{error}");
-    }
 
     #[test]
     fn what_is_written_reads_back_the_same() {
@@ -164,7 +95,8 @@ mod tests {
             .for_each(|group| group.model = "the \"best\"\\one".into());
         for fleet in [reference::one_module(), reference::fleet(), with_storage] {
             let text = to_toml(&fleet);
-            assert_eq!(from_toml(Path::new(PATH), &text).map_err(|e| e.to_string()), Ok(fleet), "{text}");
+            let read = fleet_file::parse(Path::new("fleet.toml"), &text).map_err(|error| error.to_string());
+            assert_eq!(read, Ok(fleet), "{text}");
         }
     }
 
@@ -175,13 +107,12 @@ mod tests {
     }
 
     #[test]
-    fn errors_name_file_line_and_column() {
-        check_error("[[site]]\nid = \"Well 7\"\n", &["fleet.toml: line 2, column 6", "no site id"]);
-        check_error("[[site]\n", &["fleet.toml: line 1, column"]);
-        check_error("[[offering]]\nid = \"a\"\nprise = 3\n", &["line 3, column 1", "prise"]);
+    fn what_cannot_be_is_refused_with_the_file_and_what_to_do() {
         let text = to_toml(&reference::one_module()).replace("wired = true", "wired = false");
-        check_error(&text, &["fleet.toml: site well-7 [wiring]", "set `wired = true` on exactly one"]);
+        let error = fleet_file::parse(Path::new("fleet.toml"), &text).expect_err("unwired").to_string();
+        assert!(error.starts_with("fleet.toml: site well-7 [wiring]"), "{error}");
+        assert!(error.contains("set `wired = true` on exactly one"), "{error}");
         let error = load(Path::new("/nowhere/fleet.toml")).expect_err("no such file").to_string();
-        assert!(error.contains("cannot read /nowhere/fleet.toml"), "{error}");
+        assert!(error.contains("cannot read the fleet file /nowhere/fleet.toml"), "{error}");
     }
 }

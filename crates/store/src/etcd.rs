@@ -4,6 +4,7 @@
 //! unary call has a timeout of its own (one on the channel would cut the watches); ranges are read in pages,
 //! pinned to one revision; watches reconnect by themselves (`follow.rs`); a keep-alive is one short stream, so
 //! there is none that could die unnoticed. A write without an answer is [`Error::UnknownOutcome`], never retried.
+//! An etcd that is away is told to the log here, once and then by the minute (`outage.rs`); callers need not.
 //!
 //! Assumes: etcd 3.5.0–3.5.2 is not used (it loses acknowledged writes on a crash). The installation's prefix is
 //! added and taken off here; nothing above knows it.
@@ -11,6 +12,7 @@
 
 mod convert;
 mod follow;
+mod outage;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -20,6 +22,7 @@ use etcd_client::{Client, ConnectOptions, GetOptions, KvClient, LeaseClient, Wat
 
 use self::convert::{Failure, Wire};
 pub use self::follow::Follow;
+use self::outage::{News, Outage};
 use crate::error::Error;
 use crate::key::{DEFAULT_INSTALLATION, Key, Prefix};
 use crate::port::{
@@ -80,6 +83,7 @@ pub async fn connect(endpoints: &[String], options: Options) -> Result<Store, Er
         wire: Wire::new(prefix),
         endpoints: endpoints.join(","),
         timeout,
+        outage: Outage::default(),
     };
     Ok(Store::new(Twin::Etcd(Handle(Arc::new(inner)))))
 }
@@ -95,6 +99,7 @@ struct Inner {
     wire: Wire,
     endpoints: String,
     timeout: Duration,
+    outage: Outage,
 }
 
 impl std::fmt::Debug for Handle {
@@ -233,10 +238,31 @@ impl Handle {
     }
 
     async fn call<T>(&self, call: impl Future<Output = Result<T, etcd_client::Error>>) -> Result<T, Failure> {
-        match tokio::time::timeout(self.0.timeout, call).await {
+        let outcome = match tokio::time::timeout(self.0.timeout, call).await {
             Ok(Ok(response)) => Ok(response),
             Ok(Err(source)) => Err(Failure::Client(source)),
             Err(_) => Err(Failure::Timeout(self.0.timeout)),
+        };
+        self.tell(outcome.as_ref().err().filter(|failure| failure.is_silence()));
+        outcome
+    }
+
+    /// Tells the log when an outage begins, goes on or ends.
+    fn tell(&self, silence: Option<&Failure>) {
+        let news = if silence.is_some() { self.0.outage.failed() } else { self.0.outage.answered() };
+        let etcd = &self.0.endpoints;
+        match news {
+            Some(News::Began) => {
+                let why = silence.map(ToString::to_string);
+                tracing::warn!(etcd, why, "etcd does not answer, trying on; check that it runs there");
+            }
+            Some(News::Lasts(lasts)) => {
+                tracing::warn!(etcd, seconds = lasts.as_secs(), "etcd still does not answer");
+            }
+            Some(News::Ended(lasted)) => {
+                tracing::info!(etcd, seconds = lasted.as_secs(), "etcd answers again");
+            }
+            None => {}
         }
     }
 }

@@ -9,6 +9,7 @@ mod fleet;
 mod resume;
 mod sabotage;
 mod scenario;
+mod scratch;
 mod screen;
 mod summary;
 mod witness;
@@ -22,6 +23,7 @@ use agent::simulated::World;
 use anyhow::Context;
 use model::Span;
 use model::time::Clock;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
@@ -52,7 +54,8 @@ pub fn run(args: DevArgs) -> ExitCode {
         runtime.shutdown_timeout(Duration::from_secs(1));
         outcome
     });
-    scenario.clean_up();
+    // The directory goes last, when nobody writes into it any more.
+    drop(scenario);
     match outcome {
         Ok(sound) if sound => ExitCode::SUCCESS,
         Ok(_) => ExitCode::FAILURE,
@@ -101,6 +104,7 @@ async fn drive(scenario: &Scenario) -> anyhow::Result<bool> {
     let handles = agents.handles();
     let struck = fleet::Struck { world: &world, witness: &witness, agents: &handles, store: &store };
     let weather = fleet::strike(scenario, struck, cancel.child_token());
+    let mut terminate = signal(SignalKind::terminate())?;
     world.release();
     let shown = screen::show(scenario, &world, &endpoints);
     let ended = tokio::select! {
@@ -114,6 +118,7 @@ async fn drive(scenario: &Scenario) -> anyhow::Result<bool> {
         () = watched => Ok(()),
         () = weather => Ok(()),
         _ = tokio::signal::ctrl_c() => Ok(()),
+        _ = terminate.recv() => Ok(()),
     };
     let last = controllers::status(&endpoints).await.ok();
     let simulated = world.clock.now() - scenario.start;

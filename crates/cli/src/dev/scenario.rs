@@ -16,6 +16,7 @@ use sim::series::jobs::{self, Jobs};
 
 use super::resume;
 use super::sabotage::Sabotage;
+use super::scratch::Scratch;
 use crate::args::DevArgs;
 
 /// Where simulated time begins when no series says otherwise: 2026-02-12T00:00:00Z, the day of [`PRICE`] and [`DIFFICULTY`].
@@ -37,7 +38,7 @@ pub struct Scenario {
     pub args: DevArgs,
     /// The sites, their groups' scales set.
     pub fleet: Fleet,
-    /// The directory of everything that is kept.
+    /// The directory of everything that is kept; a temporary one goes with this value.
     pub data: PathBuf,
     /// Simulated time at which this run begins.
     pub start: Time,
@@ -51,7 +52,7 @@ pub struct Scenario {
     difficulty: Option<Daily<f64>>,
     /// When the process began it, on wall time.
     pub begun: Instant,
-    temporary: bool,
+    _scratch: Scratch,
     _lock: File,
 }
 
@@ -85,7 +86,8 @@ impl Scenario {
             );
         }
         known_modules(&args.fault, &fleet)?;
-        let (data, temporary) = directory(&args)?;
+        let scratch = Scratch::new(args.data.as_deref())?;
+        let data = scratch.path().to_owned();
         let lock = lock(&data)?;
         let (origin, start) = resume::begin(&data, asked, args.seed)?;
         Ok(Self {
@@ -99,7 +101,7 @@ impl Scenario {
             prices,
             difficulty,
             begun: Instant::now(),
-            temporary,
+            _scratch: scratch,
             _lock: lock,
         })
     }
@@ -135,14 +137,6 @@ impl Scenario {
     /// Whether a fault takes the office of leader away, so that somebody has to stand by for it.
     pub fn loses_leader(&self) -> bool {
         self.args.fault.iter().any(|fault| fault.kind == Kind::LeaderLoss)
-    }
-
-    /// Removes what nobody asked to keep.
-    pub fn clean_up(&self) {
-        if self.temporary {
-            // What is left of a temporary directory is the operating system's to remove.
-            let _ = fs::remove_dir_all(&self.data);
-        }
     }
 }
 
@@ -212,16 +206,6 @@ fn replay(jobs: Jobs, from: Option<&str>) -> anyhow::Result<Replay> {
             .context("the jobs ask for no GPUs at all; give another file")?,
     };
     Ok(Replay { jobs, from: Span::hours(24 * day) })
-}
-
-fn directory(args: &DevArgs) -> anyhow::Result<(PathBuf, bool)> {
-    let (path, temporary) = match &args.data {
-        Some(path) => (path.clone(), false),
-        None => (std::env::temp_dir().join(format!("flareshift-dev-{}", std::process::id())), true),
-    };
-    let made = fs::create_dir_all(&path);
-    made.with_context(|| format!("cannot make {}; choose another directory with --data", path.display()))?;
-    Ok((path, temporary))
 }
 
 fn lock(data: &Path) -> anyhow::Result<File> {

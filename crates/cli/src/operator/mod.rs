@@ -6,6 +6,7 @@
 pub mod connect;
 pub mod failure;
 mod module;
+mod offering;
 mod plan;
 mod site;
 mod tenant;
@@ -50,6 +51,7 @@ async fn dispatch(args: Args) -> Result<(), Error> {
         Command::Plan(command) => plan::run(&connect().await?, command, output).await,
         Command::Workload(command) => workload::run(&connect().await?, command, output).await,
         Command::Tenant(command) => tenant::run(&connect().await?, command, output).await,
+        Command::Offering(command) => offering::run(&connect().await?, command, output).await,
         Command::Watch(watch) => watch::run(&connect().await?, watch.events_only, output).await,
         Command::Version(version) if version.client => answer_with(&Versions::new(None), output),
         Command::Version(_) => versions(&endpoint, output).await,

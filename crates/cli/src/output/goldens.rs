@@ -7,7 +7,7 @@ use expect_test::expect_file;
 use super::decision::all;
 use super::event::Event;
 use super::version::Versions;
-use super::{View, fleet, line, module, plan, samples, site, tenant, text, workload};
+use super::{View, fleet, line, module, offering, plan, samples, site, tenant, text, workload};
 use crate::args::Output;
 
 /// Compares both forms of a view with `tests/golden/NAME.txt` and `NAME.json`.
@@ -71,6 +71,11 @@ fn tenants() {
 }
 
 #[test]
+fn offerings() {
+    check("offering-list", &offering::List { offerings: all(samples::offerings()) });
+}
+
+#[test]
 fn versions() {
     // The client's version changes with every release, so the goldens fix their own.
     let versions = |server| Versions { client: "1.2.3".into(), ..Versions::new(server) };
@@ -97,6 +102,7 @@ fn an_empty_list_is_a_sentence_for_people_and_an_empty_array_for_programs() {
     check(&|o| text(&plan::List { plans: vec![] }, o), "No plan yet", "{\n  \"plans\": []\n}\n");
     check(&|o| text(&workload::List { workloads: vec![] }, o), "No workloads", "{\n  \"workloads\": []\n}\n");
     check(&|o| text(&tenant::List { tenants: vec![] }, o), "No tenants", "{\n  \"tenants\": []\n}\n");
+    check(&|o| text(&offering::List { offerings: vec![] }, o), "No offerings", "{\n  \"offerings\": []\n}\n");
     let diff = plan::Diff { from: 1, to: 2, changes: vec![] };
     assert_eq!(text(&diff, Output::Table), "Plans 1 and 2 do not differ.\n");
 }

@@ -8,6 +8,7 @@ pub mod decision;
 pub mod event;
 pub mod fleet;
 pub mod module;
+pub mod offering;
 pub mod plan;
 mod read;
 pub mod show;

@@ -1,12 +1,20 @@
 //! Plans: listed, shown, compared, explained.
+//!
+//! Read next: `plan/step.rs` for the horizon, `plan/rung.rs` for the ladders.
+
+mod rung;
+mod step;
 
 use std::collections::BTreeMap;
 
 use api::common;
 use api::convert::field::optional_time;
 use api::operator as wire;
+use model::Time;
 use serde::Serialize;
 
+use self::rung::Rung;
+use self::step::Step;
 use super::decision::{self, Decision, Subject, about, all, subject};
 use super::show::{self, maybe, money, watts, word, yes_no};
 use super::table::{clean, list, pairs, section, titled};
@@ -83,6 +91,8 @@ pub struct Site {
     pub modules: Vec<Module>,
     /// Steps of five minutes in its horizon.
     pub steps: usize,
+    /// Those steps, from when the plan was made.
+    pub horizon: Vec<Step>,
 }
 
 /// One credible loss.
@@ -111,6 +121,8 @@ pub struct Module {
     pub ai_floor_watts: i64,
     /// Rungs in its ladder of loads to drop.
     pub rungs: usize,
+    /// Those rungs, in the order in which they are dropped.
+    pub ladder: Vec<Rung>,
     /// What it may draw long after its envelope expired.
     pub fallback_watts: Option<i64>,
     /// Miners that shall be awake, by group.
@@ -222,7 +234,11 @@ impl Site {
         const LOSS: [&str; 4] = ["IF LOST", ">POWER", ">ABSORBED", ">SHED"];
         let modules = titled(&clean(&title), &MODULE, self.modules.iter().map(module).collect());
         let head = if modules.is_empty() { format!("\n{}\n", clean(&title)) } else { modules };
-        head + &titled("Losses answered", &LOSS, self.contingencies.iter().map(loss).collect())
+        let named = |what: &str| clean(&format!("Site {}: {what}", self.site));
+        let ladders = self.modules.iter().map(|module| (module.module.as_str(), module.ladder.as_slice()));
+        head + &titled(&named("losses answered"), &LOSS, self.contingencies.iter().map(loss).collect())
+            + &rung::table(&named("loads to drop, in order"), ladders)
+            + &step::table(&named("horizon"), &self.horizon)
     }
 }
 
@@ -286,22 +302,24 @@ impl From<wire::PlanSummary> for Summary {
 impl From<wire::GetPlanResponse> for Plan {
     fn from(answer: wire::GetPlanResponse) -> Self {
         let plan = answer.plan.unwrap_or_default();
+        let made = optional_time(plan.made, "made");
+        let begin = made.as_ref().ok().copied().flatten();
         Self {
             generation: plan.generation,
             parent: plan.parent,
-            made: read::moment(optional_time(plan.made, "made")),
+            made: read::moment(made),
             in_force: answer.in_force,
             worth_micro_dollars: plan.worth_micro_dollars,
             bound_micro_dollars: answer.bound_micro_dollars,
             input_sha256: plan.input_sha256,
-            sites: plan.sites.into_iter().map(|(id, site)| Site::of(id, site)).collect(),
+            sites: plan.sites.into_iter().map(|(id, site)| Site::of(id, site, begin)).collect(),
             decisions: all(plan.decisions),
         }
     }
 }
 
 impl Site {
-    fn of(site: String, plan: common::SitePlan) -> Self {
+    fn of(site: String, plan: common::SitePlan, made: Option<Time>) -> Self {
         let loss = |(contingency, loss): (String, common::Contingency)| Contingency {
             contingency,
             source: loss.source,
@@ -317,6 +335,7 @@ impl Site {
             contingencies: plan.contingencies.into_iter().map(loss).collect(),
             modules: plan.modules.into_iter().map(|(id, module)| Module::of(id, module)).collect(),
             steps: plan.steps.len(),
+            horizon: step::steps(made, plan.steps),
         }
     }
 }
@@ -328,6 +347,7 @@ impl Module {
             ceiling_watts: plan.ceiling_watts,
             ai_floor_watts: plan.ai_floor_watts,
             rungs: plan.ladder.len(),
+            ladder: rung::ladder(plan.ladder, &plan.armed),
             fallback_watts: plan.fallback.last().map(|step| step.ceiling_watts),
             awake: plan.miners.into_iter().map(|(group, target)| (group, target.awake)).collect(),
             cap_watts: plan.cap_watts,

@@ -321,10 +321,21 @@ pub fn plan() -> wire::GetPlanResponse {
     let placement =
         common::Placement { module: "m1".into(), pool: "h100".into(), servers: vec![], incarnation: 2 };
     let step = |after, ceiling_watts| common::FallbackStep { after: wire_span(after), ceiling_watts };
+    let rung = |load, actuator: common::Actuator, watts, opens| common::Rung {
+        load: Some(load),
+        actuator: actuator.into(),
+        watts,
+        opens: wire_span(Span::new(opens)),
+        below_millihertz: 400,
+    };
     let module = common::ModulePlan {
         ceiling_watts: 1_100_000,
         ai_floor_watts: 65_600,
-        ladder: vec![common::Rung::default(); 2],
+        ladder: vec![
+            rung(common::rung::Load::Miners("a".into()), common::Actuator::Feeder, 700_000, 150),
+            rung(common::rung::Load::Pool("h100".into()), common::Actuator::Cap, 54_400, 1_500),
+        ],
+        armed: [("loss-g1".to_owned(), common::RungSet { rungs: vec![0] })].into(),
         fallback: vec![step(Span::ZERO, 300_000), step(Span::minutes(10), 90_000)],
         miners: [("a".to_owned(), common::GroupTarget { awake: 200, point: 1 })].into(),
         cap_watts: [("h100".to_owned(), 120_000)].into(),
@@ -343,7 +354,7 @@ pub fn plan() -> wire::GetPlanResponse {
         gensets: [("g1".to_owned(), true), ("g2".to_owned(), false)].into(),
         contingencies: [("loss-g1".to_owned(), loss)].into(),
         modules: [("m1".to_owned(), module)].into(),
-        steps: vec![common::SiteStep::default(); 24],
+        steps: (0..24).map(site_step).collect(),
     };
     let plan = common::Plan {
         generation: 17,
@@ -355,6 +366,18 @@ pub fn plan() -> wire::GetPlanResponse {
         decisions: vec![decision()],
     };
     wire::GetPlanResponse { plan: Some(plan), in_force: true, bound_micro_dollars: None }
+}
+
+/// A step in which gas falls off and miners with it.
+fn site_step(index: i64) -> common::SiteStep {
+    common::SiteStep {
+        capacity_watts: 1_500_000 - 10_000 * index,
+        ai_watts: 120_000,
+        mining_watts: 900_000 - 10_000 * index,
+        auxiliary_watts: 64_000,
+        flared_scf_per_day: 1_000 * index,
+        worth_micro_dollars: 24_300_000 - 500_000 * index,
+    }
 }
 
 pub fn diff() -> wire::DiffPlansResponse {
@@ -440,6 +463,21 @@ pub fn waiting_workload() -> common::Workload {
 
 pub fn tenant() -> common::Tenant {
     common::Tenant { id: "acme".into(), name: "Acme Inc.".into(), gpu_quota: 64, created: wire_time(NOW) }
+}
+
+pub fn offerings() -> Vec<common::Offering> {
+    let offering = |id: &str, tier: common::Tier, cents: i64, notice, sla_permille| common::Offering {
+        id: id.into(),
+        tier: tier.into(),
+        gpu: "H100".into(),
+        price_micro_dollars_per_gpu_hour: cents * 10_000,
+        notice: wire_span(notice),
+        sla_permille,
+    };
+    vec![
+        offering("h100-firm", common::Tier::Firm, 235, Span::ZERO, 999),
+        offering("h100-spot", common::Tier::Spot, 110, Span::secs(30), 0),
+    ]
 }
 
 pub fn version() -> wire::Version {

@@ -3,7 +3,9 @@
 //! Assumes: etcd's own error texts, which are part of its API and have not changed from 3.4 to 3.6.
 //! Read next: `etcd.rs`.
 
+use std::collections::BTreeSet;
 use std::error::Error as _;
+use std::fmt;
 use std::time::Duration;
 
 use etcd_client::{CompareOp, EventType, KeyValue, PutOptions, TxnOp, TxnOpResponse, TxnResponse};
@@ -14,8 +16,10 @@ use crate::port::{Compare, Entry, LeaseId, Op, Revision, Txn, TxnOutcome};
 use crate::watch::Change;
 
 /// gRPC status codes that are told apart here (they are numbers on the wire).
+const DEADLINE_EXCEEDED: i32 = 4;
 const RESOURCE_EXHAUSTED: i32 = 8;
 const OUT_OF_RANGE: i32 = 11;
+const UNAVAILABLE: i32 = 14;
 
 /// Puts the installation's prefix before each key and takes it off again.
 #[derive(Debug)]
@@ -149,7 +153,43 @@ pub(super) enum Failure {
     Bad(Error),
 }
 
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Client(etcd_client::Error::GRpcStatus(status)) => {
+                // The layers of a connection repeat each other; each sentence is said once.
+                let mut said = vec![status.message().to_owned()];
+                let mut cause = status.source();
+                while let Some(error) = cause {
+                    said.push(error.to_string());
+                    cause = error.source();
+                }
+                let mut seen = BTreeSet::new();
+                said.retain(|sentence| seen.insert(sentence.clone()));
+                f.write_str(&said.join(": "))
+            }
+            Self::Client(other) => other.fmt(f),
+            Self::Timeout(after) => write!(f, "no answer within {after:?}"),
+            Self::Bad(error) => error.fmt(f),
+        }
+    }
+}
+
 impl Failure {
+    /// Nothing came back, or a member that can do nothing without the others.
+    pub(super) fn is_silence(&self) -> bool {
+        match self {
+            Self::Timeout(_) => true,
+            Self::Client(etcd_client::Error::GRpcStatus(status)) => {
+                let code = i32::from(status.code());
+                // A status that our own end made of a broken connection carries what broke it.
+                code == UNAVAILABLE || code == DEADLINE_EXCEEDED || status.source().is_some()
+            }
+            Self::Client(etcd_client::Error::TransportError(_) | etcd_client::Error::IoError(_)) => true,
+            Self::Client(_) | Self::Bad(_) => false,
+        }
+    }
+
     /// The reply was larger than the client or the server allows.
     pub(super) fn is_too_large(&self) -> bool {
         match self {
@@ -292,6 +332,17 @@ mod tests {
         assert!(matches!(late().of_txn(false, &[], "h:1"), Error::Unavailable { .. }));
         let error = late().of_read("h:1");
         assert!(error.is_retryable() && error.to_string().contains("check that etcd runs there"), "{error}");
+    }
+
+    #[test]
+    fn only_what_brings_no_answer_is_silence() {
+        let check =
+            |failure: Failure, expected: bool| assert_eq!(failure.is_silence(), expected, "{failure}");
+        check(Failure::Timeout(Duration::from_secs(3)), true);
+        let broken = std::io::Error::from(std::io::ErrorKind::ConnectionReset);
+        check(Failure::Client(etcd_client::Error::IoError(broken)), true);
+        check(Failure::Client(etcd_client::Error::LeaseKeepAliveError("lease not found".into())), false);
+        check(Failure::Bad(Error::refused("x")), false);
     }
 
     #[test]

@@ -77,6 +77,8 @@ enum End {
     Relist(&'static str),
     /// Resume where we were.
     Broken(String),
+    /// The same, after a call that failed: the log has it already.
+    Unanswered(Error),
 }
 
 impl Follower {
@@ -95,6 +97,9 @@ impl Follower {
                     self.next = None;
                 }
                 End::Broken(why) => tracing::warn!(prefix = %self.prefix, why, "watch interrupted, resuming"),
+                End::Unanswered(error) => {
+                    tracing::debug!(prefix = %self.prefix, %error, "watch not resumed yet")
+                }
             }
             tokio::time::sleep(self.pause).await;
             self.pause = (self.pause * 2).min(LAST_PAUSE);
@@ -120,7 +125,7 @@ impl Follower {
         let range = match self.handle.range(&self.prefix).await {
             Ok(range) => range,
             Err(error @ (Error::Unavailable { .. } | Error::Compacted { .. })) => {
-                return Err(End::Broken(error.to_string()));
+                return Err(End::Unanswered(error));
             }
             Err(error) => return Err(End::Final(error)),
         };
@@ -144,7 +149,10 @@ impl Follower {
         };
         let opened = self.handle.call(opening).await;
         let (stream, created) =
-            opened.map_err(|failure| End::Broken(failure.of_read(&self.handle.0.endpoints).to_string()))?;
+            opened.map_err(|failure| match failure.of_read(&self.handle.0.endpoints) {
+                error @ Error::Unavailable { .. } => End::Unanswered(error),
+                error => End::Broken(error.to_string()),
+            })?;
         let created = created.ok_or_else(|| End::Broken("the server closed the stream".into()))?;
         check_alive(&created)?;
         let newest = convert::revision(created.header().map_or(0, |header| header.revision()));

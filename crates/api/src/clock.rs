@@ -1,7 +1,10 @@
-//! Wall time as the injected clock.
+//! Wall time as the injected clock of the service binaries.
 //!
-//! Assumes that the machine's clock is set by NTP: envelopes do not depend on it, times for people do. Read next:
-//! `model::time::Clock`, whose simulated twin stands in the simulator.
+//! It stands here because it is what both ends of the wire have in common: controller and agent read the same clock, and the
+//! timestamps of `proto/` mean its time. `model` holds only the port; `store` would tie agents to a database. Assumes that the
+//! machine's clock is set by NTP: envelopes do not depend on it, times for people do.
+//!
+//! Read next: `model::time::Clock`, whose simulated twin is `sim::clock`.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 

@@ -1,0 +1,74 @@
+//! Offerings: what tenants can buy.
+
+use api::common;
+use api::convert::field::optional_span;
+use serde::Serialize;
+
+use super::show::{self, maybe, money, span, word};
+use super::table::list;
+use super::{View, read};
+
+/// Columns of a list of offerings.
+const HEADERS: [&str; 6] = ["OFFERING", "TIER", "GPU", ">PRICE A GPU-HOUR", ">NOTICE", ">PROMISED"];
+
+/// What is sold, at a list price.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Offering {
+    /// Its id.
+    pub offering: String,
+    /// `firm`, `on_demand` or `spot`.
+    pub tier: Option<String>,
+    /// The GPU's type.
+    pub gpu: String,
+    /// Price of a GPU-hour.
+    pub price_micro_dollars_per_gpu_hour: i64,
+    /// Shortest warning before a preemption.
+    pub notice_milliseconds: Option<i64>,
+    /// Promised availability over a month, in thousandths; 0 where nothing is promised.
+    pub sla_permille: u32,
+}
+
+/// All offerings.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct List {
+    /// In order of id.
+    pub offerings: Vec<Offering>,
+}
+
+impl Offering {
+    fn row(&self) -> Vec<String> {
+        let promised = match self.sla_permille {
+            0 => "nothing".to_owned(),
+            permille => show::percent(permille.into(), 1e3),
+        };
+        vec![
+            self.offering.clone(),
+            word(&self.tier),
+            self.gpu.clone(),
+            money(self.price_micro_dollars_per_gpu_hour),
+            maybe(self.notice_milliseconds, span),
+            promised,
+        ]
+    }
+}
+
+impl View for List {
+    fn table(&self) -> String {
+        let none = "No offerings; add [[offering]] to the fleet file (docs/fleet.md).";
+        list(&HEADERS, self.offerings.iter().map(Offering::row).collect(), none)
+    }
+}
+
+impl From<common::Offering> for Offering {
+    fn from(offering: common::Offering) -> Self {
+        let tier = common::Tier::try_from(offering.tier).map(|tier| tier.as_str_name());
+        Self {
+            offering: offering.id,
+            tier: read::word(tier, "TIER_"),
+            gpu: offering.gpu,
+            price_micro_dollars_per_gpu_hour: offering.price_micro_dollars_per_gpu_hour,
+            notice_milliseconds: read::millis(optional_span(offering.notice, "notice")),
+            sla_permille: offering.sla_permille,
+        }
+    }
+}
