@@ -15,7 +15,6 @@ use control::island::Island;
 use control::sabotage::Sabotages;
 use control::{Brain, Plant};
 use model::envelope::Directive;
-use model::ledger::{Gap, Line};
 use model::module::Module;
 use model::report::Report;
 use model::site::Site;
@@ -30,9 +29,9 @@ use crate::control_thread::{self, ToControl};
 use crate::disk;
 use crate::held::Held;
 use crate::meterbook::Book;
-use crate::outbox::{self, Outbox};
+use crate::outbox::{self, OnSegment, Outbox};
 use crate::proxy::{self, Proxy};
-use crate::recorder::{self, OnSegment, Recorder};
+use crate::recorder::{self, Owed, Recorder};
 use crate::session::{self, Session};
 
 /// Records reach the disk at least so often.
@@ -121,8 +120,9 @@ pub async fn run(options: Options, cancel: CancellationToken) -> anyhow::Result<
     let Options { module, site, data, controllers, simulated, clock, boot_id, plant, link, stratum, .. } =
         options;
     fs::create_dir_all(&data).map_err(disk::at("create", &data))?;
-    let outbox = Outbox::open(&data.join("outbox"), &module.id, &boot_id, clock.now())?;
-    mark_start(&outbox, clock.now())?;
+    let dir = data.join("outbox");
+    let open = || Outbox::open(&dir, &module.id, &boot_id, clock.now(), options.on_segment.clone());
+    let outbox = outbox::claim(open).await?;
     let held = Held::open(&data)?;
     let restored = held.directive().cloned();
     let (control, inbox) = sync_channel(control_thread::INBOX);
@@ -148,8 +148,9 @@ pub async fn run(options: Options, cancel: CancellationToken) -> anyhow::Result<
         None => None,
     };
     let handle = proxy.as_ref().map(Proxy::handle);
-    let book = Book::new(module.clone()).forgetful(options.misattribute);
-    let recorder = recorder(book, &outbox, handle.clone(), options.on_segment.clone(), &lines);
+    let book = Book::new(module.clone(), &boot_id);
+    let book = book.resume(outbox.book().cloned(), simulated).forgetful(options.misattribute);
+    let recorder = recorder(book, &outbox, handle.clone(), &lines);
     let bounds = Bounds { module: module.id.clone(), validity: MAX_VALIDITY };
     let session = Session {
         module: module.id.clone(),
@@ -186,24 +187,12 @@ pub async fn run(options: Options, cancel: CancellationToken) -> anyhow::Result<
     if let Some(proxy) = proxy {
         proxy.shutdown().await;
     }
-    finish(&outbox, clock.now(), options.on_segment.as_ref());
+    finish(&outbox, clock.now());
     anyhow::ensure!(!panicked, "the control thread panicked; report this with the log");
     ended
 }
 
-/// The energy and GPU time between the last line and now stand in no line: an explicit gap says so.
-fn mark_start(outbox: &Outbox, now: Time) -> Result<(), outbox::Error> {
-    let why = "the agent was started; what was drawn since its last energy line stands in no line".into();
-    outbox.line(Line::Gap(Gap { from: None, to: now, why }))
-}
-
-fn recorder(
-    book: Book,
-    outbox: &Outbox,
-    proxy: Option<proxy::Handle>,
-    on_segment: Option<OnSegment>,
-    lines: &Lines,
-) -> Recorder {
+fn recorder(book: Book, outbox: &Outbox, proxy: Option<proxy::Handle>, lines: &Lines) -> Recorder {
     Recorder {
         book,
         outbox: outbox.clone(),
@@ -212,7 +201,7 @@ fn recorder(
         directive: lines.directive.subscribe(),
         reports: lines.reports.clone(),
         sealed: lines.sealed.clone(),
-        on_segment,
+        owed: Owed::default(),
     }
 }
 
@@ -287,16 +276,11 @@ async fn thread_ended(thread: &std::thread::JoinHandle<()>) {
     }
 }
 
-/// Seals what the open journal holds, so that the controller gets it with the next session.
-fn finish(outbox: &Outbox, now: Time, on_segment: Option<&OnSegment>) {
-    match outbox.seal(now) {
-        Ok(None) => {}
-        Ok(Some(sequence)) => recorder::tell(on_segment, outbox, sequence),
-        Err(error) => {
-            error!(
-                error = &error as &dyn std::error::Error,
-                "the last journal was not sealed; the next start does it"
-            );
-        }
+/// Seals what the open journal holds, so that the controller gets it with the next session. A seal that the recorder began and was
+/// not let finish goes on by itself; this one waits for it.
+fn finish(outbox: &Outbox, now: Time) {
+    if let Err(error) = outbox.seal(now) {
+        let error = &error as &dyn std::error::Error;
+        error!(error, "the last journal was not sealed; the next start does it");
     }
 }
