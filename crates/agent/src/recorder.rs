@@ -112,11 +112,11 @@ impl Owed {
         book: &Book,
         outbox: &Outbox,
     ) -> Option<Result<(), Error>> {
-        self.lines.extend(lines);
         let is_fresh = self.carried.is_some_and(|at| now >= at && now - at < CARRY_EVERY);
-        if self.lines.is_empty() && is_fresh {
+        if lines.is_empty() && is_fresh {
             return None;
         }
+        self.lines.extend(lines);
         let carried = book.carried()?;
         let written = outbox.turn(self.lines.clone(), carried);
         // While the disk fails it is asked again as often, not with every reading.
