@@ -171,3 +171,42 @@ fn lines_that_the_disk_refuses_wait_and_then_become_a_gap() {
     agent.outbox.seal(Time(9_000)).unwrap();
     assert_eq!(lines(&agent.outbox).len(), 2);
 }
+
+/// The recorder's task is aborted while its seal is at the disk: the seal goes on, the last one waits for it, and the onlooker is
+/// told each segment once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_seal_whose_task_was_aborted_finishes() {
+    use std::sync::Mutex;
+    use std::sync::mpsc::channel;
+
+    let dir = Dir::new();
+    let (entered_in, entered) = channel();
+    let (release, released) = channel();
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let (into, released) = (told.clone(), Mutex::new(released));
+    let onlooker: crate::outbox::OnSegment = Arc::new(move |segment| {
+        // The second time nobody listens any more.
+        let _ = entered_in.send(());
+        released.lock().unwrap().recv().unwrap();
+        into.lock().unwrap().push(segment.sequence);
+    });
+    let module = ModuleId::new("m").unwrap();
+    let outbox = Outbox::open(&dir.0, &module, "boot-1", Time(0), Some(onlooker)).unwrap();
+    let line = || Line::Gap(Gap { from: None, to: Time(1), why: "test".into() });
+    outbox.line(line()).unwrap();
+    let sealing = outbox.clone();
+    let task = tokio::spawn(async move {
+        tokio::task::spawn_blocking(move || sealing.seal(Time(1_000))).await.unwrap().unwrap()
+    });
+    tokio::task::spawn_blocking(move || entered.recv().unwrap()).await.unwrap();
+    task.abort();
+    assert!(task.await.unwrap_err().is_cancelled());
+    assert!(told.lock().unwrap().is_empty(), "it is still under way");
+    outbox.line(line()).unwrap();
+    let last = outbox.clone();
+    let finish = tokio::task::spawn_blocking(move || last.seal(Time(2_000)).unwrap());
+    release.send(()).unwrap();
+    release.send(()).unwrap();
+    assert_eq!(finish.await.unwrap(), Some(2));
+    assert_eq!(told.lock().unwrap().clone(), [1, 2]);
+}
