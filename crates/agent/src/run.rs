@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, sync_channel};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -177,6 +178,20 @@ pub async fn run(options: Options, cancel: CancellationToken) -> anyhow::Result<
     if !session.controllers.is_empty() {
         tasks.spawn(session::run(session, cancel.child_token()));
     }
+    let ended = supervise(tasks, thread, &cancel).await;
+    if let Some(proxy) = proxy {
+        proxy.shutdown().await;
+    }
+    finish(&outbox, clock.now());
+    ended
+}
+
+/// Waits until told to end, or until a task or the control thread does; then ends the tasks.
+async fn supervise(
+    mut tasks: JoinSet<()>,
+    thread: JoinHandle<()>,
+    cancel: &CancellationToken,
+) -> anyhow::Result<()> {
     let ended = tokio::select! {
         () = cancel.cancelled() => Ok(()),
         Some(Err(panic)) = tasks.join_next() => Err(panic).context("a task of the agent panicked"),
@@ -184,10 +199,6 @@ pub async fn run(options: Options, cancel: CancellationToken) -> anyhow::Result<
     };
     let panicked = thread.is_finished() && thread.join().is_err();
     tasks.shutdown().await;
-    if let Some(proxy) = proxy {
-        proxy.shutdown().await;
-    }
-    finish(&outbox, clock.now());
     anyhow::ensure!(!panicked, "the control thread panicked; report this with the log");
     ended
 }
@@ -270,7 +281,7 @@ async fn keep_synced(outbox: Outbox) {
     }
 }
 
-async fn thread_ended(thread: &std::thread::JoinHandle<()>) {
+async fn thread_ended(thread: &JoinHandle<()>) {
     while !thread.is_finished() {
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
