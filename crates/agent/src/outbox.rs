@@ -137,11 +137,6 @@ impl Outbox {
         self.journal().turn(lines, book)
     }
 
-    /// Appends a complete ledger line.
-    pub fn line(&self, line: Line) -> Result<(), Error> {
-        self.journal().append(&Record::Line(line))
-    }
-
     /// Notes that a share is about to be forwarded; answers the number for its [`Outbox::outcome`].
     pub fn intent(&self, detail: ShareDetail) -> Result<u64, Error> {
         self.journal().intent(detail)

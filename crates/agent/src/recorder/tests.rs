@@ -192,8 +192,12 @@ async fn a_seal_whose_task_was_aborted_finishes() {
     });
     let module = ModuleId::new("m").unwrap();
     let outbox = Outbox::open(&dir.0, &module, "boot-1", Time(0), Some(onlooker)).unwrap();
-    let line = || Line::Gap(Gap { from: None, to: Time(1), why: "test".into() });
-    outbox.line(line()).unwrap();
+    let mut book = Book::new(meterbook::tests::module(), "boot-1");
+    let mut write = |minute: i64| {
+        let lines = book.observe(Time(minute * 60_000), &reading(minute * 60));
+        outbox.turn(lines, book.carried().unwrap()).unwrap();
+    };
+    write(1);
     let sealing = outbox.clone();
     let task = tokio::spawn(async move {
         tokio::task::spawn_blocking(move || sealing.seal(Time(1_000))).await.unwrap().unwrap()
@@ -202,7 +206,7 @@ async fn a_seal_whose_task_was_aborted_finishes() {
     task.abort();
     assert!(task.await.unwrap_err().is_cancelled());
     assert!(told.lock().unwrap().is_empty(), "it is still under way");
-    outbox.line(line()).unwrap();
+    write(2);
     let last = outbox.clone();
     let finish = tokio::task::spawn_blocking(move || last.seal(Time(2_000)).unwrap());
     release.send(()).unwrap();
