@@ -7,7 +7,8 @@ use std::path::PathBuf;
 
 use crate::support::cli::text;
 use crate::support::dev::{WATCHED, run};
-use crate::support::{alone, repository};
+use crate::support::ledger::Ledger;
+use crate::support::{TempDir, alone, repository};
 
 /// Jobs of the trace that ask for no GPU, by the README that lies beside it.
 const WITHOUT_GPU: u64 = 608;
@@ -79,4 +80,48 @@ fn real_series_are_replayed_and_their_oddities_counted() {
         "{}",
         run.summary["fleet"]["at"]
     );
+}
+
+/// The module whose agent is killed: it has miners and GPUs.
+const KILLED: &str = "well-7-hybrid";
+
+#[test]
+fn a_killed_agent_goes_on_with_its_books() {
+    let _alone = alone();
+    let dir = TempDir::new("agent-kill");
+    let fault = format!("agent-kill@40s:{KILLED}");
+    let run = run(&["--fault", &fault, "--for", "150s", "--speed", "20", "--data", &dir.at("data")]);
+    run.assert_sound(&[5, 6, 9]);
+    let ledger = Ledger::of_dev(&dir.path().join("data"));
+    ledger.assert_contiguous();
+    let lines = ledger.lines(KILLED);
+    let energies: Vec<_> = lines.iter().filter_map(|line| line.get("energy")).collect();
+    let time = |line: &serde_json::Value, field: &str| line[field].as_i64().unwrap();
+    for pair in energies.windows(2) {
+        assert_eq!(time(pair[0], "to"), time(pair[1], "from"), "energy lines follow one another");
+    }
+    let billed = time(energies[energies.len() - 1], "to") - time(energies[0], "from");
+    assert!(billed >= 115_000, "{billed} ms of 150 s are billed, the last page is still open");
+    // The time the agent was down: one gap line, and beside it an energy line that says how much, and not what for.
+    let holes: Vec<_> = lines
+        .iter()
+        .filter_map(|line| line.get("gap"))
+        .filter(|gap| gap["why"].as_str().unwrap().starts_with("the agent did not run"))
+        .collect();
+    let [hole] = holes[..] else { panic!("not one gap: {holes:?}") };
+    let beside = |energy: &&&serde_json::Value| time(energy, "from") == time(hole, "from");
+    let unread = energies.iter().find(beside).unwrap_or_else(|| panic!("no energy for {hole}"));
+    assert_eq!((&unread["to"], &unread["meter"]), (&hole["to"], &unread["unattributed"]));
+    assert!(unread["meter"].as_i64().unwrap() > 0, "{unread}");
+    // Shares stand at the end of each segment, so those behind the hole were found after it.
+    let at = lines.iter().position(|line| line.get("gap") == Some(hole)).unwrap();
+    let accepted = |line: &serde_json::Value| {
+        let shares = line.get("shares").filter(|shares| shares["end"] == "accepted");
+        shares.map_or(0, |shares| shares["count"].as_u64().unwrap())
+    };
+    let (before, after) = lines.split_at(at);
+    for part in [before, after] {
+        assert!(part.iter().map(accepted).sum::<u64>() > 0, "no accepted shares on one side of the restart");
+    }
+    assert!(after.iter().any(|line| line.get("run").is_some()), "no GPU time after the restart");
 }

@@ -5,15 +5,17 @@
 //! kill -9 loses nothing; [`Outbox::sync`], called once a second, bounds what a power loss can take.
 //!
 //! Order of a seal, each step safe to repeat: the journal gets its `Seal`; the next journal begins with the intents that have
-//! no outcome yet; the segment is written beside and renamed; the old journal is removed. Start reading at [`record`], then
-//! [`seal`] (pure) and [`recover`].
+//! no outcome yet and the state of the meters' book; the segment is written beside and renamed; the old journal is removed; the
+//! onlooker is told. A journal whose seal fails half-way waits closed, and the next seal begins with it. Start reading at
+//! [`record`], then [`seal`] (pure) and [`recover`].
 
+mod claim;
 mod journal;
 pub mod record;
 mod recover;
 pub mod seal;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -23,14 +25,23 @@ use model::ledger::{Line, Segment, ShareEnd};
 use model::{ModuleId, Time};
 use sha2::{Digest, Sha256};
 
-use self::journal::Journal;
+pub use self::claim::claim;
+use self::journal::{Closed, Journal};
 use self::record::{Record, ShareDetail};
 use crate::disk;
+use crate::meterbook::Carried;
 
 /// Most segments that wait for a controller: one each 30 s makes 120 an hour, so this is 34 days without a link.
 pub const MAX_SEALED: usize = 100_000;
 /// Largest open journal: 100 shares/s of 300 bytes for 30 s are 900 kB; beyond this nobody has sealed for hours.
 pub const MAX_OPEN_BYTES: u64 = 256 << 20;
+/// Most closed journals that wait to be sealed while the disk fails: one each 30 s makes these four minutes. After that the open
+/// journal just grows, up to [`MAX_OPEN_BYTES`].
+pub const MAX_CLOSED: usize = 8;
+
+/// An onlooker of the ledger as it grows: a simulation's witness. It is told each segment once, when it is on the disk and
+/// before the controller can have it.
+pub type OnSegment = Arc<dyn Fn(&Segment) + Send + Sync>;
 
 /// Why the outbox cannot go on.
 #[derive(Debug, thiserror::Error)]
@@ -46,6 +57,14 @@ pub enum Error {
         "{0} is full: {MAX_SEALED} segments or {MAX_OPEN_BYTES} bytes wait; reconnect the controller or make room"
     )]
     Full(PathBuf),
+    /// A record that would not read back.
+    #[error("a record of {bytes} bytes is too long for {path}; report this with the log")]
+    Oversized {
+        /// The journal.
+        path: PathBuf,
+        /// Of its frame.
+        bytes: usize,
+    },
     /// A sealed segment does not read back.
     #[error("{path} is damaged: {what}; restore it from a copy, or move it away and note the gap")]
     Damaged {
@@ -68,17 +87,30 @@ struct Shared {
     dir: PathBuf,
     module: ModuleId,
     boot_id: String,
+    on_segment: Option<OnSegment>,
+    /// Journals that take no more records and are not sealed, oldest first. Held through a seal, so that none is folded twice at
+    /// a time; taken before the others.
+    closed: Mutex<VecDeque<Closed>>,
     /// Held for one `write` call; never across a sync or an await.
     journal: Mutex<Journal>,
     /// Sealed and not acknowledged.
     sealed: Mutex<BTreeSet<u64>>,
+    /// Where the meters' book of the process before stood.
+    book: Option<Carried>,
     /// Keeps other processes out for as long as the handle lives.
     _lock: File,
 }
 
 impl Outbox {
-    /// Opens the outbox in `dir`, making it if need be, and finishes what a crash left half done.
-    pub fn open(dir: &Path, module: &ModuleId, boot_id: &str, now: Time) -> Result<Self, Error> {
+    /// Opens the outbox in `dir`, making it if need be, and finishes what a crash left half done. `on_segment` is told of every
+    /// segment that this boot of the machine makes.
+    pub fn open(
+        dir: &Path,
+        module: &ModuleId,
+        boot_id: &str,
+        now: Time,
+        on_segment: Option<OnSegment>,
+    ) -> Result<Self, Error> {
         fs::create_dir_all(dir).map_err(disk::at("create", dir))?;
         let lock = lock(dir)?;
         let recovered = recover::recover(dir, module, boot_id, now)?;
@@ -86,10 +118,14 @@ impl Outbox {
             dir: dir.to_path_buf(),
             module: module.clone(),
             boot_id: boot_id.to_owned(),
+            on_segment,
+            closed: Mutex::default(),
             journal: Mutex::new(recovered.journal),
             sealed: Mutex::new(recovered.sealed),
+            book: recovered.book,
             _lock: lock,
         };
+        recovered.news.iter().for_each(|segment| shared.tell(segment));
         Ok(Self { shared: Arc::new(shared), loses: false })
     }
 
@@ -99,9 +135,14 @@ impl Outbox {
         Self { loses, ..self }
     }
 
-    /// Appends a complete ledger line.
-    pub fn line(&self, line: Line) -> Result<(), Error> {
-        self.journal().append(&Record::Line(line))
+    /// Where the meters' book of the process before stood; `None` when this is the first, or its journal was lost.
+    pub fn book(&self) -> Option<&Carried> {
+        self.shared.book.as_ref()
+    }
+
+    /// Appends lines of the meters' book and the book's state behind them: both, or on an error neither.
+    pub fn turn(&self, lines: Vec<Line>, book: Carried) -> Result<(), Error> {
+        self.journal().turn(lines, book)
     }
 
     /// Notes that a share is about to be forwarded; answers the number for its [`Outbox::outcome`].
@@ -125,26 +166,43 @@ impl Outbox {
         Ok(file.sync_data().map_err(disk::at("sync", &path))?)
     }
 
-    /// Closes the open journal and makes it a segment. Answers its number, or `None` when there was nothing to seal.
+    /// Closes the open journal and makes it a segment, and every journal before it that is closed and not sealed. Answers the
+    /// last number, or `None` when there was nothing to seal. After an error the next call goes on where this one failed.
     pub fn seal(&self, now: Time) -> Result<Option<u64>, Error> {
-        if self.sealed().len() >= MAX_SEALED {
+        let mut closed = self.closed();
+        let waits_long = self.seal_closed(&mut closed);
+        if self.sealed().len() + closed.len() >= MAX_SEALED {
             return Err(Error::Full(self.shared.dir.clone()));
         }
-        let closed = {
+        if closed.len() < MAX_CLOSED {
             let mut journal = self.journal();
-            if journal.is_empty() {
-                return Ok(None);
+            if !journal.is_empty() {
+                closed.push_back(journal.rotate(&self.shared.dir, &self.shared.boot_id, now)?);
             }
-            journal.rotate(&self.shared.dir, &self.shared.boot_id, now)?
-        };
-        if self.loses && closed.sequence.is_multiple_of(2) {
-            fs::remove_file(&closed.path).map_err(disk::at("remove", &closed.path))?;
-            return Ok(None);
         }
-        self.sync()?;
-        recover::seal_closed(&self.shared.dir, &self.shared.module, &closed)?;
-        self.sealed().insert(closed.sequence);
-        Ok(Some(closed.sequence))
+        // A disk that failed a moment ago is not asked again before the next call.
+        let long = waits_long?;
+        Ok(self.seal_closed(&mut closed)?.or(long))
+    }
+
+    /// Seals the closed journals, oldest first; answers the last number.
+    fn seal_closed(&self, closed: &mut VecDeque<Closed>) -> Result<Option<u64>, Error> {
+        let mut last = None;
+        while let Some(oldest) = closed.front() {
+            if self.loses && oldest.sequence.is_multiple_of(2) {
+                fs::remove_file(&oldest.path).map_err(disk::at("remove", &oldest.path))?;
+                closed.pop_front();
+                continue;
+            }
+            // What the next journal carries on must be on the disk before the old one goes.
+            self.sync()?;
+            let segment = recover::seal_closed(&self.shared.dir, &self.shared.module, oldest)?;
+            self.shared.tell(&segment);
+            self.sealed().insert(oldest.sequence);
+            last = Some(oldest.sequence);
+            closed.pop_front();
+        }
+        Ok(last)
     }
 
     /// The segments that wait for the controller, oldest first.
@@ -178,6 +236,12 @@ impl Outbox {
     /// Tells the outbox how far the controller's ledger of this module reaches. An outbox that was wiped would begin at 1
     /// again and every new segment would look like a repeat: it goes on behind the watermark instead.
     pub fn resume_after(&self, watermark: u64, now: Time) -> Result<(), Error> {
+        // The usual case does not wait for a seal that is under way.
+        if self.journal().sequence() > watermark {
+            return Ok(());
+        }
+        let mut closed = self.closed();
+        self.seal_closed(&mut closed)?;
         if self.journal().sequence() > watermark {
             return Ok(());
         }
@@ -197,6 +261,11 @@ impl Outbox {
         Ok(())
     }
 
+    fn closed(&self) -> MutexGuard<'_, VecDeque<Closed>> {
+        // Sealing is safe to repeat, wherever a panic has left it.
+        self.shared.closed.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
     fn journal(&self) -> MutexGuard<'_, Journal> {
         // A panic while the lock was held leaves at worst a torn frame, which recovery cuts.
         self.shared.journal.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
@@ -204,6 +273,14 @@ impl Outbox {
 
     fn sealed(&self) -> MutexGuard<'_, BTreeSet<u64>> {
         self.shared.sealed.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}
+
+impl Shared {
+    fn tell(&self, segment: &Segment) {
+        if let Some(onlooker) = &self.on_segment {
+            onlooker(segment);
+        }
     }
 }
 
@@ -223,4 +300,4 @@ fn lock(dir: &Path) -> Result<File, Error> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -3,31 +3,24 @@
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 
-use model::Time;
 use model::envelope::Directive;
-use model::ledger::Segment;
+use model::ledger::{Gap, Line};
 use model::report::Report;
+use model::{Span, Time};
 use tokio::sync::{Notify, mpsc, watch};
 use tracing::{error, info, warn};
 
 use crate::control_thread::{Snapshot, ToControl};
 use crate::meterbook::{Book, INTERVAL};
-use crate::outbox::Outbox;
+use crate::outbox::{Error, Outbox};
 use crate::proxy;
 
-/// An onlooker of the ledger as it grows: a simulation's witness.
-pub type OnSegment = Arc<dyn Fn(&Segment) + Send + Sync>;
-
-/// Tells an onlooker of a sealed segment, before the controller can have acknowledged it away.
-pub fn tell(onlooker: Option<&OnSegment>, outbox: &Outbox, sequence: u64) {
-    let Some(onlooker) = onlooker else { return };
-    match outbox.read(sequence) {
-        Ok(segment) => onlooker(&segment),
-        Err(error) => {
-            error!(error = &error as &dyn std::error::Error, sequence, "a sealed segment does not read back")
-        }
-    }
-}
+/// The book's state is written down with each of its lines, and besides so often: a kill takes at most so much of the detail of
+/// what energy was used for. It is some kilobytes.
+const CARRY_EVERY: Span = Span::secs(5);
+/// Most lines that wait for a disk that fails, before they become a gap: a page is a line for each run, energy and gas; with 100
+/// runs these are ten pages, five minutes.
+const MAX_OWED: usize = 1_024;
 
 /// What the recorder needs.
 pub struct Recorder {
@@ -45,8 +38,15 @@ pub struct Recorder {
     pub reports: watch::Sender<Option<Arc<Report>>>,
     /// Told when a segment was sealed.
     pub sealed: Arc<Notify>,
-    /// Is told each segment when it is sealed.
-    pub on_segment: Option<OnSegment>,
+    /// Lines that the disk has refused so far, and when the book's state was written last.
+    pub owed: Owed,
+}
+
+/// See [`Recorder::owed`].
+#[derive(Debug, Default)]
+pub struct Owed {
+    lines: Vec<Line>,
+    carried: Option<Time>,
 }
 
 /// Runs until the control thread ends.
@@ -70,10 +70,9 @@ impl Recorder {
         for shed in &snapshot.sheds {
             info!(?shed, "load was shed");
         }
-        for line in self.book.observe(snapshot.now, &snapshot.slow) {
-            if let Err(error) = self.outbox.line(line) {
-                error!(error = &error as &dyn std::error::Error, "a ledger line could not be written");
-            }
+        let lines = self.book.observe(snapshot.now, &snapshot.slow);
+        if let Some(Err(error)) = self.owed.write(snapshot.now, lines, &self.book, &self.outbox) {
+            error!(error = &error as &dyn std::error::Error, "ledger lines could not be written; they wait");
         }
         if let Some(proxy) = &self.proxy {
             // A full inbox means that the thread has not ticked yet: the next second brings a newer estimate.
@@ -89,14 +88,60 @@ impl Recorder {
         // Sealing syncs files: milliseconds on a good disk, seconds on a bad one.
         match tokio::task::spawn_blocking(move || outbox.seal(now)).await {
             Ok(Ok(None)) => {}
-            Ok(Ok(Some(sequence))) => {
-                tell(self.on_segment.as_ref(), &self.outbox, sequence);
-                self.sealed.notify_one();
-            }
+            Ok(Ok(Some(_))) => self.sealed.notify_one(),
             Ok(Err(error)) => {
-                error!(error = &error as &dyn std::error::Error, "the journal could not be sealed")
+                error!(
+                    error = &error as &dyn std::error::Error,
+                    "a journal could not be sealed; it will be tried again"
+                );
+                // Some may have been, before it failed.
+                self.sealed.notify_one();
             }
             Err(_) => warn!("sealing was interrupted by the end of the process"),
         }
     }
 }
+
+impl Owed {
+    /// Writes lines, those that still wait before them, and the book's state: in one record, so that none is written twice. `None`
+    /// when there is nothing to write now.
+    fn write(
+        &mut self,
+        now: Time,
+        lines: Vec<Line>,
+        book: &Book,
+        outbox: &Outbox,
+    ) -> Option<Result<(), Error>> {
+        let is_fresh = self.carried.is_some_and(|at| now >= at && now - at < CARRY_EVERY);
+        if lines.is_empty() && is_fresh {
+            return None;
+        }
+        self.lines.extend(lines);
+        let carried = book.carried()?;
+        let written = outbox.turn(self.lines.clone(), carried);
+        // While the disk fails it is asked again as often, not with every reading.
+        self.carried = Some(now);
+        match written {
+            Ok(()) => self.lines.clear(),
+            Err(_) if self.lines.len() > MAX_OWED => self.give_up(now),
+            Err(_) => {}
+        }
+        Some(written)
+    }
+
+    /// Replaces what waits by a gap.
+    fn give_up(&mut self, now: Time) {
+        let from = self.lines.iter().find_map(|line| match line {
+            Line::Energy(energy) => Some(energy.from),
+            Line::Run(run) => Some(run.from),
+            Line::Gas(gas) => Some(gas.from),
+            Line::Gap(gap) => gap.from,
+            Line::Shares(_) => None,
+        });
+        let why = format!("the disk took no lines; {} of them were given up", self.lines.len());
+        self.lines = vec![Line::Gap(Gap { from, to: now, why })];
+    }
+}
+
+#[cfg(test)]
+mod tests;

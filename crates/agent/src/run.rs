@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, sync_channel};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -15,7 +16,6 @@ use control::island::Island;
 use control::sabotage::Sabotages;
 use control::{Brain, Plant};
 use model::envelope::Directive;
-use model::ledger::{Gap, Line};
 use model::module::Module;
 use model::report::Report;
 use model::site::Site;
@@ -30,9 +30,9 @@ use crate::control_thread::{self, ToControl};
 use crate::disk;
 use crate::held::Held;
 use crate::meterbook::Book;
-use crate::outbox::{self, Outbox};
+use crate::outbox::{self, OnSegment, Outbox};
 use crate::proxy::{self, Proxy};
-use crate::recorder::{self, OnSegment, Recorder};
+use crate::recorder::{self, Owed, Recorder};
 use crate::session::{self, Session};
 
 /// Records reach the disk at least so often.
@@ -123,9 +123,9 @@ pub async fn run(options: Options, cancel: CancellationToken) -> anyhow::Result<
     let Options { module, site, data, controllers, simulated, clock, boot_id, plant, link, stratum, .. } =
         options;
     fs::create_dir_all(&data).map_err(disk::at("create", &data))?;
-    let outbox =
-        Outbox::open(&data.join("outbox"), &module.id, &boot_id, clock.now())?.losing(options.lose_segments);
-    mark_start(&outbox, clock.now())?;
+    let dir = data.join("outbox");
+    let open = || Outbox::open(&dir, &module.id, &boot_id, clock.now(), options.on_segment.clone());
+    let outbox = outbox::claim(open).await?.losing(options.lose_segments);
     let held = Held::open(&data)?;
     let restored = held.directive().cloned();
     let (control, inbox) = sync_channel(control_thread::INBOX);
@@ -151,8 +151,9 @@ pub async fn run(options: Options, cancel: CancellationToken) -> anyhow::Result<
         None => None,
     };
     let handle = proxy.as_ref().map(Proxy::handle);
-    let book = Book::new(module.clone()).forgetful(options.misattribute);
-    let recorder = recorder(book, &outbox, handle.clone(), options.on_segment.clone(), &lines);
+    let book = Book::new(module.clone(), &boot_id);
+    let book = book.resume(outbox.book().cloned(), simulated).forgetful(options.misattribute);
+    let recorder = recorder(book, &outbox, handle.clone(), &lines);
     let bounds = Bounds { module: module.id.clone(), validity: MAX_VALIDITY };
     let session = Session {
         module: module.id.clone(),
@@ -179,6 +180,20 @@ pub async fn run(options: Options, cancel: CancellationToken) -> anyhow::Result<
     if !session.controllers.is_empty() {
         tasks.spawn(session::run(session, cancel.child_token()));
     }
+    let ended = supervise(tasks, thread, &cancel).await;
+    if let Some(proxy) = proxy {
+        proxy.shutdown().await;
+    }
+    finish(&outbox, clock.now());
+    ended
+}
+
+/// Waits until told to end, or until a task or the control thread does; then ends the tasks.
+async fn supervise(
+    mut tasks: JoinSet<()>,
+    thread: JoinHandle<()>,
+    cancel: &CancellationToken,
+) -> anyhow::Result<()> {
     let ended = tokio::select! {
         () = cancel.cancelled() => Ok(()),
         Some(Err(panic)) = tasks.join_next() => Err(panic).context("a task of the agent panicked"),
@@ -186,27 +201,11 @@ pub async fn run(options: Options, cancel: CancellationToken) -> anyhow::Result<
     };
     let panicked = thread.is_finished() && thread.join().is_err();
     tasks.shutdown().await;
-    if let Some(proxy) = proxy {
-        proxy.shutdown().await;
-    }
-    finish(&outbox, clock.now(), options.on_segment.as_ref());
     anyhow::ensure!(!panicked, "the control thread panicked; report this with the log");
     ended
 }
 
-/// The energy and GPU time between the last line and now stand in no line: an explicit gap says so.
-fn mark_start(outbox: &Outbox, now: Time) -> Result<(), outbox::Error> {
-    let why = "the agent was started; what was drawn since its last energy line stands in no line".into();
-    outbox.line(Line::Gap(Gap { from: None, to: now, why }))
-}
-
-fn recorder(
-    book: Book,
-    outbox: &Outbox,
-    proxy: Option<proxy::Handle>,
-    on_segment: Option<OnSegment>,
-    lines: &Lines,
-) -> Recorder {
+fn recorder(book: Book, outbox: &Outbox, proxy: Option<proxy::Handle>, lines: &Lines) -> Recorder {
     Recorder {
         book,
         outbox: outbox.clone(),
@@ -215,7 +214,7 @@ fn recorder(
         directive: lines.directive.subscribe(),
         reports: lines.reports.clone(),
         sealed: lines.sealed.clone(),
-        on_segment,
+        owed: Owed::default(),
     }
 }
 
@@ -284,22 +283,17 @@ async fn keep_synced(outbox: Outbox) {
     }
 }
 
-async fn thread_ended(thread: &std::thread::JoinHandle<()>) {
+async fn thread_ended(thread: &JoinHandle<()>) {
     while !thread.is_finished() {
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
 }
 
-/// Seals what the open journal holds, so that the controller gets it with the next session.
-fn finish(outbox: &Outbox, now: Time, on_segment: Option<&OnSegment>) {
-    match outbox.seal(now) {
-        Ok(None) => {}
-        Ok(Some(sequence)) => recorder::tell(on_segment, outbox, sequence),
-        Err(error) => {
-            error!(
-                error = &error as &dyn std::error::Error,
-                "the last journal was not sealed; the next start does it"
-            );
-        }
+/// Seals what the open journal holds, so that the controller gets it with the next session. A seal that the recorder began and was
+/// not let finish goes on by itself; this one waits for it.
+fn finish(outbox: &Outbox, now: Time) {
+    if let Err(error) = outbox.seal(now) {
+        let error = &error as &dyn std::error::Error;
+        error!(error, "the last journal was not sealed; the next start does it");
     }
 }

@@ -26,8 +26,8 @@ use sim::pool::{self, Pool};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use crate::outbox::OnSegment;
 use crate::proxy;
-use crate::recorder::OnSegment;
 use crate::run::{Options, Started, Stratum};
 use crate::session::Pace;
 

@@ -135,6 +135,8 @@ impl Witness {
     /// An agent starts or ends.
     pub fn agent(&mut self, module: &ModuleId, at: Time, up: bool) {
         self.scene.agent(module, at, up);
+        self.shares.agent(module, up);
+        self.energy.agent(module, at, up);
     }
 
     /// The findings of a module's report, also when there are none.

@@ -7,6 +7,8 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
+use serde_json::Value;
+
 /// Contents of the sealed segments of each module, by sequence.
 #[derive(Clone, Debug, Default)]
 pub struct Ledger(BTreeMap<String, BTreeMap<u64, String>>);
@@ -40,6 +42,13 @@ impl Ledger {
                 }
             }
         }
+    }
+
+    /// The lines of one module's segments, in order: each an object of one field, its kind.
+    pub fn lines(&self, module: &str) -> Vec<Value> {
+        let segments = self.0.get(module).into_iter().flat_map(BTreeMap::values);
+        let parse = |text: &String| serde_json::from_str::<Value>(text).unwrap();
+        segments.flat_map(|text| parse(text)["lines"].as_array().unwrap().clone()).collect()
     }
 
     pub fn segments(&self) -> usize {

@@ -7,6 +7,8 @@ use model::ledger::{Line, ShareEnd};
 use model::{MinerGroupId, Time, Work};
 use serde::{Deserialize, Serialize};
 
+use crate::meterbook::Carried;
+
 /// Longest frame: a ledger line with some hundred uses is a few tens of kilobytes; a longer one is corruption.
 pub const MAX_FRAME: usize = 1 << 20;
 /// Bytes before the payload: length and CRC-32, little endian, four bytes each.
@@ -27,6 +29,14 @@ pub enum Record {
     },
     /// A ledger line that is complete as it stands.
     Line(Line),
+    /// What the meters' book wrote, and the book's state behind it: in one frame, so that a kill leaves both or neither and no
+    /// second is billed twice.
+    Turn {
+        /// Complete ledger lines; often none.
+        lines: Vec<Line>,
+        /// From where the book goes on.
+        book: Box<Carried>,
+    },
     /// A share is about to be forwarded.
     Intent {
         /// Names the share until its outcome.
@@ -94,6 +104,19 @@ pub fn decode(bytes: &[u8]) -> (Vec<Record>, usize) {
     (records, at)
 }
 
+/// Whether what lies behind the last whole frame is damage in the middle, which may have taken records with it. A frame that was
+/// cut short by the end of the file is none: its record was never told to anybody. `rest` begins where [`decode`] stopped.
+pub fn is_torn_middle(rest: &[u8]) -> bool {
+    let whole = |at: usize| {
+        let header = rest.get(at..at + HEADER);
+        let length = header.and_then(|header| header[..4].try_into().ok()).map(u32::from_le_bytes);
+        // The payload of a frame is JSON, read as a length it is far beyond the longest: this looks at few places twice.
+        length
+            .is_some_and(|length| length as usize <= MAX_FRAME && rest.len() - at - HEADER >= length as usize)
+    };
+    whole(0) || (1..rest.len()).any(|at| whole(at) && decode_one(&rest[at..]).is_some())
+}
+
 fn decode_one(bytes: &[u8]) -> Option<(Record, usize)> {
     let header = bytes.get(..HEADER)?;
     let length = u32::from_le_bytes(header[..4].try_into().ok()?) as usize;
@@ -142,6 +165,26 @@ mod tests {
         let mut bytes = Vec::new();
         sample().iter().for_each(|record| encode(record, &mut bytes));
         assert_eq!(decode(&bytes), (sample(), bytes.len()));
+    }
+
+    #[test]
+    fn a_cut_tail_is_told_from_damage_in_the_middle() {
+        let mut bytes = Vec::new();
+        let mut ends = vec![0];
+        for record in sample() {
+            encode(&record, &mut bytes);
+            ends.push(bytes.len());
+        }
+        let torn = |bytes: &[u8]| is_torn_middle(&bytes[decode(bytes).1..]);
+        for cut in 0..=bytes.len() {
+            assert!(!torn(&bytes[..cut]), "cut to {cut}");
+        }
+        // Any byte of any frame but the last: what follows it is lost, and that is seen.
+        for at in 0..ends[ends.len() - 2] {
+            let mut flipped = bytes.clone();
+            flipped[at] ^= 0x40;
+            assert!(torn(&flipped), "byte {at}");
+        }
     }
 
     proptest! {

@@ -7,6 +7,7 @@ use model::ledger::{Line, Segment, ShareEnd, Shares};
 use model::{MinerGroupId, ModuleId, Time, Work};
 
 use super::record::{Record, ShareDetail};
+use crate::meterbook::Carried;
 
 /// Folds `records` into the segment of `module`. Shares whose outcome is not known yet are left out: the next journal carries
 /// their intents on (see [`pending`]).
@@ -31,6 +32,14 @@ pub fn pending(records: &[Record]) -> BTreeMap<u64, ShareDetail> {
         }
     }
     open
+}
+
+/// The state in which the meters' book was left last.
+pub fn book(records: &[Record]) -> Option<Carried> {
+    records.iter().rev().find_map(|record| match record {
+        Record::Turn { book, .. } => Some((**book).clone()),
+        _ => None,
+    })
 }
 
 /// Shares that ended alike.
@@ -67,6 +76,7 @@ impl Fold {
                 self.from.get_or_insert(*at);
             }
             Record::Line(line) => self.lines.push(line.clone()),
+            Record::Turn { lines, book: _ } => self.lines.extend(lines.iter().cloned()),
             Record::Intent { share, detail } => {
                 self.intents.insert(*share, detail.clone());
             }

@@ -11,10 +11,10 @@ use super::record::ShareDetail;
 use super::*;
 
 /// A directory of its own that goes away with the test.
-struct Dir(PathBuf);
+pub(crate) struct Dir(pub(crate) PathBuf);
 
 impl Dir {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let name =
             format!("flareshift-outbox-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
@@ -22,11 +22,11 @@ impl Dir {
         let _ = fs::remove_dir_all(&path);
         Self(path)
     }
-    fn open(&self) -> Outbox {
+    pub(crate) fn open(&self) -> Outbox {
         self.open_on("boot-1", Time(1_000))
     }
     fn open_on(&self, boot: &str, now: Time) -> Outbox {
-        Outbox::open(&self.0, &ModuleId::new("m").unwrap(), boot, now).unwrap()
+        Outbox::open(&self.0, &ModuleId::new("m").unwrap(), boot, now, None).unwrap()
     }
 }
 
@@ -205,7 +205,7 @@ fn segments_sealed_since_a_wipe_get_numbers_that_the_controller_does_not_know() 
 fn a_second_process_is_kept_out() {
     let dir = Dir::new();
     let _outbox = dir.open();
-    let error = Outbox::open(&dir.0, &ModuleId::new("m").unwrap(), "boot-1", Time(0)).err().unwrap();
+    let error = Outbox::open(&dir.0, &ModuleId::new("m").unwrap(), "boot-1", Time(0), None).err().unwrap();
     assert!(matches!(error, Error::Held(_)), "{error}");
     assert!(error.to_string().contains("in use by another process"), "{error}");
 }
@@ -234,4 +234,216 @@ fn the_sabotaged_outbox_leaves_a_number_out_and_an_honest_one_does_not() {
         }
         assert_eq!(outbox.waiting(), expected, "{loses}");
     }
+}
+
+/// An outbox that writes down which segments it told.
+fn told(dir: &Dir, boot: &str) -> (Outbox, Arc<Mutex<Vec<u64>>>) {
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let into = told.clone();
+    let onlooker: OnSegment = Arc::new(move |segment| into.lock().unwrap().push(segment.sequence));
+    let outbox = Outbox::open(&dir.0, &ModuleId::new("m").unwrap(), boot, Time(1_000), Some(onlooker));
+    (outbox.unwrap(), told)
+}
+
+/// A directory stands where a file of segment `sequence` would be written: the disk refuses it.
+fn block(dir: &Dir, sequence: u64) -> PathBuf {
+    let path = recover::sealed_path(&dir.0, sequence).with_extension("tmp");
+    fs::create_dir(&path).unwrap();
+    path
+}
+
+#[test]
+fn a_seal_that_fails_half_way_is_finished_by_the_next_and_each_segment_is_told_once() {
+    let dir = Dir::new();
+    let (outbox, told) = told(&dir, "boot-1");
+    let blocked = block(&dir, 1);
+    let share = outbox.intent(detail()).unwrap();
+    for at in 2..=4 {
+        outbox.ended(detail(), ShareEnd::Counted).unwrap();
+        assert!(matches!(outbox.seal(Time(at * 1_000)), Err(Error::Disk(_))));
+    }
+    outbox.outcome(share, ShareEnd::Accepted).unwrap();
+    assert_eq!((outbox.waiting(), told.lock().unwrap().len()), (vec![], 0));
+    fs::remove_dir(blocked).unwrap();
+    assert_eq!(outbox.seal(Time(9_000)).unwrap(), Some(4), "and the open journal behind them");
+    assert_eq!(outbox.seal(Time(9_000)).unwrap(), None);
+    assert_eq!((outbox.waiting(), told.lock().unwrap().clone()), (vec![1, 2, 3, 4], vec![1, 2, 3, 4]));
+    assert_eq!(ends(&outbox), [(ShareEnd::Counted, 3), (ShareEnd::Accepted, 1)]);
+    assert_eq!(outbox.read(1).unwrap().to, Time(2_000), "it ends where it was closed");
+}
+
+#[test]
+fn a_seal_that_fails_behind_some_keeps_those() {
+    let dir = Dir::new();
+    let (outbox, told) = told(&dir, "boot-1");
+    let (first, third) = (block(&dir, 1), block(&dir, 3));
+    for at in 2..=4 {
+        outbox.ended(detail(), ShareEnd::Counted).unwrap();
+        assert!(outbox.seal(Time(at * 1_000)).is_err());
+    }
+    fs::remove_dir(first).unwrap();
+    assert!(outbox.seal(Time(5_000)).is_err());
+    assert_eq!((outbox.waiting(), told.lock().unwrap().clone()), (vec![1, 2], vec![1, 2]));
+    fs::remove_dir(third).unwrap();
+    assert_eq!(outbox.seal(Time(6_000)).unwrap(), Some(3));
+    assert_eq!(told.lock().unwrap().clone(), [1, 2, 3]);
+}
+
+#[test]
+fn journals_are_closed_up_to_a_limit_while_the_disk_fails() {
+    let dir = Dir::new();
+    let (outbox, told) = told(&dir, "boot-1");
+    let blocked = block(&dir, 1);
+    let records = MAX_CLOSED as u64 + 5;
+    for at in 0..records {
+        outbox.ended(detail(), ShareEnd::Counted).unwrap();
+        assert!(outbox.seal(Time(2_000 + at as i64)).is_err());
+    }
+    let journals = fs::read_dir(&dir.0).unwrap().filter(|entry| {
+        entry.as_ref().is_ok_and(|entry| entry.file_name().to_string_lossy().starts_with("open-"))
+    });
+    assert_eq!(journals.count(), MAX_CLOSED + 1);
+    fs::remove_dir(blocked).unwrap();
+    outbox.seal(Time(9_000)).unwrap();
+    assert_eq!(told.lock().unwrap().clone(), (1..=MAX_CLOSED as u64 + 1).collect::<Vec<_>>());
+    assert_eq!(ends(&outbox), [(ShareEnd::Counted, records)]);
+}
+
+#[test]
+fn what_a_failed_seal_left_is_finished_by_the_next_start_and_told_there() {
+    let dir = Dir::new();
+    let (outbox, first) = told(&dir, "boot-1");
+    let blocked = block(&dir, 1);
+    outbox.ended(detail(), ShareEnd::Counted).unwrap();
+    assert!(outbox.seal(Time(2_000)).is_err());
+    outbox.ended(detail(), ShareEnd::Counted).unwrap();
+    drop(outbox);
+    fs::remove_dir(blocked).unwrap();
+    let (outbox, second) = told(&dir, "boot-1");
+    assert_eq!(ends(&outbox), [(ShareEnd::Counted, 2)]);
+    assert_eq!((first.lock().unwrap().len(), second.lock().unwrap().clone()), (0, vec![1, 2]));
+    drop(outbox);
+    let (_outbox, third) = told(&dir, "boot-2");
+    assert!(
+        third.lock().unwrap().is_empty(),
+        "what another boot recorded is no news to an onlooker of this one"
+    );
+}
+
+#[test]
+fn a_journal_that_could_not_be_removed_does_not_stop_the_next_seal() {
+    let dir = Dir::new();
+    let outbox = dir.open();
+    outbox.ended(detail(), ShareEnd::Counted).unwrap();
+    fs::write(journal::open_path(&dir.0, 2), b"half a journal").unwrap();
+    assert_eq!(outbox.seal(Time(2_000)).unwrap(), Some(1));
+    assert_eq!(ends(&outbox), [(ShareEnd::Counted, 1)]);
+}
+
+fn gap_lines(outbox: &Outbox, sequence: u64) -> Vec<(Option<Time>, Time, String)> {
+    let gap = |line| match line {
+        Line::Gap(Gap { from, to, why }) => Some((from, to, why)),
+        _ => None,
+    };
+    outbox.read(sequence).unwrap().lines.into_iter().filter_map(gap).collect()
+}
+
+/// Flips a byte some records before the journal's end: a record is about 200 bytes.
+fn damage(dir: &Dir, sequence: u64) {
+    let path = journal::open_path(&dir.0, sequence);
+    let mut bytes = fs::read(&path).unwrap();
+    let length = bytes.len();
+    bytes[length - 300] ^= 1;
+    fs::write(&path, bytes).unwrap();
+}
+
+const TORN: &str = "the journal was damaged on the disk; its records from the damage on are lost";
+
+#[test]
+fn a_journal_with_a_torn_middle_says_so_whoever_seals_it() {
+    let fill = |outbox: &Outbox| (0..5).for_each(|_| outbox.ended(detail(), ShareEnd::Counted).unwrap());
+    let gap = |to| vec![(Some(Time(1_000)), Time(to), TORN.to_owned())];
+    // The running agent seals it.
+    let dir = Dir::new();
+    let outbox = dir.open();
+    fill(&outbox);
+    damage(&dir, 1);
+    assert_eq!(outbox.seal(Time(2_000)).unwrap(), Some(1));
+    assert_eq!(gap_lines(&outbox, 1), gap(2_000));
+    assert!(matches!(ends(&outbox)[..], [(ShareEnd::Counted, 2..=4)]), "{:?}", ends(&outbox));
+    // The next start finds it, as the last one.
+    let dir = Dir::new();
+    fill(&dir.open());
+    damage(&dir, 1);
+    assert_eq!(gap_lines(&dir.open_on("boot-1", Time(3_000)), 1), gap(3_000));
+    // And as one that was closed and not sealed.
+    let dir = Dir::new();
+    let outbox = dir.open();
+    fill(&outbox);
+    let blocked = block(&dir, 1);
+    assert!(outbox.seal(Time(2_000)).is_err());
+    drop(outbox);
+    damage(&dir, 1);
+    fs::remove_dir(blocked).unwrap();
+    assert_eq!(gap_lines(&dir.open_on("boot-1", Time(4_000)), 1), gap(4_000));
+}
+
+#[test]
+fn a_torn_tail_is_no_gap_after_a_kill() {
+    let dir = Dir::new();
+    dir.open().ended(detail(), ShareEnd::Counted).unwrap();
+    let path = journal::open_path(&dir.0, 1);
+    let bytes = fs::read(&path).unwrap();
+    fs::write(&path, &bytes[..bytes.len() - 3]).unwrap();
+    assert_eq!(gap_lines(&dir.open(), 1), []);
+}
+
+/// A journal was closed and not sealed when the power went: what of it the disk had is known, the rest is a gap.
+#[test]
+fn a_closed_journal_that_lost_its_end_with_the_power_is_marked() {
+    let check = |cut: usize, expected: usize| {
+        let dir = Dir::new();
+        let outbox = dir.open();
+        outbox.ended(detail(), ShareEnd::Counted).unwrap();
+        let blocked = block(&dir, 1);
+        assert!(outbox.seal(Time(2_000)).is_err());
+        drop(outbox);
+        fs::remove_dir(blocked).unwrap();
+        let path = journal::open_path(&dir.0, 1);
+        let bytes = fs::read(&path).unwrap();
+        fs::write(&path, &bytes[..bytes.len() - cut]).unwrap();
+        let outbox = dir.open_on("boot-2", Time(9_000));
+        let why = "the machine was booted anew".to_owned();
+        let gap = (Some(Time(1_000)), Time(9_000), why);
+        assert_eq!(gap_lines(&outbox, 1), vec![gap; expected], "cut by {cut}");
+    };
+    check(0, 0);
+    check(1, 1);
+    check(60, 1);
+}
+
+#[test]
+fn the_books_state_goes_from_journal_to_journal_and_from_process_to_process() {
+    let dir = Dir::new();
+    let outbox = dir.open();
+    assert_eq!(outbox.book(), None);
+    let gap = Line::Gap(Gap { from: None, to: Time(5), why: "test".into() });
+    let mut book = crate::meterbook::Book::new(crate::meterbook::tests::module(), "boot-1");
+    let mut state = |second: i64| {
+        book.observe(Time(second * 1_000), &control::port::Slow::default());
+        book.carried().unwrap()
+    };
+    outbox.turn(Vec::new(), state(1)).unwrap();
+    assert_eq!(outbox.seal(Time(2_000)).unwrap(), None, "a state alone is no news");
+    outbox.turn(vec![gap.clone()], state(2)).unwrap();
+    assert_eq!(outbox.seal(Time(3_000)).unwrap(), Some(1));
+    assert_eq!(outbox.read(1).unwrap().lines, [gap]);
+    drop(outbox);
+    let outbox = dir.open();
+    assert_eq!(outbox.book(), Some(&state(2)), "it stands in the journal that followed");
+    outbox.turn(Vec::new(), state(3)).unwrap();
+    outbox.resume_after(41, Time(4_000)).unwrap();
+    drop(outbox);
+    assert_eq!(dir.open().book(), Some(&state(3)));
+    assert_eq!(dir.open().book(), Some(&state(3)), "again changes nothing");
 }

@@ -60,6 +60,9 @@ struct Module {
     ledger: Ends,
     /// What the edge had received when last told: fewer now means that it started anew and forgot.
     received: u64,
+    /// The edge's agent was started.
+    started: bool,
+    /// And once more: the edge's books begin with that.
     restarted: bool,
     /// The pool's refusals that were reported already.
     refused: u64,
@@ -101,6 +104,13 @@ impl Shares {
             };
             *end = plus(*end, Tally { shares: shares.count, work: shares.work });
         }
+    }
+
+    /// An agent starts or ends.
+    pub(super) fn agent(&mut self, module: &ModuleId, up: bool) {
+        let state = self.modules.entry(module.clone()).or_default();
+        state.restarted |= up && state.started;
+        state.started |= up;
     }
 
     /// The books of edge and pool.
@@ -160,7 +170,7 @@ impl Module {
     }
 
     fn ledger_is_edge(&self, edge: &EdgeTally) -> Option<String> {
-        if !edge.sealed || self.restarted {
+        if !edge.sealed {
             return None;
         }
         let Ends { counted, keep_alive, accepted, refused, unknown, .. } = self.ledger;
@@ -171,7 +181,9 @@ impl Module {
             ("refused", refused, edge.refused),
             ("unknown", unknown, edge.unknown),
         ];
-        let other = pairs.into_iter().find(|(_, ledger, edge)| ledger != edge);
+        // The ledger also holds what an edge before this one told it.
+        let differ = |ledger, edge| if self.restarted { !within(edge, ledger) } else { ledger != edge };
+        let other = pairs.into_iter().find(|(_, ledger, edge)| differ(*ledger, *edge));
         other.map(|(end, ledger, edge)| {
             format!("the ledger holds {} as {end}, the edge {}", text(ledger), text(edge))
         })

@@ -127,3 +127,60 @@ fn samples_are_kept_for_ten_minutes_and_bounded() {
     assert_eq!(samples.metered(at(1_400), at(1_500)), Some(Range { least: expected, most: expected }));
     assert_eq!(samples.workloads().count(), 0, "it ended long ago and is shown no more");
 }
+
+/// Bills 30 to 60 s, has the agent end at `down` s, and bills `line` beside a gap line of `gap` in the next segment.
+fn restarted(down: Option<i64>, gap: Option<(Option<i64>, i64)>, mut line: EnergyLine) -> Summary {
+    let mut witness = ran();
+    seal(&mut witness, 1, self::line(METER, AI * 30, 0));
+    if let Some(down) = down {
+        witness.agent(&module_id(), at(down), false);
+        witness.agent(&module_id(), at(down + 1), true);
+    }
+    let why = "the agent did not run".to_owned();
+    let gap = gap.map(|(from, to)| Line::Gap(Gap { from: from.map(at), to: at(to), why }));
+    line.uses.retain(|(_, energy)| *energy != WattSeconds::ZERO);
+    let (from, to) = (line.from, line.to);
+    let lines = gap.into_iter().chain([Line::Energy(line)]).collect();
+    witness.ledger(&Segment { module: module_id(), sequence: 2, from, to, lines });
+    witness.finish()
+}
+
+/// A line of what the meter counted from `from` to `to` s, of which w1 is billed so much and the rest is unattributed.
+fn unread(from: i64, to: i64, workload: i64) -> EnergyLine {
+    let meter = DRAW * 1_000 * (to - from);
+    EnergyLine { from: at(from), to: at(to), ..line(meter, workload, meter - workload) }
+}
+
+#[test]
+fn the_time_of_a_restart_may_be_unattributed_where_a_gap_says_so() {
+    let module = format!("module {} energy", module_id());
+    check(&restarted(Some(65), Some((Some(60), 70)), unread(60, 70, 0)), 6, &[]);
+    check(&restarted(Some(65), Some((Some(60), 70)), unread(60, 70, AI * 10)), 6, &[]);
+    check(&restarted(Some(65), Some((Some(60), 70)), unread(60, 70, AI * 20)), 6, &["workload w1 energy"]);
+    // No gap, another gap, no restart, or one at another time.
+    for (down, gap) in [
+        (Some(65), None),
+        (Some(65), Some((Some(60), 69))),
+        (None, Some((Some(60), 70))),
+        (Some(75), Some((Some(60), 70))),
+    ] {
+        let summary = restarted(down, gap, unread(60, 70, 0));
+        check(&summary, 6, &[&module, "workload w1 energy"]);
+    }
+    let mut invented = unread(60, 70, 0);
+    invented.meter += WattSeconds::new(10);
+    invented.unattributed += WattSeconds::new(10);
+    check(&restarted(Some(65), Some((Some(60), 70)), invented), 6, &[&module]);
+}
+
+#[test]
+fn what_a_restart_leaves_out_must_be_told() {
+    let module = format!("module {} energy", module_id());
+    let next = || EnergyLine { from: at(70), to: at(100), ..line(METER, AI * 30, 0) };
+    check(&restarted(Some(65), None, next()), 6, &[&module]);
+    check(&restarted(Some(65), Some((Some(62), 70)), next()), 6, &[&module]);
+    check(&restarted(Some(65), Some((Some(60), 68)), next()), 6, &[&module]);
+    check(&restarted(Some(65), Some((Some(60), 70)), next()), 6, &[]);
+    check(&restarted(Some(65), Some((None, 70)), next()), 6, &[]);
+    check(&restarted(None, None, next()), 6, &[]);
+}

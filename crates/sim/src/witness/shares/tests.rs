@@ -144,3 +144,35 @@ fn a_repeated_segment_counts_once_and_a_restarted_edge_is_judged_by_its_ledger()
     witness.shares(&module_id(), at(3), EdgeTally { sealed: true, ..anew }, pool(80));
     check(&witness.finish(), 5, &[]);
 }
+
+/// An agent that was killed and started: its edge counts anew, the ledger and the pool go on.
+#[test]
+fn the_ledger_of_a_restarted_edge_holds_at_least_what_the_edge_counts() {
+    let anew = EdgeTally {
+        received: tally(10),
+        counted: tally(2),
+        accepted: tally(8),
+        sealed: true,
+        ..EdgeTally::default()
+    };
+    let judge = |starts: usize, after: &[(ShareEnd, u64)], pool: PoolTally| {
+        let mut witness = witness();
+        witness.agent(&module_id(), at(0), true);
+        seal(&mut witness, 1, &[(ShareEnd::Accepted, 70), (ShareEnd::Unknown, 2)]);
+        for start in 1..starts {
+            witness.agent(&module_id(), at(start as i64), false);
+            witness.agent(&module_id(), at(start as i64), true);
+        }
+        seal(&mut witness, 2, after);
+        witness.shares(&module_id(), at(3), anew, pool);
+        witness.finish()
+    };
+    let honest = [(ShareEnd::Counted, 2), (ShareEnd::Accepted, 8)];
+    for accepted in [78, 80] {
+        check(&judge(2, &honest, pool(accepted)), 5, &[]);
+    }
+    check(&judge(1, &honest, pool(78)), 5, &[&subject()]);
+    check(&judge(2, &honest, pool(81)), 5, &[&subject()]);
+    check(&judge(2, &[(ShareEnd::Counted, 1), (ShareEnd::Accepted, 8)], pool(78)), 5, &[&subject()]);
+    check(&judge(2, &[(ShareEnd::Counted, 2)], pool(78)), 5, &[&subject()]);
+}
