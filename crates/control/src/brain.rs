@@ -200,12 +200,14 @@ impl Brain {
         let report = |(id, reading): (&MinerGroupId, &crate::port::GroupReading)| {
             let feeder = *last.fast.feeders.get(id)?;
             let (verified, connections) = self.proven.get(id).copied().unwrap_or((None, 0));
+            // Miners come and go within the window: only a mean over the same time can be compared with what shares prove.
+            let mean = verified.and_then(|it| self.meters.claimed(id, it.window, last.boot.at));
             let report = GroupReport {
                 feeder,
                 awake: reading.awake,
                 point: reading.point,
                 power: reading.power,
-                claimed: reading.claimed,
+                claimed: mean.or(reading.claimed),
                 verified,
                 connections,
             };
@@ -236,6 +238,7 @@ impl Brain {
     /// Regulation, runs and meters, once a second.
     fn second(&mut self, readings: &Readings, slow: &Slow) -> Vec<Command> {
         let at = readings.boot.at;
+        self.meters.listen(slow, &self.proven, at);
         let began = *self.began.get_or_insert(at);
         let standing = self.standing(&readings.boot);
         if standing.state == EnvelopeState::None && at - began < BUMPLESS {

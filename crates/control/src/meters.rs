@@ -71,6 +71,19 @@ struct Doubt {
 }
 
 impl Meters {
+    /// Keeps one second's claims. Call it before [`Meters::observe`], and also in seconds that nobody judges.
+    pub fn listen(
+        &mut self,
+        slow: &Slow,
+        verified: &BTreeMap<MinerGroupId, (Option<Verified>, u32)>,
+        at: Span,
+    ) {
+        for (id, reading) in &slow.groups {
+            let proven = verified.get(id).map(|(verified, _)| *verified);
+            self.claims.entry(id.clone()).or_default().observe(reading.claimed, proven, at);
+        }
+    }
+
     /// Compares one second's readings.
     pub fn observe(
         &mut self,
@@ -85,7 +98,6 @@ impl Meters {
             let (Some(group), Some(reading)) = (groups.get(id), slow.groups.get(id)) else { continue };
             let proven = verified.get(id).map(|(verified, _)| *verified);
             let claims = self.claims.entry(id.clone()).or_default();
-            claims.observe(reading.claimed, proven, at);
             let facts = Facts { config, group, reading, claims, verified: proven.flatten(), at };
             let subject = format!("group {id}");
             doubts.extend(group_doubts(facts).into_iter().map(|doubt| (subject.clone(), doubt)));
@@ -93,6 +105,12 @@ impl Meters {
         let subject = format!("module {}", module.id);
         doubts.extend(meter_doubt(module, slow).map(|doubt| (subject, doubt)));
         self.remember(doubts);
+    }
+
+    /// The mean of what a group's devices claimed over the last `window`, to stand beside what shares prove for it; `None` where
+    /// claims do not cover it.
+    pub fn claimed(&self, group: &MinerGroupId, window: Span, at: Span) -> Option<Hashrate> {
+        self.claims.get(group)?.mean(window, at)
     }
 
     /// What has held for long enough to be said, in order of subject and code.

@@ -72,7 +72,7 @@ pub struct GroupReport {
     pub point: u8,
     /// Draw at the feeder's meter.
     pub power: Option<Watts>,
-    /// Hash rate as the devices claim it.
+    /// Hash rate as the devices claim it: the mean over the window of `verified`, or the last reading where claims do not cover it.
     pub claimed: Option<Hashrate>,
     /// Hash rate as verified shares prove it, times the group's scale.
     pub verified: Option<Verified>,

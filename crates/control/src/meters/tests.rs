@@ -49,6 +49,7 @@ impl Watch {
             window: Span::secs(60),
         });
         let proven = [(id("a"), (verified, 40))].into();
+        meters.listen(&slow, &proven, Span::secs(second));
         meters.observe(&module, &slow, &groups, &proven, Span::secs(second));
     }
 }
@@ -108,4 +109,17 @@ fn a_glitch_is_not_said_and_a_cause_that_ended_is_withdrawn() {
     assert_eq!(meters.findings().len(), 1);
     HONEST.second(&mut meters, 129);
     assert_eq!(meters.findings(), Vec::new());
+}
+
+#[test]
+fn a_claim_is_told_as_the_mean_of_the_window_that_shares_prove() {
+    let mut meters = Meters::default();
+    let half = Watch { claimed: 4_000, ..HONEST };
+    (0..60).for_each(|second| HONEST.second(&mut meters, second));
+    (60..90).for_each(|second| half.second(&mut meters, second));
+    let claimed = |window, at| meters.claimed(&id("a"), Span::secs(window), Span::secs(at));
+    assert_eq!(claimed(60, 89), Some(Hashrate::tera(6_000)));
+    assert_eq!(claimed(30, 89), Some(Hashrate::tera(4_000)));
+    assert_eq!(claimed(120, 89), None, "claims do not cover two minutes yet");
+    assert_eq!(meters.claimed(&id("x"), Span::secs(60), Span::secs(89)), None);
 }
