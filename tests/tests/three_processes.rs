@@ -51,8 +51,8 @@ fn an_etcd_that_is_not_there_is_waited_for_with_a_clear_line() {
     let Some(mut etcd) = Etcd::ready_or_skip() else { return };
     let place = Place::new(&etcd.store());
     let mut controller = place.controller();
-    let line = controller.wait_for_line("check that etcd runs there", PATIENCE);
-    assert!(line.contains(&etcd.address) && line.contains("retry"), "{line}");
+    let line = controller.wait_for_line("etcd does not answer", PATIENCE);
+    assert!(line.contains(&etcd.address) && line.contains("check that it runs there"), "{line}");
     let refused = place.cli().run(&["status"]);
     assert_eq!(refused.code, Some(3), "{}", refused.stderr);
     assert!(controller.is_running(), "{}", controller.tail());

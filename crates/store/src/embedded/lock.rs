@@ -13,7 +13,15 @@ use crate::error::Error;
 /// Holds the directory as long as it lives.
 #[derive(Debug)]
 pub(super) struct DirLock {
-    _file: File,
+    file: File,
+}
+
+impl Drop for DirLock {
+    /// Said, not left to closing the file: a child that this process forked a moment ago holds a copy of it until it executes.
+    fn drop(&mut self) {
+        // Where it fails, closing the file does it.
+        let _ = self.file.unlock();
+    }
 }
 
 /// Creates the directory if need be and locks it, or says who holds it.
@@ -38,7 +46,7 @@ pub(super) fn take(dir: &Path) -> Result<DirLock, Error> {
     }
     let written = file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id()));
     written.map_err(|source| unusable(&path, "cannot be written", source))?;
-    Ok(DirLock { _file: file })
+    Ok(DirLock { file })
 }
 
 fn unusable(path: &Path, what: &str, source: std::io::Error) -> Error {
