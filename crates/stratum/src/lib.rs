@@ -6,6 +6,8 @@
 //! The way of a share: `line` → `message` → `downstream` → `verify` (+ `seen`) → `account`, and by `upstream` to the pool.
 
 pub mod account;
+pub mod batch;
+pub mod coinbase;
 pub mod downstream;
 pub mod hash;
 pub mod hex;
@@ -14,6 +16,7 @@ pub mod line;
 pub mod message;
 pub mod mine;
 pub mod seen;
+pub mod sha;
 pub mod slices;
 pub mod target;
 pub mod uint256;
