@@ -3,6 +3,7 @@
 //! Assumes that the caller looked up the job and what was in force for it (slice, target, mask), and that it checks for
 //! duplicates by the hash returned. Integers only. Next: `downstream.rs` (the caller), `seen.rs` (duplicates).
 
+use crate::batch::Hashed;
 use crate::hash::{Header, HeaderHash};
 use crate::job::{Job, Slice};
 use crate::message::{Field, Submission};
@@ -102,23 +103,35 @@ impl Reject {
     }
 }
 
-/// Checks cheap things first and hashes last.
+/// Everything in one, the plain way: cheap things first and hashing last. Sessions take the steps one by one, to hash from
+/// what they have prepared, and many at once.
 pub fn verify(job: &Job, slice: &Slice, share: &Submission, rules: &Rules) -> Result<Verified, Reject> {
+    let version = check_fields(job, slice, share, rules)?;
+    let root = job.merkle_root(slice, &share.extranonce2);
+    let header = job.header(&root, version, share.ntime, share.nonce);
+    judge(job, &rules.target, Hashed { header, hash: header.hash() })
+}
+
+/// All that can be told without hashing. Gives the header's version.
+pub fn check_fields(job: &Job, slice: &Slice, share: &Submission, rules: &Rules) -> Result<u32, Reject> {
     if share.extranonce2.len() != slice.extranonce2_size {
         return Err(Reject::Malformed(Field::Extranonce2));
     }
     let version = version_of(job, share.version_bits, rules.mask)?;
     check_ntime(job.ntime, share.ntime, rules)?;
-    let root = job.merkle_root(slice, &share.extranonce2);
-    let header = job.header(&root, version, share.ntime, share.nonce);
-    let hash = header.hash();
-    if !rules.target.is_met_by(&hash) {
+    Ok(version)
+}
+
+/// What a header that hashes so is worth.
+pub fn judge(job: &Job, target: &Target, hashed: Hashed) -> Result<Verified, Reject> {
+    let Hashed { header, hash } = hashed;
+    if !target.is_met_by(&hash) {
         return Err(Reject::LowDifficulty);
     }
     Ok(Verified {
         header,
         hash,
-        work: rules.target.work(),
+        work: target.work(),
         difficulty: difficulty_of(&hash),
         meets_network: job.network.is_met_by(&hash),
     })
