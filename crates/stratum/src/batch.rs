@@ -1,4 +1,4 @@
-//! Hashing of many shares at once: each root once, sixteen side by side where the processor can.
+//! Hashing of many shares at once: each root once, and all of one job side by side.
 //!
 //! Assumes shares whose fields were checked. Hashes depend on nothing but their fields, so that they may be computed before
 //! it is decided, in order, what each share is worth. Next: `verify.rs` for the fields, `downstream.rs`, the caller.
@@ -6,10 +6,10 @@
 use crate::coinbase::Coinbase;
 use crate::hash::{Header, HeaderHash};
 use crate::job::Job;
-use crate::sha::{self, LANES};
+use crate::sha;
 
-/// From so many on the wide path is cheaper, its empty lanes included (docs/benchmarks.md).
-const WIDE_FROM: usize = 5;
+/// Roots looked back at for one that is needed again: a miner stays on one extranonce2 for long.
+const LOOK_BACK: usize = 8;
 
 /// What a header is made of.
 #[derive(Clone, Copy, Debug)]
@@ -57,59 +57,31 @@ pub fn hash_all(attempts: &[Attempt<'_>]) -> Vec<Hashed> {
     let mut distinct: Vec<Attempt<'_>> = Vec::new();
     let mut which = Vec::with_capacity(attempts.len());
     for attempt in attempts {
-        let index = distinct.iter().rposition(|other| attempt.has_root_of(other));
+        let recent = distinct.len().saturating_sub(LOOK_BACK);
+        let index = distinct[recent..].iter().rposition(|other| attempt.has_root_of(other));
+        let index = index.map(|index| recent + index);
         which.push(index.unwrap_or(distinct.len()));
         if index.is_none() {
             distinct.push(*attempt);
         }
     }
     let roots = roots(&distinct);
-    let headers: Vec<Header> =
-        attempts.iter().zip(which).map(|(attempt, root)| attempt.header(&roots[root])).collect();
-    headers.chunks(LANES).flat_map(hash_headers).collect()
+    attempts.iter().zip(which).map(|(attempt, root)| attempt.hash_with(&roots[root])).collect()
 }
 
 fn roots(attempts: &[Attempt<'_>]) -> Vec<[u8; 32]> {
-    let mut roots = Vec::with_capacity(attempts.len());
-    let alike =
-        |a: &Attempt<'_>, b: &Attempt<'_>| std::ptr::eq(a.coinbase, b.coinbase) && std::ptr::eq(a.job, b.job);
+    let alike = |a: &Attempt<'_>, b: &Attempt<'_>| std::ptr::eq(a.job, b.job);
+    let (mut roots, mut nodes) = (Vec::with_capacity(attempts.len() + 1), Vec::new());
     for run in attempts.chunk_by(alike) {
-        for part in run.chunks(LANES) {
-            match wide_roots(part) {
-                Some(wide) => roots.extend_from_slice(&wide[..part.len()]),
-                None => roots.extend(part.iter().map(Attempt::root)),
-            }
+        if let [one] = run {
+            roots.push(one.root());
+            continue;
         }
+        let mut part = run.iter().map(|attempt| attempt.coinbase.hash(attempt.extranonce2)).collect();
+        run[0].job.branches.iter().for_each(|branch| sha::join_many(&mut part, branch, &mut nodes));
+        roots.append(&mut part);
     }
     roots
-}
-
-/// For at most sixteen attempts on one coinbase.
-fn wide_roots(attempts: &[Attempt<'_>]) -> Option<[[u8; 32]; LANES]> {
-    let first = attempts.first().filter(|_| attempts.len() >= WIDE_FROM && sha::is_wide())?;
-    // Lanes left over do the first one's work again.
-    let heads: [_; LANES] = std::array::from_fn(|lane| {
-        let attempt = attempts.get(lane).unwrap_or(first);
-        attempt.coinbase.head(attempt.extranonce2)
-    });
-    let count = first.coinbase.heads();
-    sha::roots(&first.coinbase.trunk(&first.job.branches), &std::array::from_fn(|lane| &heads[lane][..count]))
-}
-
-fn hash_headers(headers: &[Header]) -> Vec<Hashed> {
-    let first = headers.first().filter(|_| headers.len() >= WIDE_FROM);
-    let wide = first
-        .and_then(|first| sha::headers(&std::array::from_fn(|lane| &headers.get(lane).unwrap_or(first).0)));
-    match wide {
-        Some(hashes) => {
-            let both = headers.iter().zip(hashes);
-            both.map(|(header, hash)| Hashed { header: *header, hash: HeaderHash(hash) }).collect()
-        }
-        None => headers
-            .iter()
-            .map(|header| Hashed { header: *header, hash: HeaderHash(sha::header(&header.0)) })
-            .collect(),
-    }
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@
 //! agree with. Next: `batch.rs`.
 
 use crate::job::{Job, MAX_EXTRANONCE, Slice};
-use crate::sha::{self, Block, INITIAL, State, Trunk};
+use crate::sha::{self, Block, INITIAL, State};
 
 /// Private fields: `blocks` is the whole of the message after `midstate`, padding included, with extranonce2 left zero.
 #[derive(Clone, Debug)]
@@ -41,31 +41,21 @@ impl Coinbase {
 
     /// The Merkle root for one extranonce2 of the slice's width.
     pub fn root(&self, branches: &[[u8; 32]], extranonce2: &[u8]) -> [u8; 32] {
-        let head = self.head(extranonce2);
-        let mut state = self.midstate;
-        sha::compress(&mut state, &head[..self.heads()]);
-        sha::compress(&mut state, &self.blocks[self.heads()..]);
-        branches.iter().fold(sha::finish(&state), |root, branch| sha::join(&root, branch))
+        branches.iter().fold(self.hash(extranonce2), |root, branch| sha::join(&root, branch))
     }
 
-    /// What sixteen roots have in common.
-    pub fn trunk<'a>(&'a self, branches: &'a [[u8; 32]]) -> Trunk<'a> {
-        Trunk { midstate: &self.midstate, rest: &self.blocks[self.heads()..], branches }
-    }
-
-    /// The blocks that hold extranonce2, with it; the first [`Coinbase::heads`] of them mean something.
-    pub fn head(&self, extranonce2: &[u8]) -> [Block; 2] {
+    /// SHA-256d of the coinbase with this extranonce2.
+    pub fn hash(&self, extranonce2: &[u8]) -> [u8; 32] {
+        // The hole begins in the first block and is at most 32 bytes wide.
+        let heads = (self.hole + self.room).div_ceil(64).max(1);
         let mut head = [[0; 64]; 2];
-        head[..self.heads()].copy_from_slice(&self.blocks[..self.heads()]);
-        let bytes = head.as_flattened_mut();
+        head[..heads].copy_from_slice(&self.blocks[..heads]);
         let width = extranonce2.len().min(self.room);
-        bytes[self.hole..self.hole + width].copy_from_slice(&extranonce2[..width]);
-        head
-    }
-
-    /// 1 or 2: the hole begins in the first block and is at most 32 bytes wide.
-    pub fn heads(&self) -> usize {
-        (self.hole + self.room).div_ceil(64).max(1)
+        head.as_flattened_mut()[self.hole..self.hole + width].copy_from_slice(&extranonce2[..width]);
+        let mut state = self.midstate;
+        sha::compress(&mut state, &head[..heads]);
+        sha::compress(&mut state, &self.blocks[heads..]);
+        sha::finish(&state)
     }
 }
 

@@ -1,15 +1,10 @@
-//! SHA-256 by the block: midstates, padded tails, and sixteen messages at once where the processor can.
+//! SHA-256 by the block: midstates, padded tails, and steps up many Merkle trees at once.
 //!
-//! Assumes whole blocks: who calls pads. The plain path is `sha2`'s, which uses the processor's SHA instructions; the wide
-//! one is `sha/wide.rs`, the one place of the workspace with unsafe code. Next: `coinbase.rs` and `batch.rs`, the users.
-
-#[cfg(target_arch = "x86_64")]
-mod wide;
+//! Assumes whole blocks: who calls pads. One message is hashed by `sha2`, many of 64 bytes by `bitcoin_hashes`, which lets
+//! two take turns in the processor's SHA instructions; neither needs unsafe code of ours (docs/benchmarks.md has what that
+//! would buy). Next: `coinbase.rs` and `batch.rs`, the users.
 
 use sha2::block_api::compress256;
-
-/// Messages that the wide path hashes side by side.
-pub const LANES: usize = 16;
 
 pub type State = [u32; 8];
 pub type Block = [u8; 64];
@@ -75,38 +70,18 @@ pub fn to_bytes(state: &State) -> [u8; 32] {
     bytes
 }
 
-/// Coinbases that differ in their first one or two blocks after a common midstate, and what leads from there to the root.
-#[derive(Clone, Copy, Debug)]
-pub struct Trunk<'a> {
-    pub midstate: &'a State,
-    /// Blocks after those that differ, padding included.
-    pub rest: &'a [Block],
-    pub branches: &'a [[u8; 32]],
-}
-
-/// Whether [`roots`] and [`headers`] answer on this processor.
-pub fn is_wide() -> bool {
-    #[cfg(target_arch = "x86_64")]
-    return wide::is_there();
-    #[cfg(not(target_arch = "x86_64"))]
-    return false;
-}
-
-/// The Merkle roots of sixteen coinbases; `heads` gives the blocks that differ, as many of each. `None` where the processor
-/// has no wide path.
-pub fn roots(trunk: &Trunk<'_>, heads: &[&[Block]; LANES]) -> Option<[[u8; 32]; LANES]> {
-    #[cfg(target_arch = "x86_64")]
-    return wide::roots(trunk, heads);
-    #[cfg(not(target_arch = "x86_64"))]
-    return (trunk.branches.is_empty() && heads.is_empty()).then_some([[0; 32]; LANES]);
-}
-
-/// SHA-256d of sixteen headers; `None` where the processor has no wide path.
-pub fn headers(headers: &[&[u8; 80]; LANES]) -> Option<[[u8; 32]; LANES]> {
-    #[cfg(target_arch = "x86_64")]
-    return wide::headers(headers);
-    #[cfg(not(target_arch = "x86_64"))]
-    return headers.is_empty().then_some([[0; 32]; LANES]);
+/// One step up many trees that share a branch. `nodes` is scratch, so that a fold allocates once.
+pub fn join_many(roots: &mut Vec<[u8; 32]>, branch: &[u8; 32], nodes: &mut Vec<Block>) {
+    let count = roots.len();
+    // An odd one out would fall back to software, at five times the cost.
+    roots.resize(count.next_multiple_of(2), [0; 32]);
+    nodes.resize(roots.len(), [0; 64]);
+    for (node, root) in nodes.iter_mut().zip(roots.iter()) {
+        node[..32].copy_from_slice(root);
+        node[32..].copy_from_slice(branch);
+    }
+    bitcoin_hashes::sha256d::Hash::hash_64_many(roots, nodes);
+    roots.truncate(count);
 }
 
 #[cfg(test)]
@@ -127,19 +102,11 @@ mod tests {
         }
 
         #[test]
-        fn sixteen_headers_agree_with_one_at_a_time(seed: [u8; 32]) {
-            let all: Vec<[u8; 80]> = (0..LANES as u8).map(|lane| {
-                let mut bytes = [lane; 80];
-                bytes[8..40].copy_from_slice(&sha256d(&[&seed, &[lane]]));
-                bytes[44..76].copy_from_slice(&sha256d(&[&[lane], &seed]));
-                bytes
-            }).collect();
-            let expected: Vec<[u8; 32]> = all.iter().map(header).collect();
-            if let Some(hashes) = headers(&std::array::from_fn(|lane| &all[lane])) {
-                prop_assert_eq!(hashes.to_vec(), expected);
-            } else {
-                prop_assert!(!is_wide());
-            }
+        fn joining_many_agrees_with_joining_each(roots: Vec<[u8; 32]>, branch: [u8; 32]) {
+            let expected: Vec<[u8; 32]> = roots.iter().map(|root| join(root, &branch)).collect();
+            let mut many = roots;
+            join_many(&mut many, &branch, &mut Vec::new());
+            prop_assert_eq!(many, expected);
         }
     }
 }

@@ -43,9 +43,14 @@ pub struct Verified {
     pub hash: HeaderHash,
     /// Of the target, not of the hash: luck is not work.
     pub work: Work,
-    /// Which the hash reached; for people.
-    pub difficulty: f64,
     pub meets_network: bool,
+}
+
+impl Verified {
+    /// Which the hash reached; for people.
+    pub fn difficulty(&self) -> f64 {
+        difficulty_of(&self.hash)
+    }
 }
 
 /// Why a share was not counted. The order is that of reports.
@@ -128,13 +133,7 @@ pub fn judge(job: &Job, target: &Target, hashed: Hashed) -> Result<Verified, Rej
     if !target.is_met_by(&hash) {
         return Err(Reject::LowDifficulty);
     }
-    Ok(Verified {
-        header,
-        hash,
-        work: target.work(),
-        difficulty: difficulty_of(&hash),
-        meets_network: job.network.is_met_by(&hash),
-    })
+    Ok(Verified { header, hash, work: target.work(), meets_network: job.network.is_met_by(&hash) })
 }
 
 fn version_of(job: &Job, bits: Option<u32>, mask: Option<u32>) -> Result<u32, Reject> {
@@ -240,7 +239,7 @@ mod tests {
             let verified = run(&case).unwrap();
             assert_eq!(verified.hash.to_string(), case.hash);
             assert_eq!(verified.header.hash(), verified.hash);
-            assert!((verified.difficulty - difficulty).abs() < 1e-6, "{}", verified.difficulty);
+            assert!((verified.difficulty() - difficulty).abs() < 1e-6, "{}", verified.difficulty());
             assert_eq!(verified.work, case.rules.target.work());
             assert_eq!(verified.meets_network, meets_network);
         };

@@ -53,14 +53,15 @@ pub struct Shape {
     pub ntime: u32,
 }
 
-/// The same job in both hands.
+/// The same jobs in both hands.
 pub struct Stage {
-    pub job: Job,
+    pub shape: Shape,
     pub slice: Slice,
     pub target: Target,
     pub theirs: ExtendedChannel,
-    /// As their channel calls it.
-    pub job_number: u32,
+    /// Every job so far, newest last, with the number that their channel knows it by.
+    pub jobs: Vec<(u32, Job)>,
+    output: TxOut,
     sequence: u32,
 }
 
@@ -88,39 +89,51 @@ impl Stage {
         )
         .expect("a channel");
         theirs.set_target(bitcoin::Target::from_be_bytes(target.value().to_be_bytes())).expect("a target");
-        let branches: Vec<[u8; 32]> = (0..shape.branches).map(|_| dice.bytes()).collect();
         let script = (0..shape.script).map(|_| dice.next() as u8).collect();
         let output =
             TxOut { value: Amount::from_sat(312_500_000), script_pubkey: ScriptBuf::from_bytes(script) };
-        theirs.on_new_template(template(&branches), vec![output]).expect("a template");
+        let slice = Slice {
+            extranonce1: theirs.get_extranonce_prefix().to_vec(),
+            extranonce2_size: usize::from(theirs.get_rollable_extranonce_size()),
+        };
+        let mut stage = Stage { shape, slice, target, theirs, jobs: Vec::new(), output, sequence: 0 };
+        stage.advance(dice);
+        stage
+    }
+
+    /// The newest job.
+    pub fn job(&self) -> &Job {
+        &self.jobs.last().expect("a stage begins with a job").1
+    }
+
+    /// Another block: a new job, and all earlier ones are stale.
+    pub fn advance(&mut self, dice: &mut Dice) {
+        let id = self.jobs.len() as u64 + 1;
+        let branches: Vec<[u8; 32]> = (0..self.shape.branches).map(|_| dice.bytes()).collect();
+        self.theirs.on_new_template(template(id, &branches), vec![self.output.clone()]).expect("a template");
         let previous = dice.bytes::<32>();
         let tip = SetNewPrevHashOwned {
-            template_id: 1,
+            template_id: id,
             prev_hash: U256Owned::try_from(previous.to_vec()).expect("32 bytes"),
-            header_timestamp: shape.ntime,
-            n_bits: shape.nbits,
+            header_timestamp: self.shape.ntime,
+            n_bits: self.shape.nbits,
             target: U256Owned::try_from([0; 32].to_vec()).expect("32 bytes"),
         };
-        theirs.on_set_new_prev_hash(tip).expect("a chain tip");
-        let active = theirs.get_active_job().expect("an active job");
+        self.theirs.on_set_new_prev_hash(tip).expect("a chain tip");
+        let active = self.theirs.get_active_job().expect("an active job");
         let job = Job {
-            id: "1".to_owned(),
+            id: format!("{id:x}"),
             previous,
             coinb1: active.get_coinbase_tx_prefix_without_bip141(),
             coinb2: active.get_coinbase_tx_suffix_without_bip141(),
             branches,
             version: active.get_version(),
-            nbits: shape.nbits,
-            network: Target::from_nbits(shape.nbits).expect("nbits of a chain"),
-            ntime: shape.ntime,
+            nbits: self.shape.nbits,
+            network: Target::from_nbits(self.shape.nbits).expect("nbits of a chain"),
+            ntime: self.shape.ntime,
             clean: true,
         };
-        let job_number = active.get_job_id();
-        let slice = Slice {
-            extranonce1: theirs.get_extranonce_prefix().to_vec(),
-            extranonce2_size: usize::from(theirs.get_rollable_extranonce_size()),
-        };
-        Stage { job, slice, target, theirs, job_number, sequence: 0 }
+        self.jobs.push((active.get_job_id(), job));
     }
 
     /// Their verdict. Version 2 of the protocol carries the whole version, so the bits are put into the job's by BIP 310.
@@ -143,14 +156,14 @@ impl Stage {
     }
 }
 
-fn template(branches: &[[u8; 32]]) -> NewTemplateOwned {
+fn template(id: u64, branches: &[[u8; 32]]) -> NewTemplateOwned {
     let path: Vec<U256Owned> =
         branches.iter().map(|branch| U256Owned::try_from(branch.to_vec()).expect("32 bytes")).collect();
     // The witness commitment's output, as a template provider gives it.
     let mut commitment = vec![0, 0, 0, 0, 0, 0, 0, 0, 38, 106, 36, 170, 33, 169, 237];
     commitment.extend([7; 32]);
     NewTemplateOwned {
-        template_id: 1,
+        template_id: id,
         future_template: true,
         version: 0x2000_0000,
         coinbase_tx_version: 2,
