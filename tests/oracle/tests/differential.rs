@@ -58,7 +58,8 @@ struct Arena {
     stage: Stage,
     session: Session,
     dice: Dice,
-    sent: Vec<Submission>,
+    /// With their faults: who repeats a bad share does nothing better.
+    sent: Vec<(Submission, u32)>,
 }
 
 #[test]
@@ -131,7 +132,7 @@ impl Arena {
         let ours = self.our_verdict(&share);
         let theirs = self.their_verdict(&share);
         let what = self.compare(&share, faults, &ours, theirs);
-        self.sent.push(share);
+        self.sent.push((share, faults));
         what.unwrap_or_else(|| {
             panic!("{ours:?} here, {theirs:?} there, {faults} faults: {:?}", self.sent.last())
         })
@@ -140,21 +141,22 @@ impl Arena {
     fn attack(&mut self) -> Attack {
         let again = self.dice.below(8) == 0 && !self.sent.is_empty();
         let dice = &mut self.dice;
-        let mut faults = u32::from(again);
-        let mut share = if again {
-            self.sent[dice.below(self.sent.len() as u64) as usize].clone()
+        let (mut share, mut faults) = if again {
+            let (share, faults) = self.sent[dice.below(self.sent.len() as u64) as usize].clone();
+            (share, faults + 1)
         } else {
-            Submission {
+            let share = Submission {
                 worker: "w".into(),
                 job_id: self.stage.job().id.clone(),
                 extranonce2: (0..self.stage.slice.extranonce2_size).map(|_| dice.next() as u8).collect(),
                 ntime: self.stage.shape.ntime + dice.word() % 7_001,
                 nonce: dice.word(),
                 version_bits: self.stage.shape.rolling.then_some(dice.word() & OURS),
-            }
+            };
+            (share, 0)
         };
         // Few are wrong in more than one way.
-        while dice.below(3) == 0 && faults < 4 {
+        while dice.below(3) == 0 && faults < 6 {
             faults += 1;
             spoil(&mut share, dice, self.stage.shape.ntime);
         }
