@@ -312,6 +312,8 @@ impl Session {
             }
             Call::Submit(submission) => self.on_submit(now, &id, &submission, hashed, out),
             Call::Ping => out.push(Output::Send(response_line(&id, &Ok(json!("pong"))))),
+            // No, and no error either: some firmware gives up at an error. BIP 310 is how versions are rolled here.
+            Call::MultiVersion => out.push(Output::Send(response_line(&id, &Ok(Value::Bool(false))))),
             Call::Response => {}
             Call::Unknown { method } => out.push(error_reply(&id, format!("unknown method {method}"))),
         }

@@ -15,6 +15,7 @@ pub mod job;
 pub mod line;
 pub mod message;
 pub mod mine;
+pub mod reconnect;
 pub mod seen;
 pub mod sha;
 pub mod slices;

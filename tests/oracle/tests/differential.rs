@@ -7,7 +7,7 @@
 
 use channels_sv2::server::share_accounting::{ShareValidationError, ShareValidationResult};
 use oracle::{Dice, Shape, Stage};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use stratum::downstream::{Config, Now, Output, Session};
 use stratum::hash::HeaderHash;
@@ -60,6 +60,8 @@ struct Arena {
     dice: Dice,
     /// With their faults: who repeats a bad share does nothing better.
     sent: Vec<(Submission, u32)>,
+    /// What they counted in a form that we refused.
+    only_theirs: BTreeSet<HeaderHash>,
 }
 
 #[test]
@@ -112,7 +114,7 @@ impl Arena {
         ] {
             session.on_line(now, line.as_bytes());
         }
-        let mut arena = Arena { stage, session, dice, sent: Vec::new() };
+        let mut arena = Arena { stage, session, dice, sent: Vec::new(), only_theirs: BTreeSet::new() };
         arena.tell_job();
         arena
     }
@@ -132,6 +134,9 @@ impl Arena {
         let ours = self.our_verdict(&share);
         let theirs = self.their_verdict(&share);
         let what = self.compare(&share, faults, &ours, theirs);
+        if let (Ours::Rejected(_), Theirs::Share { hash, .. }) = (&ours, theirs) {
+            self.only_theirs.insert(hash);
+        }
         self.sent.push((share, faults));
         what.unwrap_or_else(|| {
             panic!("{ours:?} here, {theirs:?} there, {faults} faults: {:?}", self.sent.last())
@@ -227,6 +232,9 @@ impl Arena {
                 allowed.then_some(if same { "both reject" } else { "both reject, by different checks" })
             }
             (Ours::Rejected(reject), Theirs::Share { .. }) => self.cause(share, *reject, &theirs),
+            (Ours::Share { hash, .. }, Theirs::Rejected(Reason::Duplicate)) => {
+                self.only_theirs.contains(hash).then_some("they had counted it in a form that we refuse")
+            }
             (Ours::Share { .. }, Theirs::Rejected(_)) => None,
         }
     }

@@ -4,6 +4,8 @@
 use super::{Envelope, Error, Field, Id, clip, open, request_line};
 use crate::hex;
 use crate::job::{MAX_EXTRANONCE, MAX_JOB_ID};
+use crate::target::Target;
+use crate::uint256::U256;
 use serde_json::{Map, Value, json};
 
 /// Worker names are `account.worker`, of at most this many bytes; bitcoin addresses have up to 90.
@@ -31,6 +33,8 @@ pub enum Call {
     SuggestDifficulty(f64),
     Submit(Submission),
     Ping,
+    /// Bitmain's first way of rolling versions, from before BIP 310.
+    MultiVersion,
     /// An answer to something we asked.
     Response,
     Unknown {
@@ -87,6 +91,7 @@ impl Request {
             Call::SuggestDifficulty(difficulty) => ("mining.suggest_difficulty", json!([difficulty])),
             Call::Submit(submission) => ("mining.submit", submission.to_params()),
             Call::Ping => ("mining.ping", json!([])),
+            Call::MultiVersion => ("mining.multi_version", json!([4])),
             Call::Response => ("", json!([])),
             Call::Unknown { method } => (method.as_str(), json!([])),
         };
@@ -187,6 +192,12 @@ fn parse_call(method: &str, params: &Value) -> Result<Call, Field> {
             let value = list()?.first().and_then(Value::as_f64);
             Call::SuggestDifficulty(value.ok_or(Field::Difficulty)?)
         }
+        "mining.suggest_target" => {
+            let target = list()?.first().and_then(Value::as_str).and_then(hex::decode_exact);
+            let target = Target::new(U256::from_be_bytes(target.ok_or(Field::Difficulty)?));
+            Call::SuggestDifficulty(target.map_err(|_| Field::Difficulty)?.difficulty())
+        }
+        "mining.multi_version" => Call::MultiVersion,
         "mining.submit" => Call::Submit(Submission::from_params(list()?)?),
         "mining.ping" => Call::Ping,
         _ => Call::Unknown { method: method.to_owned() },
@@ -245,7 +256,8 @@ mod tests {
             Call::Submit(submission()),
             Call::Submit(Submission { version_bits: None, ..submission() }),
             Call::Ping,
-            Call::Unknown { method: "mining.multi_version".into() },
+            Call::MultiVersion,
+            Call::Unknown { method: "mining.unheard".into() },
         ];
         for call in calls {
             let request = Request { id: Id::from(4), call };

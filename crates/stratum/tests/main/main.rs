@@ -2,5 +2,6 @@
 //! the accounting equation over all of it.
 #![allow(clippy::unwrap_used)]
 
+mod rows;
 mod soup;
 mod whole;
