@@ -28,8 +28,11 @@ impl Client {
         Client { session, heard: Vec::new(), outputs: Vec::new() }
     }
 
-    fn say(&mut self, message: impl Into<Message>) {
-        let line = serde_json::to_string(&message.into()).unwrap();
+    fn say<M: TryInto<Message>>(&mut self, message: M)
+    where
+        M::Error: std::fmt::Debug,
+    {
+        let line = serde_json::to_string(&message.try_into().unwrap()).unwrap();
         let outputs = self.session.on_line(now(), line.as_bytes());
         self.hear(outputs);
     }
@@ -73,6 +76,8 @@ fn their_client_gets_from_configure_to_an_accepted_share() {
     client.say(Authorize { id: 3, name: "w".into(), password: "x".into() });
     let authorized = server_to_client::GeneralResponse::try_from(&client.answer()).unwrap();
     assert!(authorized.into_authorize("w".into()).is_ok());
+    let Server2Client::SetDifficulty(set) = client.news() else { panic!("no difficulty") };
+    assert_eq!(set.value, Difficulty::floor().value());
     client.say(ExtranonceSubscribe { id: 4 });
     assert_eq!(client.answer().result, serde_json::Value::Bool(true));
 
@@ -80,8 +85,6 @@ fn their_client_gets_from_configure_to_an_accepted_share() {
     let source = Source::Upstream { session: 1, difficulty: Difficulty::one() };
     let outputs = client.session.on_job(Arc::new(Assignment { job: job.clone(), source }));
     client.hear(outputs);
-    let Server2Client::SetDifficulty(set) = client.news() else { panic!("no difficulty") };
-    assert_eq!(set.value, Difficulty::floor().value());
     let Server2Client::Notify(notify) = client.news() else { panic!("no job") };
     assert_eq!((notify.version.0, notify.time.0, notify.bits.0), (job.version, UNIX, job.nbits));
     assert_eq!(Vec::from(notify.prev_hash.clone()), job.previous);
