@@ -8,10 +8,23 @@
 use crate::job::{Assignment, Job, Source};
 use std::sync::Arc;
 
-/// From losing the pool to the first job of ours: within the minute that is promised, and longer than a usual reconnect.
-pub const AFTER_MS: u64 = 45_000;
-/// How long one of them lasts. A miner's ntime window is two hours; duplicate memory is flushed with each.
-pub const ROTATE_MS: u64 = 600_000;
+/// When, in wall milliseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// From losing the pool to the first job of ours.
+    pub after_ms: u64,
+    /// How long one of them lasts.
+    pub rotate_ms: u64,
+}
+
+impl Default for Config {
+    /// Within the minute that is promised, and longer than a usual reconnect; then a block's usual time, with which the
+    /// duplicate memory is flushed, and far within a miner's ntime window.
+    fn default() -> Config {
+        Config { after_ms: 45_000, rotate_ms: 600_000 }
+    }
+}
+
 /// What a job looks like where no pool was ever seen: version bits free to roll, a mainnet difficulty of late.
 const VERSION: u32 = 0x2000_0000;
 const NBITS: u32 = 0x1702_5ced;
@@ -19,6 +32,7 @@ const NBITS: u32 = 0x1702_5ced;
 /// Private fields: `given_ms` is set only while away.
 #[derive(Clone, Debug)]
 pub struct KeepAlive {
+    config: Config,
     away_since_ms: Option<u64>,
     given_ms: Option<u64>,
     version: u32,
@@ -28,8 +42,9 @@ pub struct KeepAlive {
 
 impl KeepAlive {
     /// No pool is there yet.
-    pub fn new(now_ms: u64) -> KeepAlive {
+    pub fn new(config: Config, now_ms: u64) -> KeepAlive {
         KeepAlive {
+            config,
             away_since_ms: Some(now_ms),
             given_ms: None,
             version: VERSION,
@@ -53,8 +68,8 @@ impl KeepAlive {
     pub fn tick(&mut self, now_ms: u64, unix_s: u64) -> Option<Arc<Assignment>> {
         let away_ms = now_ms.saturating_sub(self.away_since_ms?);
         let due = match self.given_ms {
-            None => away_ms >= AFTER_MS,
-            Some(given) => now_ms.saturating_sub(given) >= ROTATE_MS,
+            None => away_ms >= self.config.after_ms,
+            Some(given) => now_ms.saturating_sub(given) >= self.config.rotate_ms,
         };
         if !due {
             return None;
@@ -79,11 +94,12 @@ mod tests {
     use super::*;
     use crate::job::tests::sample;
 
+    const AFTER_MS: u64 = 45_000;
     const UNIX: u64 = 0x6878_b602;
 
     #[test]
     fn the_first_comes_within_a_minute_and_another_every_ten() {
-        let mut keep = KeepAlive::new(0);
+        let mut keep = KeepAlive::new(Config::default(), 0);
         keep.on_pool_job(&sample("1", 1, true));
         assert_eq!(keep.tick(10_000_000, UNIX), None, "a pool is there");
         keep.on_lost(10_000_000);
@@ -106,7 +122,7 @@ mod tests {
 
     #[test]
     fn the_pools_next_job_ends_it_and_the_next_loss_begins_anew() {
-        let mut keep = KeepAlive::new(0);
+        let mut keep = KeepAlive::new(Config::default(), 0);
         assert!(keep.tick(AFTER_MS - 1, UNIX).is_none());
         let first = keep.tick(AFTER_MS, UNIX).unwrap();
         assert!(keep.is_active());

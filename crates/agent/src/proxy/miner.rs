@@ -19,7 +19,7 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use super::Shared;
 use super::journal::JournalError;
-use super::state::{Briefing, Moment};
+use super::state::{Briefing, Held, Moment};
 
 /// A miner that does not read for so long is gone.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -68,8 +68,8 @@ pub(super) async fn serve(mut stream: TcpStream, mut miner: Miner) {
 pub(super) struct Miner {
     shared: Arc<Shared>,
     session: Option<Session>,
-    /// Epoch and index of the slice it holds.
-    slice: Option<(u64, u64)>,
+    /// The slice it holds, and of which account.
+    held: Option<Held>,
     group: Option<MinerGroupId>,
     assignment: Option<Arc<Assignment>>,
 }
@@ -79,7 +79,7 @@ impl Miner {
     pub(super) fn new(shared: &Arc<Shared>) -> Option<Miner> {
         let shared = Arc::clone(shared);
         let admitted = shared.state().admit();
-        admitted.then(|| Miner { shared, session: None, slice: None, group: None, assignment: None })
+        admitted.then(|| Miner { shared, session: None, held: None, group: None, assignment: None })
     }
 
     async fn run(&mut self, stream: &mut TcpStream) -> Result<std::convert::Infallible, Gone> {
@@ -120,30 +120,27 @@ impl Miner {
     }
 
     fn on_bytes(&mut self, lines: &mut LineBuffer, bytes: &[u8], out: &mut String) -> Result<(), Gone> {
-        let mut end = Ok(());
-        let cut = lines.push(bytes, |line| {
-            if end.is_ok() {
-                end = self.on_line(line, out);
-            }
-        });
-        end?;
+        let mut whole: Vec<Vec<u8>> = Vec::new();
+        let cut = lines.push(bytes, |line| whole.push(line.to_vec()));
+        let whole: Vec<&[u8]> = whole.iter().map(Vec::as_slice).collect();
+        // Sabotage must know which line was rejected; else the lines of a read are judged together.
+        let together = if self.shared.config.sabotage.forward_unverified { 1 } else { whole.len().max(1) };
+        for part in whole.chunks(together) {
+            let Some(session) = &mut self.session else { return Ok(()) };
+            let outputs = session.on_lines(self.shared.now(), part);
+            self.act(outputs, part.first().copied().unwrap_or_default(), out)?;
+        }
         Ok(cut?)
-    }
-
-    fn on_line(&mut self, line: &[u8], out: &mut String) -> Result<(), Gone> {
-        let Some(session) = &mut self.session else { return Ok(()) };
-        let outputs = session.on_line(self.shared.now(), line);
-        self.act(outputs, line, out)
     }
 
     /// Job, slice or mask have changed, or are there for the first time.
     fn on_news(&mut self, out: &mut String) -> Result<(), Gone> {
-        let briefing = self.shared.state().brief(self.slice.map(|(epoch, _)| epoch))?;
-        let Some(Briefing { epoch, slice, mask, assignment }) = briefing else { return Ok(()) };
+        let briefing = self.shared.state().brief(self.held)?;
+        let Some(Briefing { lane, epoch, slice, mask, assignment }) = briefing else { return Ok(()) };
         let mut outputs = Vec::new();
         if let Some(slice) = slice {
             // What was held belongs to an earlier epoch, whose slices nobody keeps count of any more.
-            self.slice = Some((epoch, slice.index));
+            self.held = Some(Held { lane, epoch, index: slice.index });
             match &mut self.session {
                 Some(session) => outputs.extend(session.on_slice(slice)),
                 None => {
@@ -166,9 +163,11 @@ impl Miner {
         for output in outputs {
             match output {
                 Output::Send(text) => out.push_str(&text),
-                Output::Share(share) => self.shared.state().on_share(&share, self.shared.moment())?,
+                Output::Share(share) => {
+                    self.shared.state().on_share(self.lane(), &share, self.shared.moment())?
+                }
                 Output::Rejected { worker, reject, work } => {
-                    self.shared.state().on_reject(worker.as_deref(), reject, work)?;
+                    self.shared.state().on_reject(self.lane(), worker.as_deref(), reject, work)?;
                     if self.shared.config.sabotage.forward_unverified {
                         self.sabotage(line, work)?;
                     }
@@ -184,12 +183,16 @@ impl Miner {
         Ok(())
     }
 
+    fn lane(&self) -> usize {
+        self.held.map_or(0, |held| held.lane)
+    }
+
     fn sabotage(&self, line: &[u8], work: model::Work) -> Result<(), Gone> {
         if let (Ok(Request { call: Call::Submit(submission), .. }), Some(session)) =
             (Request::parse(line), &self.session)
         {
             let now = self.shared.moment();
-            self.shared.state().forward_unverified(&submission, session.slice(), work, now)?;
+            self.shared.state().forward_unverified(self.lane(), &submission, session.slice(), work, now)?;
         }
         Ok(())
     }
@@ -197,12 +200,12 @@ impl Miner {
 
 impl Drop for Miner {
     fn drop(&mut self) {
-        self.shared.state().on_disconnected(self.slice, self.group.as_ref());
+        self.shared.state().on_disconnected(self.held, self.group.as_ref());
     }
 }
 
 impl Shared {
-    fn now(&self) -> Now {
+    pub(super) fn now(&self) -> Now {
         let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Now { mono_ms: self.mono_ms(), unix_s: unix.as_secs() }
     }
