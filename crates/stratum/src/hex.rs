@@ -31,10 +31,11 @@ pub fn decode_u32(text: &str) -> Option<u32> {
 
 /// Lower-case hex.
 pub fn encode(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let mut text = String::with_capacity(2 * bytes.len());
     for byte in bytes {
         for nibble in [byte >> 4, byte & 15] {
-            text.push(char::from_digit(u32::from(nibble), 16).expect("a nibble is below 16"));
+            text.push(char::from(DIGITS[usize::from(nibble)]));
         }
     }
     text

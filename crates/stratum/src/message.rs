@@ -3,6 +3,7 @@
 //! Next: `client.rs` (what miners send), `server.rs` (what pools send).
 
 pub mod client;
+mod quick;
 pub mod server;
 
 pub use client::{Call, Configure, Request, Submission};

@@ -1,7 +1,7 @@
 //! What a miner sends: parsed by the proxy, written by our own upstream side and by simulated miners.
 //! Assumes nothing of the peer. Next: `server.rs` for the answers, `downstream.rs` for what is done with them.
 
-use super::{Envelope, Error, Field, Id, clip, open, request_line};
+use super::{Envelope, Error, Field, Id, clip, open, quick, request_line};
 use crate::hex;
 use crate::job::{MAX_EXTRANONCE, MAX_JOB_ID};
 use crate::target::Target;
@@ -66,6 +66,14 @@ pub struct Submission {
 
 impl Request {
     pub fn parse(line: &[u8]) -> Result<Request, Error> {
+        // Nearly all lines are submissions in their usual form; what is unusual in any way is read the long way.
+        if let Some(request) = quick::submit(line) {
+            return Ok(request);
+        }
+        Request::parse_any(line)
+    }
+
+    fn parse_any(line: &[u8]) -> Result<Request, Error> {
         let Envelope { id, method, params, fields } = open(line)?;
         let Some(method) = method else {
             let answers = fields.contains_key("result") || fields.contains_key("error");
@@ -83,6 +91,9 @@ impl Request {
 
     /// The line with its end. `Response` and `Unknown` have no line of their own and become an empty call.
     pub fn to_line(&self) -> String {
+        if let (Call::Submit(submission), Id::Number(id)) = (&self.call, &self.id) {
+            return quick::submit_line(id, submission);
+        }
         let (method, params) = match &self.call {
             Call::Configure(configure) => ("mining.configure", configure.to_params()),
             Call::Subscribe { agent } => ("mining.subscribe", json!([agent])),
@@ -206,9 +217,12 @@ fn parse_call(method: &str, params: &Value) -> Result<Call, Field> {
 
 /// Names go into reports and ledgers: no control characters, nothing endless.
 fn worker_name(value: &Value) -> Result<String, Field> {
-    let name = value.as_str().filter(|name| !name.is_empty() && name.len() <= MAX_WORKER);
-    let name = name.filter(|name| !name.chars().any(char::is_control)).ok_or(Field::Worker)?;
+    let name = value.as_str().filter(|name| is_worker_name(name)).ok_or(Field::Worker)?;
     Ok(name.to_owned())
+}
+
+pub(super) fn is_worker_name(name: &str) -> bool {
+    !name.is_empty() && name.len() <= MAX_WORKER && !name.chars().any(char::is_control)
 }
 
 fn word(value: &Value) -> Option<u32> {
@@ -264,6 +278,44 @@ mod tests {
             let line = request.to_line();
             assert!(line.ends_with('\n'));
             assert_eq!(Request::parse(line.as_bytes()), Ok(request));
+        }
+    }
+
+    #[test]
+    fn the_short_way_reads_what_the_long_way_reads() {
+        let check = |line: &str, short: bool| {
+            let quick = quick::submit(line.as_bytes());
+            assert_eq!(quick.is_some(), short, "{line}");
+            let long = Request::parse_any(line.as_bytes());
+            assert!(quick.is_none() || quick == long.clone().ok(), "{line}: {quick:?} {long:?}");
+            assert_eq!(Request::parse(line.as_bytes()), long, "{line}");
+        };
+        let submit = r#"{"id":4,"method":"mining.submit","params":["w","1","0a0B","6878b602","58f90070"]}"#;
+        check(submit, true);
+        check(&submit.replace("]}", r#","00002000"]}"#), true);
+        check(&submit.replace("{\"id\"", "{ \"jsonrpc\" : \"2.0\", \"id\""), true);
+        // Everything unusual, and everything wrong.
+        for (from, to) in [
+            ("4,", "\"4\","),
+            ("4,", "-4,"),
+            ("4,", "4.5,"),
+            ("4,", "null,"),
+            ("\"id\":4", "\"id\":4,\"id\":5"),
+            ("\"w\"", "\"\\u0077\""),
+            ("\"w\"", "\"\""),
+            ("\"w\"", "7"),
+            ("mining.submit", "mining.subscribe"),
+            ("58f90070", "58f9007"),
+            ("58f90070", "0x58f900"),
+            ("\"1\"", "\"11111111111111111111111111111111111111111111111111111111111111111\""),
+            ("0a0B", "0a0"),
+            ("]}", ",null]}"),
+            ("]}", ",\"00002000\",\"more\"]}"),
+            ("]}", "]} x"),
+            ("]}", "]"),
+            ("params", "result"),
+        ] {
+            check(&submit.replace(from, to), false);
         }
     }
 
