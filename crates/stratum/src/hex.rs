@@ -31,14 +31,17 @@ pub fn decode_u32(text: &str) -> Option<u32> {
 
 /// Lower-case hex.
 pub fn encode(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let mut text = String::with_capacity(2 * bytes.len());
     for byte in bytes {
-        for nibble in [byte >> 4, byte & 15] {
-            text.push(char::from(DIGITS[usize::from(nibble)]));
-        }
+        pair(*byte).into_iter().for_each(|digit| text.push(char::from(digit)));
     }
     text
+}
+
+/// The two lower-case digits of a byte, in ASCII.
+pub fn pair(byte: u8) -> [u8; 2] {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    [DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]
 }
 
 fn digit(ascii: u8) -> Option<u8> {

@@ -326,7 +326,6 @@ mod tests {
             let share = |count: u64| count as f64 / TRIALS as f64;
             let moves = f64::from(moves) / (TRIALS * 10) as f64;
             let what = format!("{shares_per_minute} a minute, {before} to {after}");
-            println!("{what}: in time {}, calm {}, moves a minute {moves}", share(in_time), share(calm));
             assert!(share(in_time) >= 0.99, "{what}: {}", share(in_time));
             assert!(share(calm) >= 0.99, "{what}: {}", share(calm));
             assert!(moves < 0.5, "{what}: {moves} moves a minute");

@@ -129,7 +129,7 @@ fn round(dice: &mut Dice, shape: Shape, target: Target, table: &mut Table) {
 }
 
 fn submission(dice: &mut Dice, stage: &Stage) -> Submission {
-    let extranonce2 = (0..stage.slice.extranonce2_size).map(|_| dice.next() as u8).collect();
+    let extranonce2 = (0..stage.slice.extranonce2_size).map(|_| dice.draw() as u8).collect();
     Submission {
         worker: "w".to_owned(),
         job_id: "1".to_owned(),

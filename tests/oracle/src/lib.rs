@@ -19,7 +19,7 @@ use template_distribution_sv2::{NewTemplateOwned, SetNewPrevHashOwned};
 pub struct Dice(pub u64);
 
 impl Dice {
-    pub fn next(&mut self) -> u64 {
+    pub fn draw(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ z >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -29,15 +29,15 @@ impl Dice {
 
     /// Below `limit`.
     pub fn below(&mut self, limit: u64) -> u64 {
-        self.next() % limit.max(1)
+        self.draw() % limit.max(1)
     }
 
     pub fn word(&mut self) -> u32 {
-        self.next() as u32
+        self.draw() as u32
     }
 
     pub fn bytes<const N: usize>(&mut self) -> [u8; N] {
-        std::array::from_fn(|_| self.next() as u8)
+        std::array::from_fn(|_| self.draw() as u8)
     }
 }
 
@@ -89,7 +89,7 @@ impl Stage {
         )
         .expect("a channel");
         theirs.set_target(bitcoin::Target::from_be_bytes(target.value().to_be_bytes())).expect("a target");
-        let script = (0..shape.script).map(|_| dice.next() as u8).collect();
+        let script = (0..shape.script).map(|_| dice.draw() as u8).collect();
         let output =
             TxOut { value: Amount::from_sat(312_500_000), script_pubkey: ScriptBuf::from_bytes(script) };
         let slice = Slice {

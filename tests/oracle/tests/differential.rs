@@ -70,7 +70,7 @@ fn two_judges_agree_or_the_difference_is_explained() {
     let mut dice = Dice(number("STRATUM_SEED", 4));
     let mut tally: BTreeMap<&'static str, u64> = BTreeMap::new();
     for _ in 0..total.div_ceil(PER_STAGE) {
-        let mut arena = Arena::new(Dice(dice.next()));
+        let mut arena = Arena::new(Dice(dice.draw()));
         for _ in 0..PER_STAGE {
             *tally.entry(arena.step()).or_default() += 1;
         }
@@ -153,7 +153,7 @@ impl Arena {
             let share = Submission {
                 worker: "w".into(),
                 job_id: self.stage.job().id.clone(),
-                extranonce2: (0..self.stage.slice.extranonce2_size).map(|_| dice.next() as u8).collect(),
+                extranonce2: (0..self.stage.slice.extranonce2_size).map(|_| dice.draw() as u8).collect(),
                 ntime: self.stage.shape.ntime + dice.word() % 7_001,
                 nonce: dice.word(),
                 version_bits: self.stage.shape.rolling.then_some(dice.word() & OURS),
@@ -171,7 +171,7 @@ impl Arena {
     /// By a line, as a miner sends it, in whatever case.
     fn our_verdict(&mut self, share: &Submission) -> Ours {
         let now = Now { mono_ms: 1, unix_s: u64::from(self.stage.shape.ntime) + 1_000_000 };
-        let case = self.dice.next();
+        let case = self.dice.draw();
         let text = |hex: String, bit: u32| if case >> bit & 1 == 1 { hex.to_uppercase() } else { hex };
         let mut params = vec![
             share.worker.clone(),
@@ -275,7 +275,7 @@ fn spoil(share: &mut Submission, dice: &mut Dice, ntime: u32) {
         3 => share.version_bits = Some(1 << dice.below(32)),
         4 => share.version_bits = Some(dice.word()),
         5 => share.version_bits = None,
-        6 => share.extranonce2 = (0..dice.below(33)).map(|_| dice.next() as u8).collect(),
+        6 => share.extranonce2 = (0..dice.below(33)).map(|_| dice.draw() as u8).collect(),
         7 => share.job_id = "1".into(),
         8 => share.job_id = ["fff", "0", "", "nonsense", "-1"][dice.below(5) as usize].into(),
         9 => share.nonce = share.nonce.swap_bytes(),

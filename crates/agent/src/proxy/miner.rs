@@ -19,7 +19,7 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use super::Shared;
 use super::journal::JournalError;
-use super::state::{Briefing, Held, Moment};
+use super::state::{Briefing, Held, Moment, State};
 
 /// A miner that does not read for so long is gone.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -120,9 +120,14 @@ impl Miner {
     }
 
     fn on_bytes(&mut self, lines: &mut LineBuffer, bytes: &[u8], out: &mut String) -> Result<(), Gone> {
-        let mut whole: Vec<Vec<u8>> = Vec::new();
-        let cut = lines.push(bytes, |line| whole.push(line.to_vec()));
-        let whole: Vec<&[u8]> = whole.iter().map(Vec::as_slice).collect();
+        // All in one place: a flood brings some forty lines a read.
+        let (mut text, mut ends) = (Vec::with_capacity(bytes.len()), Vec::new());
+        let cut = lines.push(bytes, |line| {
+            text.extend_from_slice(line);
+            ends.push(text.len());
+        });
+        let begins = std::iter::once(&0).chain(&ends);
+        let whole: Vec<&[u8]> = begins.zip(&ends).map(|(begin, end)| &text[*begin..*end]).collect();
         // Sabotage must know which line was rejected; else the lines of a read are judged together.
         let together = if self.shared.config.sabotage.forward_unverified { 1 } else { whole.len().max(1) };
         for part in whole.chunks(together) {
@@ -160,21 +165,25 @@ impl Miner {
 
     /// In order, so that a share is recorded before the reply that acknowledges it is even queued.
     fn act(&mut self, outputs: Vec<Output>, line: &[u8], out: &mut String) -> Result<(), Gone> {
+        if outputs.is_empty() {
+            return Ok(());
+        }
+        let (lane, moment) = (self.lane(), self.shared.moment());
+        // Once for all outputs of a read; nothing in here waits.
+        let mut state = self.shared.state();
         for output in outputs {
             match output {
                 Output::Send(text) => out.push_str(&text),
-                Output::Share(share) => {
-                    self.shared.state().on_share(self.lane(), &share, self.shared.moment())?
-                }
+                Output::Share(share) => state.on_share(lane, &share, moment)?,
                 Output::Rejected { worker, reject, work } => {
-                    self.shared.state().on_reject(self.lane(), worker.as_deref(), reject, work)?;
+                    state.on_reject(lane, worker.as_deref(), reject, work)?;
                     if self.shared.config.sabotage.forward_unverified {
-                        self.sabotage(line, work)?;
+                        self.sabotage(&mut state, line, work)?;
                     }
                 }
                 Output::Authorized { worker, .. } => {
                     if self.group.is_none() {
-                        self.group = Some(self.shared.state().on_first_worker(&worker));
+                        self.group = Some(state.on_first_worker(&worker));
                     }
                 }
                 Output::Close(reason) => return Err(Gone::Session(reason)),
@@ -187,12 +196,17 @@ impl Miner {
         self.held.map_or(0, |held| held.lane)
     }
 
-    fn sabotage(&self, line: &[u8], work: model::Work) -> Result<(), Gone> {
+    fn sabotage(&self, state: &mut State, line: &[u8], work: model::Work) -> Result<(), Gone> {
         if let (Ok(Request { call: Call::Submit(submission), .. }), Some(session)) =
             (Request::parse(line), &self.session)
         {
-            let now = self.shared.moment();
-            self.shared.state().forward_unverified(self.lane(), &submission, session.slice(), work, now)?;
+            state.forward_unverified(
+                self.lane(),
+                &submission,
+                session.slice(),
+                work,
+                self.shared.moment(),
+            )?;
         }
         Ok(())
     }

@@ -68,8 +68,8 @@ struct Live {
 }
 
 struct InFlight {
-    /// One, unless sabotaged.
-    records: Vec<ShareSeq>,
+    /// The first alone, unless sabotaged.
+    records: [Option<ShareSeq>; Sabotage::MOST_RECORDS],
     miner: String,
     work: Work,
 }
@@ -237,15 +237,16 @@ impl State {
             hash: Some(share.verified.hash),
         };
         match outgoing {
-            Some(outgoing) => self.forward(&record, outgoing, now)?,
+            Some(outgoing) => self.forward(record, outgoing, now)?,
             None => {
                 for _ in 0..self.sabotage.records() {
                     self.end(&record, end)?;
                 }
             }
         }
-        if let Some(proof) = self.proofs.get_mut(&record.group) {
-            proof.window.record(millis(now.at), record.work.scaled(scale));
+        let (group, _) = self.groups.of(&share.worker);
+        if let Some(proof) = self.proofs.get_mut(group) {
+            proof.window.record(millis(now.at), share.verified.work.scaled(scale));
         }
         Ok(())
     }
@@ -298,24 +299,19 @@ impl State {
             nonce: submission.nonce,
             version: assignment.job.version,
         };
-        self.forward(&record, &outgoing, now)
+        self.forward(record, &outgoing, now)
     }
 
-    fn forward(
-        &mut self,
-        record: &ShareRecord,
-        outgoing: &Outgoing,
-        now: Moment,
-    ) -> Result<(), JournalError> {
-        let mut records = Vec::with_capacity(1);
-        for _ in 0..self.sabotage.records() {
-            let seq = self.journal.intent(record).inspect_err(|_| self.counters.journal_failures += 1)?;
+    fn forward(&mut self, record: ShareRecord, outgoing: &Outgoing, now: Moment) -> Result<(), JournalError> {
+        let mut records = [None; Sabotage::MOST_RECORDS];
+        for place in records.iter_mut().take(self.sabotage.records()) {
+            let seq = self.journal.intent(&record).inspect_err(|_| self.counters.journal_failures += 1)?;
             self.accounts.receive(Some(&record.miner), record.work);
-            records.push(seq);
+            *place = Some(seq);
         }
         let share = ShareRef(self.next_share);
         self.next_share += 1;
-        self.in_flight.insert(share, InFlight { records, miner: record.miner.clone(), work: record.work });
+        self.in_flight.insert(share, InFlight { records, miner: record.miner, work: record.work });
         let lane = self.lane_of(outgoing.session);
         let Some(live) = lane.and_then(|lane| lane.live.as_mut()) else {
             self.finish(share, End::Unknown, &ShareEnd::Unknown);
@@ -349,7 +345,7 @@ impl State {
     /// Records the outcome of a forwarded share.
     fn finish(&mut self, share: ShareRef, end: End, share_end: &ShareEnd) {
         let Some(flown) = self.in_flight.remove(&share) else { return };
-        for seq in flown.records {
+        for seq in flown.records.into_iter().flatten() {
             if let Err(error) = self.journal.outcome(seq, share_end) {
                 self.counters.journal_failures += 1;
                 tracing::error!(error = &error as &dyn std::error::Error, "outcome of a share not recorded");

@@ -122,7 +122,8 @@ impl Line<'_> {
                     if count == 0 {
                         return Err(Lost::Closed);
                     }
-                    incoming.push(&buffer[..count], |line| events.extend(shared.state().on_pool_line(lane, line)))?;
+                    let mut state = shared.state();
+                    incoming.push(&buffer[..count], |line| events.extend(state.on_pool_line(lane, line)))?;
                 }
                 line = queue.recv() => {
                     out.extend(line);

@@ -92,7 +92,7 @@ impl Request {
     /// The line with its end. `Response` and `Unknown` have no line of their own and become an empty call.
     pub fn to_line(&self) -> String {
         if let (Call::Submit(submission), Id::Number(id)) = (&self.call, &self.id) {
-            return quick::submit_line(id, submission);
+            return quick::submit_line(id, &submission.said());
         }
         let (method, params) = match &self.call {
             Call::Configure(configure) => ("mining.configure", configure.to_params()),
@@ -111,6 +111,17 @@ impl Request {
 }
 
 impl Submission {
+    fn said(&self) -> quick::Said<'_> {
+        quick::Said {
+            worker: &self.worker,
+            job_id: &self.job_id,
+            extranonce2: &self.extranonce2,
+            ntime: self.ntime,
+            nonce: self.nonce,
+            version_bits: self.version_bits,
+        }
+    }
+
     pub fn from_params(params: &[Value]) -> Result<Submission, Field> {
         let [worker, job_id, extranonce2, ntime, nonce, rest @ ..] = params else {
             return Err(Field::Params);

@@ -5,12 +5,12 @@
 
 use super::client::{Call, Request, Submission, is_worker_name};
 use super::server::ServerMessage;
-use super::{Id, Number, Value};
+use super::{Id, Value};
 use crate::hex;
 use crate::job::{MAX_EXTRANONCE, MAX_JOB_ID};
 use serde::Deserialize;
 use serde::de::{IgnoredAny, SeqAccess, Visitor};
-use std::fmt;
+use std::fmt::{self, Write};
 
 #[derive(Deserialize)]
 struct Submit<'a> {
@@ -72,14 +72,47 @@ pub(super) fn submit(line: &[u8]) -> Option<Request> {
     Some(Request { id: Id::from(id), call: Call::Submit(submission) })
 }
 
-pub(super) fn submit_line(id: &Number, submission: &Submission) -> String {
-    let Submission { worker, job_id, extranonce2, ntime, nonce, version_bits } = submission;
-    let (worker, job_id) = (Value::from(worker.as_str()), Value::from(job_id.as_str()));
-    let extranonce2 = hex::encode(extranonce2);
-    let bits = version_bits.map(|bits| format!(",\"{bits:08x}\"")).unwrap_or_default();
-    format!(
-        "{{\"id\":{id},\"method\":\"mining.submit\",\"params\":[{worker},{job_id},\"{extranonce2}\",\"{ntime:08x}\",\"{nonce:08x}\"{bits}]}}\n"
-    )
+/// What a submission says, borrowed from wherever it stands.
+pub struct Said<'a> {
+    pub worker: &'a str,
+    pub job_id: &'a str,
+    pub extranonce2: &'a [u8],
+    pub ntime: u32,
+    pub nonce: u32,
+    pub version_bits: Option<u32>,
+}
+
+/// The line of a submission, with its end.
+pub fn submit_line(id: &dyn fmt::Display, said: &Said<'_>) -> String {
+    // The usual line has some 150 bytes.
+    let mut line = String::with_capacity(192);
+    // Writing into a text cannot fail.
+    let _ = write!(line, "{{\"id\":{id},\"method\":\"mining.submit\",\"params\":[");
+    push_text(&mut line, said.worker);
+    line.push(',');
+    push_text(&mut line, said.job_id);
+    line.push_str(",\"");
+    for byte in said.extranonce2 {
+        hex::pair(*byte).into_iter().for_each(|digit| line.push(char::from(digit)));
+    }
+    let _ = write!(line, "\",\"{:08x}\",\"{:08x}\"", said.ntime, said.nonce);
+    if let Some(bits) = said.version_bits {
+        let _ = write!(line, ",\"{bits:08x}\"");
+    }
+    line.push_str("]}\n");
+    line
+}
+
+/// A JSON string; only what is unusual goes through the encoder.
+fn push_text(line: &mut String, text: &str) {
+    let plain = |byte: u8| (b' '..0x7f).contains(&byte) && byte != b'"' && byte != b'\\';
+    if text.bytes().all(plain) {
+        line.push('"');
+        line.push_str(text);
+        line.push('"');
+    } else {
+        line.push_str(&Value::from(text).to_string());
+    }
 }
 
 #[derive(Deserialize)]
