@@ -180,3 +180,27 @@ async fn to_another_domain_we_do_not_go() {
     assert_eq!(thief.handle().total().accepted, 0);
     task.abort();
 }
+
+#[tokio::test]
+async fn a_pool_that_does_not_speak_tls_is_not_talked_to_in_plain() {
+    let backup = another_pool().await;
+    let address = backup.handle().address().to_string();
+    let rig = Rig::with(-20, |config| {
+        config.pool = format!("stratum+ssl://{}", config.pool);
+        config.upstreams.backups = vec![address];
+    })
+    .await;
+    let mut plain = Plain::ready(rig.handle().address(), "acct.m1-a-0").await;
+    assert_eq!(plain.submit_one(0).await["result"], json!(true));
+    until("the backup has it", || backup.handle().total().accepted == 1).await;
+    assert_eq!(rig.pool.handle().total().accepted, 0);
+    let wrong = agent::proxy::Proxy::start(
+        agent::proxy::Config {
+            pool: "https://pool.example:1".into(),
+            ..super::rig::config_for(String::new())
+        },
+        rig.clock.clone(),
+        Box::new(rig.ledger.clone()),
+    );
+    assert!(wrong.await.unwrap_err().to_string().contains("is no address of a pool"));
+}
