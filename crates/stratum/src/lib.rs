@@ -3,7 +3,8 @@
 //! Invariant: nothing here opens a socket, reads a clock or draws a random number. Lines and `now` come in as arguments,
 //! lines and events go out as values; whoever owns the sockets acts on them in order.
 //!
-//! The way of a share: `line` → `message` → `downstream` → `verify` (+ `seen`) → `account`, and by `upstream` to the pool.
+//! The way of a share: `line` → `message` → `downstream` → `batch` (hashing) → `verify` (+ `seen`) → `account`, and by
+//! `upstream` to the pool. Which pool: `failover`, `reconnect`, `weights`; and without any: `keepalive`.
 
 pub mod account;
 pub mod batch;

@@ -1,7 +1,7 @@
 //! The fuzz targets' own entries, driven by a seed instead of by coverage: seeds are mutated byte by byte and line by line.
 //!
 //! 1,500 inputs each; `STRATUM_FUZZ=1000000` makes it long, `STRATUM_SEED` another stream. libFuzzer finds more:
-//! docs/development.md says how to run it.
+//! docs/benchmarks.md says how to run it.
 #![allow(clippy::unwrap_used)]
 
 #[path = "../../../../fuzz/entry.rs"]
