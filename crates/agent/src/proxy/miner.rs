@@ -15,7 +15,7 @@ use stratum::slices;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
 
 use super::Shared;
 use super::journal::JournalError;
@@ -29,6 +29,10 @@ const FIRST_JOB_TIMEOUT: Duration = Duration::from_secs(25);
 const TICK: Duration = Duration::from_secs(1);
 /// Bytes taken at once: at most 40 short lines, each of which causes at most one job of some 50 KiB.
 const READ: usize = 2048;
+
+/// Lines of one connection that are read in a second; what exceeds that waits in the sender's own buffers, so that one miner at
+/// a wrong difficulty costs others at most 4 % of a core. An honest one sends one in six seconds.
+const MAX_LINES_A_SECOND: u32 = 2_000;
 
 /// Why a connection ended.
 #[derive(Debug, thiserror::Error)]
@@ -71,6 +75,7 @@ pub(super) struct Miner {
     /// The slice it holds, and of which account.
     held: Option<Held>,
     group: Option<MinerGroupId>,
+    pace: Pace,
     assignment: Option<Arc<Assignment>>,
 }
 
@@ -79,7 +84,14 @@ impl Miner {
     pub(super) fn new(shared: &Arc<Shared>) -> Option<Miner> {
         let shared = Arc::clone(shared);
         let admitted = shared.state().admit();
-        admitted.then(|| Miner { shared, session: None, held: None, group: None, assignment: None })
+        admitted.then(|| Miner {
+            shared,
+            session: None,
+            held: None,
+            group: None,
+            pace: Pace::new(),
+            assignment: None,
+        })
     }
 
     async fn run(&mut self, stream: &mut TcpStream) -> Result<std::convert::Infallible, Gone> {
@@ -92,7 +104,12 @@ impl Miner {
         loop {
             let mut out = String::new();
             let end = tokio::select! {
-                read = stream.read(&mut buffer) => match read? {
+                // The news and the clock go on meanwhile.
+                () = sleep_until(self.pace.pause_until()), if self.pace.is_spent() => {
+                    self.pace = Pace::new();
+                    Ok(())
+                }
+                read = stream.read(&mut buffer), if !self.pace.is_spent() => match read? {
                     0 => return Err(Gone::Closed),
                     count => self.on_bytes(&mut lines, &buffer[..count], &mut out),
                 },
@@ -126,6 +143,7 @@ impl Miner {
             text.extend_from_slice(line);
             ends.push(text.len());
         });
+        self.pace.count(ends.len());
         let begins = std::iter::once(&0).chain(&ends);
         let whole: Vec<&[u8]> = begins.zip(&ends).map(|(begin, end)| &text[*begin..*end]).collect();
         // Sabotage must know which line was rejected; else the lines of a read are judged together.
@@ -209,6 +227,33 @@ impl Miner {
             )?;
         }
         Ok(())
+    }
+}
+
+/// Lines read within a second.
+struct Pace {
+    begun: Instant,
+    lines: u32,
+}
+
+impl Pace {
+    fn new() -> Pace {
+        Pace { begun: Instant::now(), lines: 0 }
+    }
+
+    fn count(&mut self, lines: usize) {
+        if self.begun.elapsed() >= Duration::from_secs(1) {
+            *self = Pace::new();
+        }
+        self.lines = self.lines.saturating_add(u32::try_from(lines).unwrap_or(u32::MAX));
+    }
+
+    fn is_spent(&self) -> bool {
+        self.lines >= MAX_LINES_A_SECOND
+    }
+
+    fn pause_until(&self) -> Instant {
+        self.begun + Duration::from_secs(1)
     }
 }
 
