@@ -245,6 +245,7 @@ async fn start_proxy(
         pool: stratum.pool.clone(),
         account: stratum.account.clone(),
         password: stratum.password.clone(),
+        upstreams: proxy::Upstreams::default(),
         max_connections: MAX_MINERS,
         groups: proxy::Groups::new(known, outside),
         first_slice: reserve_slices(data)?,

@@ -155,7 +155,11 @@ impl Accounts {
         let name = worker.unwrap_or(OTHERS);
         // Once full it stays full, so that a share ends in the book that received it.
         let known = self.workers.contains_key(name) || self.workers.len() < MAX_WORKERS;
-        self.workers.entry(if known { name } else { OTHERS }.to_owned()).or_default()
+        let name = if known { name } else { OTHERS };
+        if !self.workers.contains_key(name) {
+            self.workers.insert(name.to_owned(), Account::default());
+        }
+        self.workers.get_mut(name).expect("it was there or has just been put there")
     }
 }
 

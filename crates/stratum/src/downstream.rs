@@ -6,9 +6,11 @@
 //! each job), `verify.rs`, `vardiff.rs`.
 
 mod handed;
+mod prepared;
 #[cfg(test)]
 mod tests;
 
+use crate::batch::Hashed;
 use crate::job::{Assignment, Source};
 use crate::message::server::{reject_line, response_line, subscribe_result};
 use crate::message::{self, Call, Configure, Field, Id, Request, RpcError, ServerMessage, Submission};
@@ -17,9 +19,10 @@ use crate::slices::MinerSlice;
 use crate::target::Difficulty;
 use crate::upstream::Outgoing;
 use crate::vardiff::{self, Vardiff};
-use crate::verify::{NtimeWindow, Reject, Rules, Verified, verify};
+use crate::verify::{self, NtimeWindow, Reject, Rules, Verified, check_fields};
 use handed::{Handed, HandedOut};
 use model::Work;
+use prepared::{Prepared, Task};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -128,6 +131,7 @@ pub struct Session {
     workers: BTreeSet<String>,
     told: Option<Difficulty>,
     handed: HandedOut,
+    prepared: Prepared,
     seen: Seen,
     garbage: u32,
     garbage_since_ms: u64,
@@ -153,6 +157,7 @@ impl Session {
             workers: BTreeSet::new(),
             told: None,
             handed: HandedOut::default(),
+            prepared: Prepared::default(),
             garbage: 0,
             garbage_since_ms: now.mono_ms,
             started_ms: now.mono_ms,
@@ -164,16 +169,30 @@ impl Session {
 
     /// A line of the miner, without its end.
     pub fn on_line(&mut self, now: Now, line: &[u8]) -> Vec<Output> {
+        self.on_lines(now, &[line])
+    }
+
+    /// The lines of one read, in order. Their shares are hashed together, which costs less than one by one; everything
+    /// else is as if they had come one by one.
+    pub fn on_lines(&mut self, now: Now, lines: &[&[u8]]) -> Vec<Output> {
         let mut out = Vec::new();
         if self.closed {
             return out;
         }
         self.heard_ms = now.mono_ms;
-        match Request::parse(line) {
-            Ok(request) => self.on_request(now, request, &mut out),
-            Err(error) => self.on_bad_line(now, error, &mut out),
+        let requests: Vec<_> = lines.iter().map(|line| Request::parse(line)).collect();
+        let mut ahead = self.hash_ahead(now, &requests);
+        for (index, request) in requests.into_iter().enumerate() {
+            let hashed = ahead.get_mut(index).and_then(Option::take);
+            match request {
+                Ok(request) => self.on_request(now, request, hashed, &mut out),
+                Err(error) => self.on_bad_line(now, error, &mut out),
+            }
+            if out.iter().any(|output| matches!(output, Output::Close(_))) {
+                self.closed = true;
+                break;
+            }
         }
-        self.closed |= out.iter().any(|output| matches!(output, Output::Close(_)));
         out
     }
 
@@ -263,7 +282,13 @@ impl Session {
         self.subscribed && !self.workers.is_empty()
     }
 
-    fn on_request(&mut self, now: Now, Request { id, call }: Request, out: &mut Vec<Output>) {
+    fn on_request(
+        &mut self,
+        now: Now,
+        Request { id, call }: Request,
+        hashed: Option<Hashed>,
+        out: &mut Vec<Output>,
+    ) {
         let yes = || Output::Send(response_line(&id, &Ok(Value::Bool(true))));
         match call {
             Call::Configure(configure) => self.on_configure(&id, &configure, out),
@@ -285,8 +310,10 @@ impl Session {
                     self.retarget(out);
                 }
             }
-            Call::Submit(submission) => self.on_submit(now, &id, &submission, out),
+            Call::Submit(submission) => self.on_submit(now, &id, &submission, hashed, out),
             Call::Ping => out.push(Output::Send(response_line(&id, &Ok(json!("pong"))))),
+            // No, and no error either: some firmware gives up at an error. BIP 310 is how versions are rolled here.
+            Call::MultiVersion => out.push(Output::Send(response_line(&id, &Ok(Value::Bool(false))))),
             Call::Response => {}
             Call::Unknown { method } => out.push(error_reply(&id, format!("unknown method {method}"))),
         }
@@ -340,8 +367,15 @@ impl Session {
         }
     }
 
-    fn on_submit(&mut self, now: Now, id: &Id, submission: &Submission, out: &mut Vec<Output>) {
-        match self.judge(now, submission) {
+    fn on_submit(
+        &mut self,
+        now: Now,
+        id: &Id,
+        submission: &Submission,
+        hashed: Option<Hashed>,
+        out: &mut Vec<Output>,
+    ) {
+        match self.judge(now, submission, hashed) {
             Ok(share) => {
                 let work = share.verified.work;
                 out.push(Output::Share(Box::new(share)));
@@ -356,7 +390,8 @@ impl Session {
         }
     }
 
-    fn judge(&mut self, now: Now, submission: &Submission) -> Result<Share, Reject> {
+    /// The job that a submission is for, if everything but its hash is in order; with the header's version.
+    fn examine(&self, now: Now, submission: &Submission) -> Result<(&Handed, u32), Reject> {
         if !self.subscribed {
             return Err(Reject::NotSubscribed);
         }
@@ -364,24 +399,52 @@ impl Session {
             return Err(Reject::WrongWorker);
         }
         let handed = self.handed.find(&submission.job_id)?;
-        let rules = Rules {
+        let rules = self.rules(now, handed);
+        let version = check_fields(&handed.assignment.job, &handed.slice.miner, submission, &rules)?;
+        Ok((handed, version))
+    }
+
+    fn rules(&self, now: Now, handed: &Handed) -> Rules {
+        Rules {
             target: handed.difficulty.target(),
             mask: handed.mask,
             window: self.config.window,
             now_unix: now.unix_s,
-        };
-        let verified = verify(&handed.assignment.job, &handed.slice.miner, submission, &rules)?;
-        let share = Share {
-            worker: submission.worker.clone(),
-            assignment: Arc::clone(&handed.assignment),
-            fate: fate(handed, submission, &verified),
-            verified,
-        };
-        self.seen.insert(share.verified.hash).map_err(|error| match error {
+        }
+    }
+
+    /// `hashed` is the submission's header, where it was hashed ahead.
+    fn judge(&mut self, now: Now, submission: &Submission, hashed: Option<Hashed>) -> Result<Share, Reject> {
+        let (handed, version) = self.examine(now, submission)?;
+        let handed = handed.clone();
+        let hashed = hashed.unwrap_or_else(|| self.prepared.hash(&handed, submission, version));
+        let verified = verify::judge(&handed.assignment.job, &handed.difficulty.target(), hashed)?;
+        self.seen.insert(verified.hash).map_err(|error| match error {
             seen::Error::Duplicate => Reject::Duplicate,
             seen::Error::Full => Reject::Exhausted,
         })?;
-        Ok(share)
+        let fate = fate(&handed, submission, &verified);
+        Ok(Share { worker: submission.worker.clone(), assignment: handed.assignment, fate, verified })
+    }
+
+    /// Hashes what can be hashed already. A share that only becomes acceptable by an earlier line of the same read is
+    /// hashed in its turn.
+    fn hash_ahead(&mut self, now: Now, requests: &[Result<Request, message::Error>]) -> Vec<Option<Hashed>> {
+        if requests.len() < 2 {
+            return Vec::new();
+        }
+        let mut tasks = Vec::new();
+        for (index, request) in requests.iter().enumerate() {
+            let Ok(Request { call: Call::Submit(submission), .. }) = request else { continue };
+            let Ok((handed, version)) = self.examine(now, submission) else { continue };
+            tasks.push(Task { index, handed: handed.clone(), submission, version });
+        }
+        let mut ahead = vec![None; requests.len()];
+        let hashes = self.prepared.hash_all(&tasks);
+        for (task, hashed) in tasks.iter().zip(hashes) {
+            ahead[task.index] = Some(hashed);
+        }
+        ahead
     }
 
     fn refuse(&mut self, id: &Id, submission: Option<&Submission>, reject: Reject, out: &mut Vec<Output>) {

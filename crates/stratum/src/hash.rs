@@ -45,7 +45,12 @@ impl HeaderHash {
 
 impl fmt::Display for HeaderHash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&hex::encode(&self.value().to_be_bytes()))
+        // Without an allocation: each share of the ledger is written so.
+        let mut text = [0; 64];
+        for (pair, byte) in text.as_chunks_mut::<2>().0.iter_mut().zip(self.0.iter().rev()) {
+            *pair = hex::pair(*byte);
+        }
+        f.write_str(std::str::from_utf8(&text).unwrap_or_default())
     }
 }
 

@@ -33,11 +33,15 @@ pub fn decode_u32(text: &str) -> Option<u32> {
 pub fn encode(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(2 * bytes.len());
     for byte in bytes {
-        for nibble in [byte >> 4, byte & 15] {
-            text.push(char::from_digit(u32::from(nibble), 16).expect("a nibble is below 16"));
-        }
+        pair(*byte).into_iter().for_each(|digit| text.push(char::from(digit)));
     }
     text
+}
+
+/// The two lower-case digits of a byte, in ASCII.
+pub fn pair(byte: u8) -> [u8; 2] {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    [DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]
 }
 
 fn digit(ascii: u8) -> Option<u8> {

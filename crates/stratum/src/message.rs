@@ -3,9 +3,11 @@
 //! Next: `client.rs` (what miners send), `server.rs` (what pools send).
 
 pub mod client;
+mod quick;
 pub mod server;
 
 pub use client::{Call, Configure, Request, Submission};
+pub(crate) use quick::{Said, submit_line};
 pub use server::{RpcError, ServerMessage};
 
 use serde_json::{Map, Number, Value};

@@ -5,21 +5,17 @@
 
 use crate::hash::{Header, HeaderHash};
 use crate::job::{Job, Slice};
+use crate::sha::{self, Block, INITIAL, State, compress};
 use crate::target::Target;
-use sha2::block_api::compress256;
 use std::ops::Range;
-
-/// SHA-256's first state (FIPS 180-4, 5.3.3).
-const INITIAL: [u32; 8] =
-    [0x6a09_e667, 0xbb67_ae85, 0x3c6e_f372, 0xa54f_f53a, 0x510e_527f, 0x9b05_688c, 0x1f83_d9ab, 0x5be0_cd19];
 
 /// A header with everything chosen but the nonce. Private fields: `midstate` and `tail` belong to `header`.
 #[derive(Clone, Debug)]
 pub struct Template {
     header: Header,
-    midstate: [u32; 8],
+    midstate: State,
     /// The second block: the header's last 16 bytes, padding, and the length of 640 bits.
-    tail: [u8; 64],
+    tail: Block,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -40,10 +36,9 @@ impl Template {
         let mut first = [0; 64];
         first.copy_from_slice(&header.0[..64]);
         let mut midstate = INITIAL;
-        compress256(&mut midstate, &[first]);
-        let mut tail = padded(80 * 8);
+        compress(&mut midstate, &[first]);
+        let mut tail = sha::padding(16, 80 * 8);
         tail[..16].copy_from_slice(&header.0[64..]);
-        tail[16] = 0x80;
         Template { header, midstate, tail }
     }
 
@@ -57,37 +52,18 @@ impl Template {
 /// Tries each nonce of the range. The caller chooses its length: that is its unit of time.
 pub fn scan(template: &Template, nonces: Range<u32>, target: &Target) -> Scan {
     let mut block = template.tail;
-    let mut second = padded(32 * 8);
-    second[32] = 0x80;
     let mut scan = Scan::default();
     for nonce in nonces {
         block[12..16].copy_from_slice(&nonce.to_le_bytes());
         let mut inner = template.midstate;
-        compress256(&mut inner, &[block]);
-        write_state(&inner, &mut second[..32]);
-        let mut outer = INITIAL;
-        compress256(&mut outer, &[second]);
+        compress(&mut inner, &[block]);
         scan.hashes += 1;
-        let mut hash = HeaderHash([0; 32]);
-        write_state(&outer, &mut hash.0);
+        let hash = HeaderHash(sha::finish(&inner));
         if target.is_met_by(&hash) {
             scan.found.push(nonce);
         }
     }
     scan
-}
-
-/// A block of zeros that ends in the length of the message in bits.
-fn padded(bits: u64) -> [u8; 64] {
-    let mut block = [0; 64];
-    block[56..].copy_from_slice(&bits.to_be_bytes());
-    block
-}
-
-fn write_state(state: &[u32; 8], bytes: &mut [u8]) {
-    for (chunk, word) in bytes.as_chunks_mut::<4>().0.iter_mut().zip(state) {
-        *chunk = word.to_be_bytes();
-    }
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ mod tests;
 
 use crate::job::{Assignment, Job, Slice, Source};
 use crate::message::server::{parse_subscribe_result, response_line};
-use crate::message::{self, Call, Configure, Id, Request, RpcError, ServerMessage, Submission};
+use crate::message::{self, Call, Configure, Id, Request, RpcError, Said, ServerMessage, submit_line};
 use crate::target::Difficulty;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -252,15 +252,15 @@ impl Upstream {
         let id = self.next_id;
         self.next_id += 1;
         self.pending.insert(id, Pending { share, sent_ms: now_ms });
-        let submission = Submission {
-            worker: self.config.worker.clone(),
-            job_id: outgoing.job_id.clone(),
-            extranonce2: outgoing.extranonce2.clone(),
+        let said = Said {
+            worker: &self.config.worker,
+            job_id: &outgoing.job_id,
+            extranonce2: &outgoing.extranonce2,
             ntime: outgoing.ntime,
             nonce: outgoing.nonce,
             version_bits: (mask != 0).then_some(outgoing.version & mask),
         };
-        Ok((id, Request { id: Id::from(id), call: Call::Submit(submission) }.to_line()))
+        Ok((id, submit_line(&id, &said)))
     }
 
     /// To be called every second or so: ends what waits too long.

@@ -1,22 +1,37 @@
 //! Variable difficulty: makes one miner's shares arrive at a chosen rate, whatever it hashes.
 //!
-//! Assumes Poisson arrivals. It counts work since its last decision and moves only where the count is beyond chance: up
-//! after 16 shares that came 2.5 times too fast, down when 8 were due and 0.4 of them or fewer came. Moves go to powers of
-//! two, which every miner's own arithmetic converts exactly. While told that the miner sleeps it stands still, since
+//! Assumes Poisson arrivals. Four cumulative sums (Page, 1954) watch them: each adds the logarithm of how much likelier
+//! what came is under a changed rate than under the present one, begins anew when it falls to zero, and raises an alarm
+//! beyond a threshold; where it began anew is its guess when the change was. The rate since then gives the next
+//! difficulty. A miner that became far slower says too little to tell how much slower: then the difficulty is dropped
+//! deep, and the shares that follow measure it within seconds. While told that the miner sleeps it stands still, since
 //! silence then says nothing. Next: `downstream.rs`.
 
 use crate::target::Difficulty;
 use model::Work;
 
-/// Shares that prove speed: P(16 or more | 6.4 due) is 0.1 %.
-const SHARES_UP: u32 = 16;
-const RATIO_UP: f64 = 2.5;
-/// Shares due that prove slowness: P(3 or fewer | 8 due) is 4 %, P(none) 0.03 %.
-const DUE_DOWN: f64 = 8.0;
-const RATIO_DOWN: f64 = 0.4;
-/// After this many due the window starts again, so that a change is not averaged with a long past.
-const DUE_RESTART: f64 = 50.0;
-/// One move multiplies or divides by at most 2^12: from the floor to an S21's difficulty in three moves.
+/// A false alarm comes once in more than e^10 = 22,000 shares due.
+const ALARM: f64 = 10.0;
+/// Silence is told sooner, since a false alarm of it is mended within seconds: after 9.3 shares due, 28 s at twenty a
+/// minute.
+const SILENCE_ALARM: f64 = 8.7;
+/// What each sum looks for, as a ratio of rates.
+const RUSH: f64 = 16.0;
+const FASTER: f64 = 2.0;
+const SLOWER: f64 = 0.5;
+const SILENT: f64 = 1.0 / 16.0;
+/// Shares that measure a rate well enough to move by: one standard deviation is an eighth, a factor of 1.6 nearly five.
+const MEASURED: f64 = 64.0;
+/// Fewer than these since the rate fell say only that it did.
+const FEW: f64 = 4.0;
+/// The deep drop. At twenty shares a minute, a hundredth of the rate and this are 14 shares a second: measured in 5 s.
+const PROBE: f64 = 1.0 / 4096.0;
+/// When not even a probe is answered the miner is probably off: it should not come back to the easiest of jobs.
+const PROBE_AGAIN: f64 = 1.0 / 8.0;
+/// After so many shares due without an alarm the rate is known to 10 %, and corrected if it is off by more than a third.
+const DUE_SETTLED: f64 = 96.0;
+const RATIO_SETTLED: f64 = 1.35;
+/// One move multiplies by at most 2^12: from the floor to an S21's difficulty in three moves.
 const MAX_FACTOR: f64 = 4096.0;
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -45,10 +60,49 @@ pub struct Vardiff {
     cap: Option<Difficulty>,
     /// A miner's own minimum, which outranks the cap: it was asked for.
     asked: Option<Difficulty>,
-    since_ms: u64,
-    shares: u32,
-    work: f64,
+    watched_ms: u64,
+    rush: Sum,
+    faster: Sum,
+    slower: Sum,
+    silent: Sum,
+    all: Since,
+    probing: bool,
     frozen: bool,
+}
+
+/// What came, and what was due, in shares of the present difficulty.
+#[derive(Clone, Copy, Debug, Default)]
+struct Since {
+    came: f64,
+    due: f64,
+}
+
+/// A cumulative sum, and what it has seen since it began anew.
+#[derive(Clone, Copy, Debug, Default)]
+struct Sum {
+    value: f64,
+    since: Since,
+}
+
+impl Since {
+    fn add(&mut self, came: f64, due: f64) {
+        self.came += came;
+        self.due += due;
+    }
+}
+
+impl Sum {
+    fn add(&mut self, ratio: f64, came: f64, due: f64) {
+        self.value += ratio.ln() * came - (ratio - 1.0) * due;
+        self.since.add(came, due);
+        if self.value <= 0.0 {
+            *self = Sum::default();
+        }
+    }
+
+    fn is_above(&self, threshold: f64) -> bool {
+        self.value > threshold
+    }
 }
 
 impl Vardiff {
@@ -59,9 +113,13 @@ impl Vardiff {
             wanted,
             cap: None,
             asked: None,
-            since_ms: now_ms,
-            shares: 0,
-            work: 0.0,
+            watched_ms: now_ms,
+            rush: Sum::default(),
+            faster: Sum::default(),
+            slower: Sum::default(),
+            silent: Sum::default(),
+            all: Since::default(),
+            probing: false,
             frozen: false,
         }
     }
@@ -95,14 +153,14 @@ impl Vardiff {
     }
 
     pub fn on_share(&mut self, now_ms: u64, work: Work) {
-        self.shares = self.shares.saturating_add(1);
-        self.work += work.as_f64();
-        self.evaluate(now_ms);
+        // In shares of the present difficulty: those of an older, easier job weigh less.
+        let came = work.as_f64() / self.current().work().as_f64();
+        self.watch(now_ms, came);
     }
 
     /// To be called every second or so: silence is news too.
     pub fn tick(&mut self, now_ms: u64) {
-        self.evaluate(now_ms);
+        self.watch(now_ms, 0.0);
     }
 
     /// Makes shares half as frequent, for one who ran short of memory for them.
@@ -110,44 +168,70 @@ impl Vardiff {
         self.move_to(now_ms, self.current().value() * 2.0);
     }
 
-    fn evaluate(&mut self, now_ms: u64) {
+    fn watch(&mut self, now_ms: u64, came: f64) {
+        let minutes = now_ms.saturating_sub(self.watched_ms) as f64 / 60_000.0;
+        self.watched_ms = now_ms;
         if self.frozen {
             return;
         }
-        let minutes = now_ms.saturating_sub(self.since_ms) as f64 / 60_000.0;
         let due = self.config.shares_per_minute * minutes;
-        // In shares of the present difficulty: those of an older, easier job weigh less.
-        let came = self.work / self.current().work().as_f64();
-        if self.shares >= SHARES_UP && came >= RATIO_UP * due {
-            self.move_to(now_ms, self.current().value() * (came / due).min(MAX_FACTOR));
-        } else if due >= DUE_DOWN && came <= RATIO_DOWN * due {
-            // Silence counts as half a share, or there would be no telling how far to go.
-            let factor = (came.max(0.5) / due).max(1.0 / MAX_FACTOR);
+        self.rush.add(RUSH, came, due);
+        self.faster.add(FASTER, came, due);
+        self.slower.add(SLOWER, came, due);
+        self.silent.add(SILENT, came, due);
+        self.all.add(came, due);
+        self.probing &= came == 0.0;
+        if let Some(factor) = self.verdict() {
             self.move_to(now_ms, self.current().value() * factor);
-        } else if due >= DUE_RESTART {
-            self.restart(now_ms);
         }
+    }
+
+    /// By how much to move, if there is reason to.
+    fn verdict(&mut self) -> Option<f64> {
+        let (slower, silent) = (self.slower, self.silent);
+        // Of a great change the coarse sum knows better when it was.
+        let faster = if self.rush.is_above(ALARM) { self.rush } else { self.faster };
+        if faster.is_above(ALARM) && faster.since.came >= MEASURED {
+            return Some((faster.since.came / faster.since.due).min(MAX_FACTOR));
+        }
+        let is_silent = silent.is_above(SILENCE_ALARM);
+        if is_silent || slower.is_above(ALARM) {
+            let since = if is_silent { silent.since } else { slower.since };
+            if since.came >= FEW {
+                return Some(since.came / since.due);
+            }
+            let factor = if self.probing { PROBE_AGAIN } else { PROBE };
+            self.probing = true;
+            return Some(factor);
+        }
+        if self.all.due >= DUE_SETTLED {
+            let ratio = self.all.came / self.all.due;
+            self.all = Since::default();
+            return Some(ratio).filter(|ratio| ratio.max(1.0 / ratio) > RATIO_SETTLED);
+        }
+        None
     }
 
     fn move_to(&mut self, now_ms: u64, value: f64) {
         let bounded = value.clamp(self.config.floor.value(), self.config.ceiling.value());
-        if let Ok(wanted) = Difficulty::power_of_two(nearest_exponent(bounded)) {
+        if let Ok(wanted) = Difficulty::new(rounded(bounded)) {
             self.wanted = wanted;
         }
         self.restart(now_ms);
     }
 
     fn restart(&mut self, now_ms: u64) {
-        (self.since_ms, self.shares, self.work) = (now_ms, 0, 0.0);
+        self.watched_ms = now_ms;
+        (self.rush, self.faster, self.slower, self.silent) = Default::default();
+        self.all = Since::default();
     }
 }
 
-/// The exponent of the power of two whose ratio to `value` is nearest to one; `value` is a normal float above zero.
-fn nearest_exponent(value: f64) -> i16 {
-    let bits = value.to_bits();
-    let exponent = (bits >> 52 & 0x7ff) as i16 - 1023;
-    let mantissa = f64::from_bits(bits & ((1 << 52) - 1) | 1023 << 52);
-    if mantissa >= std::f64::consts::SQRT_2 { exponent + 1 } else { exponent }
+/// The nearest quarter between two powers of two: 4, 5, 6, 7, 8, 10, 12… Every miner's own arithmetic converts these
+/// exactly, and none is further off than an eighth. `value` is a normal float above zero.
+fn rounded(value: f64) -> f64 {
+    // Half a quarter more, then the mantissa's first two bits: a carry goes into the exponent by itself.
+    f64::from_bits((value.to_bits() + (1 << 49)) & !((1 << 50) - 1))
 }
 
 #[cfg(test)]
@@ -155,16 +239,23 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
+    /// Where a rate of 1 kH/s still gets its twenty shares a minute.
+    fn config(shares_per_minute: f64) -> Config {
+        let floor = Difficulty::power_of_two(-28).unwrap();
+        Config { shares_per_minute, floor, start: floor, ..Config::default() }
+    }
+
     /// A miner in a loop: shares arrive as a Poisson process drawn from a small generator of fixed seed.
     struct Miner {
         vardiff: Vardiff,
-        now_ms: u64,
+        now_ms: f64,
         state: u64,
+        moves: u32,
     }
 
     impl Miner {
-        fn new(seed: u64) -> Miner {
-            Miner { vardiff: Vardiff::new(Config::default(), 0), now_ms: 0, state: seed }
+        fn new(config: Config, seed: u64) -> Miner {
+            Miner { vardiff: Vardiff::new(config, 0), now_ms: 0.0, state: seed, moves: 0 }
         }
 
         fn uniform(&mut self) -> f64 {
@@ -173,66 +264,101 @@ mod tests {
             ((self.state >> 11) as f64 + 0.5) / 9_007_199_254_740_992.0
         }
 
-        /// Hashes for `seconds`; returns the shares found.
-        fn run(&mut self, hashes_per_second: f64, seconds: u64) -> u32 {
-            let end = self.now_ms as f64 + seconds as f64 * 1_000.0;
-            let (mut at, mut shares) = (self.now_ms as f64, 0);
+        /// Hashes for `seconds`, and calls `look` each time that something was heard; returns the shares found.
+        fn run(&mut self, hashes_per_second: f64, seconds: f64, mut look: impl FnMut(f64, &Vardiff)) -> u32 {
+            let end = self.now_ms + seconds * 1_000.0;
+            let mut shares = 0;
             loop {
-                let mean_ms = self.vardiff.current().work().as_f64() / hashes_per_second * 1_000.0;
+                let before = self.vardiff.current();
+                let mean_ms = before.work().as_f64() / hashes_per_second * 1_000.0;
                 let gap = -self.uniform().ln() * mean_ms;
                 // Silence is looked at once a second, and the arrival drawn anew: Poisson arrivals have no memory.
-                at += gap.min(1_000.0);
-                if at >= end {
-                    self.now_ms = end as u64;
+                self.now_ms += gap.min(1_000.0);
+                if self.now_ms >= end {
+                    self.now_ms = end;
                     return shares;
                 }
                 if gap < 1_000.0 {
                     shares += 1;
-                    self.vardiff.on_share(at as u64, self.vardiff.current().work());
+                    self.vardiff.on_share(self.now_ms as u64, before.work());
                 } else {
-                    self.vardiff.tick(at as u64);
+                    self.vardiff.tick(self.now_ms as u64);
                 }
+                self.moves += u32::from(self.vardiff.current() != before);
+                look(self.now_ms, &self.vardiff);
+            }
+        }
+
+        /// How far the difficulty is from the right one, as a ratio of at least one.
+        fn off_by(&self, hashes_per_second: f64) -> f64 {
+            off_by(&self.vardiff, hashes_per_second)
+        }
+    }
+
+    fn off_by(vardiff: &Vardiff, hashes_per_second: f64) -> f64 {
+        let right = hashes_per_second * 60.0 / vardiff.config.shares_per_minute;
+        let ratio = vardiff.current().work().as_f64() / right;
+        ratio.max(1.0 / ratio)
+    }
+
+    /// What the product promises: after a step of a hundred either way, within a factor of two in a minute.
+    #[test]
+    fn a_step_of_a_hundred_is_followed_within_a_minute_and_nothing_swings_after_it() {
+        const TRIALS: u64 = 400;
+        let check = |shares_per_minute: f64, before: f64, after: f64| {
+            let (mut in_time, mut calm, mut moves) = (0, 0, 0);
+            for seed in 0..TRIALS {
+                let mut miner = Miner::new(config(shares_per_minute), 77 * seed + before.to_bits());
+                miner.run(before, 900.0, |_, _| {});
+                miner.run(after, 60.0, |_, _| {});
+                in_time += u64::from(miner.off_by(after) <= 2.0);
+                miner.run(after, 60.0, |_, _| {});
+                let (mut worst, mut outside, mut last) = (0.0_f64, 0.0, miner.now_ms);
+                miner.moves = 0;
+                miner.run(after, 600.0, |now_ms, vardiff| {
+                    worst = worst.max(off_by(vardiff, after));
+                    outside += if off_by(vardiff, after) > 2.0 { now_ms - last } else { 0.0 };
+                    last = now_ms;
+                });
+                calm += u64::from(outside < 6_000.0);
+                moves += miner.moves;
+            }
+            let share = |count: u64| count as f64 / TRIALS as f64;
+            let moves = f64::from(moves) / (TRIALS * 10) as f64;
+            let what = format!("{shares_per_minute} a minute, {before} to {after}");
+            assert!(share(in_time) >= 0.99, "{what}: {}", share(in_time));
+            assert!(share(calm) >= 0.99, "{what}: {}", share(calm));
+            assert!(moves < 0.5, "{what}: {moves} moves a minute");
+        };
+        for (low, high) in [(1e3, 1e5), (1e6, 1e8), (1e10, 1e12), (1e13, 1e15)] {
+            for shares_per_minute in [20.0, 60.0] {
+                check(shares_per_minute, low, high);
+                check(shares_per_minute, high, low);
             }
         }
     }
 
     #[test]
-    fn shares_settle_near_the_rate_wanted_from_10_kilohash_to_1_petahash() {
+    fn a_new_miner_of_any_size_settles_from_the_floor() {
         for (seed, hashrate) in (1..).zip([1e4, 1e5, 1e6, 1e9, 2e14, 1e15]) {
-            let mut miner = Miner::new(seed);
-            miner.run(hashrate, 600);
-            let shares = miner.run(hashrate, 3_600);
+            let mut miner = Miner::new(Config::default(), seed);
+            miner.run(hashrate, 600.0, |_, _| {});
+            let shares = miner.run(hashrate, 3_600.0, |_, _| {});
             assert!((300..1_200).contains(&shares), "{hashrate}: {shares} shares an hour");
-        }
-    }
-
-    #[test]
-    fn a_step_of_a_hundred_either_way_is_followed() {
-        for seed in 1..20 {
-            let mut miner = Miner::new(seed);
-            miner.run(1e7, 900);
-            for hashrate in [1e9, 1e7] {
-                miner.run(hashrate, 300);
-                let shares = miner.run(hashrate, 1_800);
-                assert!(
-                    (150..600).contains(&shares),
-                    "seed {seed}, {hashrate}: {shares} shares in half an hour"
-                );
-            }
         }
     }
 
     #[test]
     fn silence_lowers_it_and_sleep_freezes_it() {
         let check = |frozen: bool, lower: bool| {
-            let mut miner = Miner::new(3);
-            miner.run(1e9, 900);
+            let mut miner = Miner::new(config(20.0), 3);
+            miner.run(1e9, 900.0, |_, _| {});
             let before = miner.vardiff.current();
-            miner.vardiff.set_frozen(miner.now_ms, frozen);
-            miner.run(1e-9, 300);
+            miner.vardiff.set_frozen(miner.now_ms as u64, frozen);
+            miner.run(1e-9, 300.0, |_, _| {});
             assert_eq!(miner.vardiff.current() < before, lower, "frozen: {frozen}");
-            miner.vardiff.set_frozen(miner.now_ms, false);
-            miner.vardiff.tick(miner.now_ms + 1_000);
+            miner.vardiff.set_frozen(miner.now_ms as u64, false);
+            miner.vardiff.tick(miner.now_ms as u64 + 1_000);
             assert_eq!(miner.vardiff.current() < before, lower, "after waking, frozen: {frozen}");
         };
         check(true, false);
@@ -257,11 +383,19 @@ mod tests {
     }
 
     #[test]
-    fn the_nearest_power_is_nearest_in_ratio() {
-        for (value, exponent) in
-            [(1.0, 0), (1.41, 0), (1.42, 1), (0.75, 0), (0.7, -1), (1e-6, -20), (1e12, 40)]
-        {
-            assert_eq!(nearest_exponent(value), exponent, "{value}");
+    fn difficulties_are_short_binary_numbers_near_what_was_meant() {
+        for (value, expected) in [
+            (1.0, 1.0),
+            (1.12, 1.0),
+            (1.13, 1.25),
+            (1.8, 1.75),
+            (1.9, 2.0),
+            (1000.0, 1024.0),
+            (0.7, 0.75),
+            (1e-6, 2f64.powi(-20)),
+            (1e12, 1.75 * 2f64.powi(39)),
+        ] {
+            assert_eq!(rounded(value), expected, "{value}");
         }
     }
 }

@@ -3,6 +3,7 @@
 //! Assumes that the caller looked up the job and what was in force for it (slice, target, mask), and that it checks for
 //! duplicates by the hash returned. Integers only. Next: `downstream.rs` (the caller), `seen.rs` (duplicates).
 
+use crate::batch::Hashed;
 use crate::hash::{Header, HeaderHash};
 use crate::job::{Job, Slice};
 use crate::message::{Field, Submission};
@@ -42,9 +43,14 @@ pub struct Verified {
     pub hash: HeaderHash,
     /// Of the target, not of the hash: luck is not work.
     pub work: Work,
-    /// Which the hash reached; for people.
-    pub difficulty: f64,
     pub meets_network: bool,
+}
+
+impl Verified {
+    /// Which the hash reached; for people.
+    pub fn difficulty(&self) -> f64 {
+        difficulty_of(&self.hash)
+    }
 }
 
 /// Why a share was not counted. The order is that of reports.
@@ -102,26 +108,32 @@ impl Reject {
     }
 }
 
-/// Checks cheap things first and hashes last.
+/// Everything in one, the plain way: cheap things first and hashing last. Sessions take the steps one by one, to hash from
+/// what they have prepared, and many at once.
 pub fn verify(job: &Job, slice: &Slice, share: &Submission, rules: &Rules) -> Result<Verified, Reject> {
+    let version = check_fields(job, slice, share, rules)?;
+    let root = job.merkle_root(slice, &share.extranonce2);
+    let header = job.header(&root, version, share.ntime, share.nonce);
+    judge(job, &rules.target, Hashed { header, hash: header.hash() })
+}
+
+/// All that can be told without hashing. Gives the header's version.
+pub fn check_fields(job: &Job, slice: &Slice, share: &Submission, rules: &Rules) -> Result<u32, Reject> {
     if share.extranonce2.len() != slice.extranonce2_size {
         return Err(Reject::Malformed(Field::Extranonce2));
     }
     let version = version_of(job, share.version_bits, rules.mask)?;
     check_ntime(job.ntime, share.ntime, rules)?;
-    let root = job.merkle_root(slice, &share.extranonce2);
-    let header = job.header(&root, version, share.ntime, share.nonce);
-    let hash = header.hash();
-    if !rules.target.is_met_by(&hash) {
+    Ok(version)
+}
+
+/// What a header that hashes so is worth.
+pub fn judge(job: &Job, target: &Target, hashed: Hashed) -> Result<Verified, Reject> {
+    let Hashed { header, hash } = hashed;
+    if !target.is_met_by(&hash) {
         return Err(Reject::LowDifficulty);
     }
-    Ok(Verified {
-        header,
-        hash,
-        work: rules.target.work(),
-        difficulty: difficulty_of(&hash),
-        meets_network: job.network.is_met_by(&hash),
-    })
+    Ok(Verified { header, hash, work: target.work(), meets_network: job.network.is_met_by(&hash) })
 }
 
 fn version_of(job: &Job, bits: Option<u32>, mask: Option<u32>) -> Result<u32, Reject> {
@@ -227,7 +239,7 @@ mod tests {
             let verified = run(&case).unwrap();
             assert_eq!(verified.hash.to_string(), case.hash);
             assert_eq!(verified.header.hash(), verified.hash);
-            assert!((verified.difficulty - difficulty).abs() < 1e-6, "{}", verified.difficulty);
+            assert!((verified.difficulty() - difficulty).abs() < 1e-6, "{}", verified.difficulty());
             assert_eq!(verified.work, case.rules.target.work());
             assert_eq!(verified.meets_network, meets_network);
         };

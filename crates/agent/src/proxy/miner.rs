@@ -15,11 +15,11 @@ use stratum::slices;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
 
 use super::Shared;
 use super::journal::JournalError;
-use super::state::{Briefing, Moment};
+use super::state::{Briefing, Held, Moment, State};
 
 /// A miner that does not read for so long is gone.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -29,6 +29,10 @@ const FIRST_JOB_TIMEOUT: Duration = Duration::from_secs(25);
 const TICK: Duration = Duration::from_secs(1);
 /// Bytes taken at once: at most 40 short lines, each of which causes at most one job of some 50 KiB.
 const READ: usize = 2048;
+
+/// Lines of one connection that are read in a second; what exceeds that waits in the sender's own buffers, so that one miner at
+/// a wrong difficulty costs others at most 4 % of a core. An honest one sends one in six seconds.
+const MAX_LINES_A_SECOND: u32 = 2_000;
 
 /// Why a connection ended.
 #[derive(Debug, thiserror::Error)]
@@ -68,9 +72,10 @@ pub(super) async fn serve(mut stream: TcpStream, mut miner: Miner) {
 pub(super) struct Miner {
     shared: Arc<Shared>,
     session: Option<Session>,
-    /// Epoch and index of the slice it holds.
-    slice: Option<(u64, u64)>,
+    /// The slice it holds, and of which account.
+    held: Option<Held>,
     group: Option<MinerGroupId>,
+    pace: Pace,
     assignment: Option<Arc<Assignment>>,
 }
 
@@ -79,7 +84,14 @@ impl Miner {
     pub(super) fn new(shared: &Arc<Shared>) -> Option<Miner> {
         let shared = Arc::clone(shared);
         let admitted = shared.state().admit();
-        admitted.then(|| Miner { shared, session: None, slice: None, group: None, assignment: None })
+        admitted.then(|| Miner {
+            shared,
+            session: None,
+            held: None,
+            group: None,
+            pace: Pace::new(),
+            assignment: None,
+        })
     }
 
     async fn run(&mut self, stream: &mut TcpStream) -> Result<std::convert::Infallible, Gone> {
@@ -92,7 +104,12 @@ impl Miner {
         loop {
             let mut out = String::new();
             let end = tokio::select! {
-                read = stream.read(&mut buffer) => match read? {
+                // The news and the clock go on meanwhile.
+                () = sleep_until(self.pace.pause_until()), if self.pace.is_spent() => {
+                    self.pace = Pace::new();
+                    Ok(())
+                }
+                read = stream.read(&mut buffer), if !self.pace.is_spent() => match read? {
                     0 => return Err(Gone::Closed),
                     count => self.on_bytes(&mut lines, &buffer[..count], &mut out),
                 },
@@ -120,30 +137,33 @@ impl Miner {
     }
 
     fn on_bytes(&mut self, lines: &mut LineBuffer, bytes: &[u8], out: &mut String) -> Result<(), Gone> {
-        let mut end = Ok(());
+        // All in one place: a flood brings some forty lines a read.
+        let (mut text, mut ends) = (Vec::with_capacity(bytes.len()), Vec::new());
         let cut = lines.push(bytes, |line| {
-            if end.is_ok() {
-                end = self.on_line(line, out);
-            }
+            text.extend_from_slice(line);
+            ends.push(text.len());
         });
-        end?;
+        self.pace.count(ends.len());
+        let begins = std::iter::once(&0).chain(&ends);
+        let whole: Vec<&[u8]> = begins.zip(&ends).map(|(begin, end)| &text[*begin..*end]).collect();
+        // Sabotage must know which line was rejected; else the lines of a read are judged together.
+        let together = if self.shared.config.sabotage.forward_unverified { 1 } else { whole.len().max(1) };
+        for part in whole.chunks(together) {
+            let Some(session) = &mut self.session else { return Ok(()) };
+            let outputs = session.on_lines(self.shared.now(), part);
+            self.act(outputs, part.first().copied().unwrap_or_default(), out)?;
+        }
         Ok(cut?)
-    }
-
-    fn on_line(&mut self, line: &[u8], out: &mut String) -> Result<(), Gone> {
-        let Some(session) = &mut self.session else { return Ok(()) };
-        let outputs = session.on_line(self.shared.now(), line);
-        self.act(outputs, line, out)
     }
 
     /// Job, slice or mask have changed, or are there for the first time.
     fn on_news(&mut self, out: &mut String) -> Result<(), Gone> {
-        let briefing = self.shared.state().brief(self.slice.map(|(epoch, _)| epoch))?;
-        let Some(Briefing { epoch, slice, mask, assignment }) = briefing else { return Ok(()) };
+        let briefing = self.shared.state().brief(self.held)?;
+        let Some(Briefing { lane, epoch, slice, mask, assignment }) = briefing else { return Ok(()) };
         let mut outputs = Vec::new();
         if let Some(slice) = slice {
             // What was held belongs to an earlier epoch, whose slices nobody keeps count of any more.
-            self.slice = Some((epoch, slice.index));
+            self.held = Some(Held { lane, epoch, index: slice.index });
             match &mut self.session {
                 Some(session) => outputs.extend(session.on_slice(slice)),
                 None => {
@@ -163,19 +183,25 @@ impl Miner {
 
     /// In order, so that a share is recorded before the reply that acknowledges it is even queued.
     fn act(&mut self, outputs: Vec<Output>, line: &[u8], out: &mut String) -> Result<(), Gone> {
+        if outputs.is_empty() {
+            return Ok(());
+        }
+        let (lane, moment) = (self.lane(), self.shared.moment());
+        // Once for all outputs of a read; nothing in here waits.
+        let mut state = self.shared.state();
         for output in outputs {
             match output {
                 Output::Send(text) => out.push_str(&text),
-                Output::Share(share) => self.shared.state().on_share(&share, self.shared.moment())?,
+                Output::Share(share) => state.on_share(lane, &share, moment)?,
                 Output::Rejected { worker, reject, work } => {
-                    self.shared.state().on_reject(worker.as_deref(), reject, work)?;
+                    state.on_reject(lane, worker.as_deref(), reject, work)?;
                     if self.shared.config.sabotage.forward_unverified {
-                        self.sabotage(line, work)?;
+                        self.sabotage(&mut state, line, work)?;
                     }
                 }
                 Output::Authorized { worker, .. } => {
                     if self.group.is_none() {
-                        self.group = Some(self.shared.state().on_first_worker(&worker));
+                        self.group = Some(state.on_first_worker(&worker));
                     }
                 }
                 Output::Close(reason) => return Err(Gone::Session(reason)),
@@ -184,25 +210,61 @@ impl Miner {
         Ok(())
     }
 
-    fn sabotage(&self, line: &[u8], work: model::Work) -> Result<(), Gone> {
+    fn lane(&self) -> usize {
+        self.held.map_or(0, |held| held.lane)
+    }
+
+    fn sabotage(&self, state: &mut State, line: &[u8], work: model::Work) -> Result<(), Gone> {
         if let (Ok(Request { call: Call::Submit(submission), .. }), Some(session)) =
             (Request::parse(line), &self.session)
         {
-            let now = self.shared.moment();
-            self.shared.state().forward_unverified(&submission, session.slice(), work, now)?;
+            state.forward_unverified(
+                self.lane(),
+                &submission,
+                session.slice(),
+                work,
+                self.shared.moment(),
+            )?;
         }
         Ok(())
     }
 }
 
+/// Lines read within a second.
+struct Pace {
+    begun: Instant,
+    lines: u32,
+}
+
+impl Pace {
+    fn new() -> Pace {
+        Pace { begun: Instant::now(), lines: 0 }
+    }
+
+    fn count(&mut self, lines: usize) {
+        if self.begun.elapsed() >= Duration::from_secs(1) {
+            *self = Pace::new();
+        }
+        self.lines = self.lines.saturating_add(u32::try_from(lines).unwrap_or(u32::MAX));
+    }
+
+    fn is_spent(&self) -> bool {
+        self.lines >= MAX_LINES_A_SECOND
+    }
+
+    fn pause_until(&self) -> Instant {
+        self.begun + Duration::from_secs(1)
+    }
+}
+
 impl Drop for Miner {
     fn drop(&mut self) {
-        self.shared.state().on_disconnected(self.slice, self.group.as_ref());
+        self.shared.state().on_disconnected(self.held, self.group.as_ref());
     }
 }
 
 impl Shared {
-    fn now(&self) -> Now {
+    pub(super) fn now(&self) -> Now {
         let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Now { mono_ms: self.mono_ms(), unix_s: unix.as_secs() }
     }

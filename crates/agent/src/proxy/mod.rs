@@ -1,9 +1,9 @@
-//! The Stratum proxy: sockets around the machines of [`stratum`]. Miners connect here; one upstream session carries all their
-//! shares to the pool under one account.
+//! The Stratum proxy: sockets around the machines of [`stratum`]. Miners connect here; one upstream session for each account
+//! carries their shares to a pool under its name. Accounts have weights, and each a list of pools to fall back on.
 //!
 //! Each share is verified before it is counted or forwarded; its intent is in the journal before it is on the wire; it gets
-//! exactly one end. When the pool is lost the miners stay: they go on with the last job, whose shares end as `KeepAlive`
-//! (verified, never forwarded, unpaid), and shares that were on the wire end as `Unknown`. A new pool session brings new
+//! exactly one end. When the pool is lost the miners stay: they go on with the last job, and within a minute with jobs of our
+//! own; such shares end as `KeepAlive` (verified, never forwarded, unpaid), and shares that were on the wire as `Unknown`. A new pool session brings new
 //! slices by `mining.set_extranonce`; a miner that never subscribed to that must be closed then, and comes back by itself.
 //!
 //! Invariant: nothing here reads simulated time but through the given clock; ntime, vardiff and timeouts are on wall time.
@@ -17,6 +17,8 @@ mod sabotage;
 mod server;
 mod state;
 mod upstream;
+mod upstreams;
+mod wire;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -34,6 +36,7 @@ use tokio::task::JoinHandle;
 
 pub use groups::Groups;
 pub use sabotage::Sabotage;
+pub use upstreams::{Account, Upstreams};
 
 use self::state::State;
 use journal::ShareJournal;
@@ -43,12 +46,14 @@ use journal::ShareJournal;
 pub struct Config {
     /// Where miners connect. Loopback only, until there is authentication; port 0 takes a free one.
     pub listen: SocketAddr,
-    /// The pool, as `host:port`.
+    /// The pool, as `host:port`, or with the scheme `stratum+tcp://` or `stratum+ssl://` before it.
     pub pool: String,
     /// Our user name there; every share is submitted under it.
     pub account: String,
     /// Its password; most pools ignore it.
     pub password: String,
+    /// Pools to fall back on, further accounts, and jobs for when all are away.
+    pub upstreams: Upstreams,
     /// Miners connected at once, at most.
     pub max_connections: usize,
     /// Which worker belongs to which group.
@@ -72,6 +77,9 @@ pub enum Error {
          mine in your name; use 127.0.0.1"
     )]
     NotLoopback(SocketAddr),
+    /// A pool's address cannot be read.
+    #[error("{0:?} is no address of a pool: write host:port, or stratum+ssl://host:port for TLS")]
+    Pool(String),
     /// The address cannot be had.
     #[error("the Stratum proxy cannot listen on {address}: free the address, or choose another")]
     Listen {
@@ -126,7 +134,7 @@ pub struct Stats {
     pub turned_away: u64,
     /// Sessions with the pool that ever were.
     pub pool_sessions: u64,
-    /// A session with the pool is up.
+    /// A session with a pool is up, of whichever account.
     pub pool_up: bool,
     /// The pool's difficulty, as far as it is known.
     pub pool_difficulty: Option<f64>,
@@ -159,7 +167,7 @@ impl Proxy {
         let at = |source| Error::Listen { address: config.listen, source };
         let listener = TcpListener::bind(config.listen).await.map_err(at)?;
         let address = listener.local_addr().map_err(at)?;
-        let state = State::new(&config, clock.now(), journal);
+        let state = State::new(&config, clock.now(), journal).map_err(Error::Pool)?;
         let shared = Arc::new(Shared {
             config,
             address,

@@ -12,6 +12,9 @@ pub struct Sabotage {
 }
 
 impl Sabotage {
+    /// As often as a share can be recorded.
+    pub(super) const MOST_RECORDS: usize = 2;
+
     /// How often a verified share is recorded.
     pub(super) fn records(self) -> usize {
         if self.count_twice { 2 } else { 1 }

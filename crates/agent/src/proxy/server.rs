@@ -1,6 +1,6 @@
-//! Accepts miners up to the limit and keeps the session with the pool; ends all of it together.
+//! Accepts miners up to the limit and keeps the sessions with pools; ends all of it together.
 //!
-//! Assumes that a task that panics has hurt itself alone: its connection is gone, the session with the pool is begun anew.
+//! Assumes that a task that panics has hurt itself alone: its connection is gone, an account's session is begun anew.
 //! Next: `miner.rs`, `upstream.rs`.
 
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::sleep;
+use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use super::miner::{self, Miner};
 use super::{Shared, upstream};
@@ -17,16 +17,18 @@ use super::{Shared, upstream};
 /// After an error of `accept` (too many open files) trying again at once would only burn a core.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// Jobs of our own are looked after so often.
+const TICK: Duration = Duration::from_secs(1);
+
 pub(super) async fn run(listener: TcpListener, shared: Arc<Shared>) {
     let mut ended = shared.ended.subscribe();
     let mut miners = JoinSet::new();
-    let mut pool = JoinSet::new();
+    let mut pools = JoinSet::new();
+    let lanes = shared.state().lanes();
+    (0..lanes).for_each(|lane| keep_session(lane, &shared, &mut pools));
+    let mut tick = interval(TICK);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        if pool.is_empty() {
-            shared.state().close();
-            let shared = Arc::clone(&shared);
-            pool.spawn(async move { upstream::run(&shared).await });
-        }
         tokio::select! {
             accepted = listener.accept() => match accepted {
                 Ok((stream, _)) => admit(stream, &shared, &mut miners),
@@ -36,17 +38,33 @@ pub(super) async fn run(listener: TcpListener, shared: Arc<Shared>) {
                 }
             },
             Some(_) = miners.join_next() => {}
-            Some(_) = pool.join_next() => {
-                tracing::error!("session with the pool ended by a panic, beginning anew");
+            Some(_) = pools.join_next() => {
+                tracing::error!("session with a pool ended by a panic, beginning anew");
                 sleep(ACCEPT_PAUSE).await;
+                // Which one it was a panic does not say; there are few, and all begin anew by themselves.
+                pools.shutdown().await;
+                (0..lanes).for_each(|lane| keep_session(lane, &shared, &mut pools));
+            }
+            _ = tick.tick() => {
+                let now = shared.now();
+                if shared.state().keep_alive(now.mono_ms, now.unix_s) {
+                    shared.tell_news();
+                }
             }
             () = until_ended(&mut ended) => break,
         }
     }
     // Miners first, so that no share comes after the session has ended what was on the wire.
     miners.shutdown().await;
-    pool.shutdown().await;
-    shared.state().close();
+    pools.shutdown().await;
+    let now_ms = shared.mono_ms();
+    (0..lanes).for_each(|lane| shared.state().close(lane, now_ms));
+}
+
+fn keep_session(lane: usize, shared: &Arc<Shared>, pools: &mut JoinSet<()>) {
+    shared.state().close(lane, shared.mono_ms());
+    let shared = Arc::clone(shared);
+    pools.spawn(async move { upstream::run(&shared, lane).await });
 }
 
 async fn until_ended(ended: &mut watch::Receiver<bool>) {

@@ -1,4 +1,4 @@
-//! The proxy's shared state: the session with the pool, the slices, the books. Synchronous; its owner holds the lock.
+//! The proxy's shared state: the accounts' sessions with pools, the slices, the books. Synchronous; its owner holds the lock.
 //!
 //! Assumes calls in the order in which things happened. The order inside a share's way is the promise of the crate: journal
 //! first, then the books, then the wire. Next: `miner.rs` and `upstream.rs`, the two callers.
@@ -14,19 +14,22 @@ use model::{Hashrate, MinerGroupId, Span, Time, Work};
 use stratum::account::{Accounts, End, HashrateWindow};
 use stratum::downstream::{Fate, Share};
 use stratum::job::{Assignment, Slice, Source};
+use stratum::keepalive::KeepAlive;
 use stratum::message::Submission;
 use stratum::slices::{self, MinerSlice, Slices};
 use stratum::upstream::{Outgoing, ShareRef, Upstream};
 use stratum::verify::Reject;
+use stratum::weights;
 use tokio::sync::mpsc;
 
 use super::journal::{JournalError, ShareJournal, ShareRecord, ShareSeq};
+use super::upstreams::{Route, routes};
 use super::{Config, GroupStatus, Groups, Sabotage, Stats};
 
 /// The books and the session. Private fields: shares in `in_flight` are exactly those in flight in `accounts`.
 pub(super) struct State {
     groups: Groups,
-    account: String,
+    lanes: Vec<Lane>,
     sabotage: Sabotage,
     max_connections: usize,
     window_ms: u64,
@@ -35,12 +38,19 @@ pub(super) struct State {
     in_flight: BTreeMap<ShareRef, InFlight>,
     next_share: u64,
     proofs: BTreeMap<MinerGroupId, Proof>,
-    live: Option<Live>,
-    ground: Option<Ground>,
     epoch: u64,
     slice_counter: u64,
-    mask: u32,
     counters: Counters,
+}
+
+/// One account: its session with a pool, and what its miners work on.
+struct Lane {
+    route: Route,
+    live: Option<Live>,
+    ground: Option<Ground>,
+    mask: u32,
+    keep_alive: KeepAlive,
+    miners: u32,
 }
 
 /// What miners work on. It outlives the session with the pool, so that they stay while the pool is away.
@@ -58,8 +68,8 @@ struct Live {
 }
 
 struct InFlight {
-    /// One, unless sabotaged.
-    records: Vec<ShareSeq>,
+    /// The first alone, unless sabotaged.
+    records: [Option<ShareSeq>; Sabotage::MOST_RECORDS],
     miner: String,
     work: Work,
 }
@@ -79,9 +89,18 @@ struct Counters {
     pool_difficulty: Option<f64>,
 }
 
+/// The slice that a connection holds, and of which account.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Held {
+    pub(super) lane: usize,
+    pub(super) epoch: u64,
+    pub(super) index: u64,
+}
+
 /// What a connection is told when there are news.
 pub(super) struct Briefing {
     /// Of the slice it holds from now on.
+    pub(super) lane: usize,
     pub(super) epoch: u64,
     /// Only when the one it held is of an earlier epoch.
     pub(super) slice: Option<MinerSlice>,
@@ -97,12 +116,22 @@ pub(super) struct Moment {
 }
 
 impl State {
-    pub(super) fn new(config: &Config, now: Time, journal: Box<dyn ShareJournal>) -> State {
+    /// An error is the text that is no address of a pool.
+    pub(super) fn new(config: &Config, now: Time, journal: Box<dyn ShareJournal>) -> Result<State, String> {
+        let lane = |route| Lane {
+            route,
+            live: None,
+            ground: None,
+            mask: 0,
+            keep_alive: KeepAlive::new(config.upstreams.keep_alive, 0),
+            miners: 0,
+        };
+        let lanes = routes(config)?.into_iter().map(lane).collect();
         let window_ms = millis(Time::EPOCH + config.window);
         let proof = || Proof { window: HashrateWindow::new(window_ms, millis(now)), connections: 0 };
-        State {
+        Ok(State {
             groups: config.groups.clone(),
-            account: config.account.clone(),
+            lanes,
             sabotage: config.sabotage,
             max_connections: config.max_connections,
             window_ms,
@@ -111,13 +140,10 @@ impl State {
             in_flight: BTreeMap::new(),
             next_share: 1,
             proofs: config.groups.ids().map(|group| (group.clone(), proof())).collect(),
-            live: None,
-            ground: None,
             epoch: 0,
             slice_counter: config.first_slice,
-            mask: 0,
             counters: Counters::default(),
-        }
+        })
     }
 
     /// Whether there is room for another connection; if so it is counted until [`State::on_disconnected`].
@@ -132,12 +158,15 @@ impl State {
         room
     }
 
-    pub(super) fn on_disconnected(&mut self, slice: Option<(u64, u64)>, group: Option<&MinerGroupId>) {
+    pub(super) fn on_disconnected(&mut self, held: Option<Held>, group: Option<&MinerGroupId>) {
         self.counters.connections -= 1;
-        if let (Some(ground), Some((epoch, index))) = (&mut self.ground, slice)
-            && ground.epoch == epoch
+        if let Some(held) = held
+            && let Some(lane) = self.lanes.get_mut(held.lane)
         {
-            ground.slices.release(index);
+            lane.miners -= 1;
+            if let Some(ground) = lane.ground.as_mut().filter(|ground| ground.epoch == held.epoch) {
+                ground.slices.release(held.index);
+            }
         }
         if let Some(proof) = group.and_then(|group| self.proofs.get_mut(group)) {
             proof.connections -= 1;
@@ -153,24 +182,43 @@ impl State {
         group
     }
 
-    /// What a connection should know, with a slice if the one it holds is of an earlier epoch. `Ok(None)` before the pool's first
-    /// job.
-    pub(super) fn brief(&mut self, held: Option<u64>) -> Result<Option<Briefing>, slices::Error> {
-        let Some(ground) = &mut self.ground else { return Ok(None) };
+    /// What a connection should know, with a slice if the one it holds is of an earlier epoch. A miner stays with the account
+    /// that it was put to at first. `Ok(None)` before there is any job.
+    pub(super) fn brief(&mut self, held: Option<Held>) -> Result<Option<Briefing>, slices::Error> {
+        let Some(index) = held.map(|held| held.lane).or_else(|| self.choose()) else { return Ok(None) };
+        let Some(lane) = self.lanes.get_mut(index) else { return Ok(None) };
+        let Some(ground) = &mut lane.ground else { return Ok(None) };
         let slice = match held {
-            Some(epoch) if epoch == ground.epoch => None,
+            Some(held) if held.epoch == ground.epoch => None,
             _ => Some(ground.slices.allocate()?),
         };
-        self.slice_counter = ground.slices.counter();
+        lane.miners += u32::from(held.is_none());
+        self.slice_counter = self.slice_counter.max(ground.slices.counter());
         let assignment = Arc::clone(&ground.assignment);
-        Ok(Some(Briefing { epoch: ground.epoch, slice, mask: self.mask, assignment }))
+        Ok(Some(Briefing { lane: index, epoch: ground.epoch, slice, mask: lane.mask, assignment }))
+    }
+
+    /// The account for another miner, among those that have a job.
+    fn choose(&self) -> Option<usize> {
+        let lane = |lane: &Lane| weights::Lane {
+            weight: if lane.ground.is_some() { lane.route.weight } else { 0 },
+            load: f64::from(lane.miners),
+            is_up: lane.is_up(),
+        };
+        weights::choose(&self.lanes.iter().map(lane).collect::<Vec<_>>())
+    }
+
+    /// The lane of a session that is up.
+    fn lane_of(&mut self, session: u64) -> Option<&mut Lane> {
+        let is_it =
+            |lane: &&mut Lane| lane.live.as_ref().is_some_and(|live| live.upstream.session() == session);
+        self.lanes.iter_mut().find(is_it)
     }
 
     /// Records a verified share and sends it on. After an error it must not be acknowledged.
-    pub(super) fn on_share(&mut self, share: &Share, now: Moment) -> Result<(), JournalError> {
-        let live = self.live.as_ref().map(|live| live.upstream.session());
+    pub(super) fn on_share(&mut self, lane: usize, share: &Share, now: Moment) -> Result<(), JournalError> {
         let outgoing = match &share.fate {
-            Fate::Forward(outgoing) if Some(outgoing.session) == live => Some(outgoing),
+            Fate::Forward(outgoing) if self.lane_of(outgoing.session).is_some() => Some(outgoing),
             _ => None,
         };
         let end = match &share.fate {
@@ -182,22 +230,23 @@ impl State {
         let record = ShareRecord {
             group: group.clone(),
             scale,
-            worker: self.account.clone(),
+            worker: self.account(lane),
             miner: share.worker.clone(),
             work: share.verified.work,
             credited: outgoing.and(pool_work(&share.assignment)),
             hash: Some(share.verified.hash),
         };
         match outgoing {
-            Some(outgoing) => self.forward(&record, outgoing, now)?,
+            Some(outgoing) => self.forward(record, outgoing, now)?,
             None => {
                 for _ in 0..self.sabotage.records() {
                     self.end(&record, end)?;
                 }
             }
         }
-        if let Some(proof) = self.proofs.get_mut(&record.group) {
-            proof.window.record(millis(now.at), record.work.scaled(scale));
+        let (group, _) = self.groups.of(&share.worker);
+        if let Some(proof) = self.proofs.get_mut(group) {
+            proof.window.record(millis(now.at), share.verified.work.scaled(scale));
         }
         Ok(())
     }
@@ -205,6 +254,7 @@ impl State {
     /// Records a share that was not good. `worker` is set where it is known.
     pub(super) fn on_reject(
         &mut self,
+        lane: usize,
         worker: Option<&str>,
         reject: Reject,
         work: Work,
@@ -212,34 +262,30 @@ impl State {
         let miner = worker.unwrap_or_default();
         let (group, scale) = self.groups.of(miner);
         let (group, miner) = (group.clone(), miner.to_owned());
-        let record = ShareRecord {
-            group,
-            scale,
-            worker: self.account.clone(),
-            miner,
-            work,
-            credited: None,
-            hash: None,
-        };
+        let record =
+            ShareRecord { group, scale, worker: self.account(lane), miner, work, credited: None, hash: None };
         self.end(&record, End::RejectedLocally(reject))
     }
 
     /// Sabotage: a rejected share goes to the pool all the same, under the current job.
     pub(super) fn forward_unverified(
         &mut self,
+        lane: usize,
         submission: &Submission,
         slice: &MinerSlice,
         work: Work,
         now: Moment,
     ) -> Result<(), JournalError> {
-        let session = self.live.as_ref().map(|live| live.upstream.session());
-        let assignment = self.ground.as_ref().map(|ground| Arc::clone(&ground.assignment));
+        let at = self.lanes.get(lane);
+        let session = at.and_then(|lane| lane.live.as_ref()).map(|live| live.upstream.session());
+        let assignment =
+            at.and_then(|lane| lane.ground.as_ref()).map(|ground| Arc::clone(&ground.assignment));
         let (Some(session), Some(assignment)) = (session, assignment) else { return Ok(()) };
         let (group, scale) = self.groups.of(&submission.worker);
         let record = ShareRecord {
             group: group.clone(),
             scale,
-            worker: self.account.clone(),
+            worker: self.account(lane),
             miner: submission.worker.clone(),
             work,
             credited: pool_work(&assignment),
@@ -253,25 +299,21 @@ impl State {
             nonce: submission.nonce,
             version: assignment.job.version,
         };
-        self.forward(&record, &outgoing, now)
+        self.forward(record, &outgoing, now)
     }
 
-    fn forward(
-        &mut self,
-        record: &ShareRecord,
-        outgoing: &Outgoing,
-        now: Moment,
-    ) -> Result<(), JournalError> {
-        let mut records = Vec::with_capacity(1);
-        for _ in 0..self.sabotage.records() {
-            let seq = self.journal.intent(record).inspect_err(|_| self.counters.journal_failures += 1)?;
+    fn forward(&mut self, record: ShareRecord, outgoing: &Outgoing, now: Moment) -> Result<(), JournalError> {
+        let mut records = [None; Sabotage::MOST_RECORDS];
+        for place in records.iter_mut().take(self.sabotage.records()) {
+            let seq = self.journal.intent(&record).inspect_err(|_| self.counters.journal_failures += 1)?;
             self.accounts.receive(Some(&record.miner), record.work);
-            records.push(seq);
+            *place = Some(seq);
         }
         let share = ShareRef(self.next_share);
         self.next_share += 1;
-        self.in_flight.insert(share, InFlight { records, miner: record.miner.clone(), work: record.work });
-        let Some(live) = &mut self.live else {
+        self.in_flight.insert(share, InFlight { records, miner: record.miner, work: record.work });
+        let lane = self.lane_of(outgoing.session);
+        let Some(live) = lane.and_then(|lane| lane.live.as_mut()) else {
             self.finish(share, End::Unknown, &ShareEnd::Unknown);
             return Ok(());
         };
@@ -303,7 +345,7 @@ impl State {
     /// Records the outcome of a forwarded share.
     fn finish(&mut self, share: ShareRef, end: End, share_end: &ShareEnd) {
         let Some(flown) = self.in_flight.remove(&share) else { return };
-        for seq in flown.records {
+        for seq in flown.records.into_iter().flatten() {
             if let Err(error) = self.journal.outcome(seq, share_end) {
                 self.counters.journal_failures += 1;
                 tracing::error!(error = &error as &dyn std::error::Error, "outcome of a share not recorded");
@@ -318,8 +360,21 @@ impl State {
         }
     }
 
-    pub(super) fn is_up(&self) -> bool {
-        self.live.as_ref().is_some_and(|live| live.upstream.is_ready())
+    fn account(&self, lane: usize) -> String {
+        self.lanes.get(lane).map(|lane| lane.route.name.clone()).unwrap_or_default()
+    }
+
+    /// Accounts, in the order of the configuration.
+    pub(super) fn lanes(&self) -> usize {
+        self.lanes.len()
+    }
+
+    pub(super) fn route(&self, lane: usize) -> Option<&Route> {
+        self.lanes.get(lane).map(|lane| &lane.route)
+    }
+
+    pub(super) fn is_up(&self, lane: usize) -> bool {
+        self.lanes.get(lane).is_some_and(Lane::is_up)
     }
 
     pub(super) fn slice_counter(&self) -> u64 {
@@ -357,10 +412,16 @@ impl State {
             connected: self.counters.connected,
             turned_away: self.counters.turned_away,
             pool_sessions: self.counters.pool_sessions,
-            pool_up: self.is_up(),
+            pool_up: self.lanes.iter().any(Lane::is_up),
             pool_difficulty: self.counters.pool_difficulty,
             journal_failures: self.counters.journal_failures,
         }
+    }
+}
+
+impl Lane {
+    fn is_up(&self) -> bool {
+        self.live.as_ref().is_some_and(|live| live.upstream.is_ready())
     }
 }
 

@@ -1,26 +1,28 @@
-//! The session with the pool: connect, talk, lose it, wait, connect again. For as long as the proxy lives.
+//! One account's session with a pool: connect, talk, lose it, take the next one, come back. For as long as the proxy lives.
 //!
-//! Assumes that losing the pool concerns nobody's connection but this one. Next: [`stratum::upstream`] for the protocol,
-//! `state.rs` for what becomes of shares on the wire.
+//! Assumes that losing a pool concerns nobody's connection but this one. There is no spool beyond the lines that wait to be
+//! written: a share is good in its session alone, and no pool resumes one; what was not answered ends as unknown. Next:
+//! [`stratum::upstream`] for the protocol, [`stratum::failover`] for which pool, `state.rs` for shares on the wire.
 
 use std::time::Duration;
 
+use stratum::failover::{Failover, Next};
 use stratum::line::{LineBuffer, MAX_SERVER_LINE};
+use stratum::reconnect::{self, Address};
 use stratum::upstream::{self, Event};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
 use super::Shared;
+use super::upstreams::{PoolAddress, Route};
+use super::wire::{self, Wire};
 
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 const TICK: Duration = Duration::from_secs(1);
-/// First wait after a failure; doubled each time.
-const FIRST_WAIT: Duration = Duration::from_millis(250);
-/// Longest wait: a pool that is back is found within half a minute.
-const LONGEST_WAIT: Duration = Duration::from_secs(30);
+/// The longest that a pool may ask us to wait before we reconnect.
+const LONGEST_ASKED_S: u32 = 60;
 /// Lines that wait to be written to the pool: ten seconds at a hundred shares a second, after which writing has timed out.
 const QUEUE: usize = 1_024;
 /// Our name towards pools.
@@ -40,102 +42,157 @@ enum Lost {
     #[error("{0}")]
     Broken(upstream::Broken),
     #[error("the pool asked to reconnect")]
-    Asked,
+    Asked { to: Address, wait_s: u32 },
+    #[error("a better pool is there again")]
+    Better,
 }
 
 /// Runs until it is dropped.
-pub(super) async fn run(shared: &Shared) {
-    let mut failures = 0u32;
+pub(super) async fn run(shared: &Shared, lane: usize) {
+    let Some(route) = shared.state().route(lane).cloned() else { return };
+    let mut line = Line { shared, lane, failover: Failover::new(route.pools.len()), route, redirect: None };
     loop {
-        let end = session(shared).await;
-        let was_up = {
-            let mut state = shared.state();
-            let was_up = state.is_up();
-            state.close();
-            was_up
-        };
-        failures = if was_up { 0 } else { failures.saturating_add(1) };
-        let wait = pause(failures);
-        if let Err(lost) = end {
-            let error = &lost as &dyn std::error::Error;
-            let retry_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
-            tracing::warn!(error, pool = %shared.config.pool, retry_ms, "pool lost; miners keep their last job");
-        }
-        sleep(wait).await;
-    }
-}
-
-/// Exponential with full jitter, so that agents that lost one pool together do not come back together.
-fn pause(failures: u32) -> Duration {
-    let longest = FIRST_WAIT.saturating_mul(1 << failures.min(10)).min(LONGEST_WAIT);
-    // Without randomness from the system there is no jitter, and nothing worse.
-    let share = f64::from(getrandom::u32().unwrap_or(u32::MAX)) / f64::from(u32::MAX);
-    longest.mul_f64(0.1 + 0.9 * share)
-}
-
-async fn session(shared: &Shared) -> Result<(), Lost> {
-    let mut stream = timeout(CONNECT_TIMEOUT, TcpStream::connect(&shared.config.pool)).await??;
-    stream.set_nodelay(true)?;
-    let mut config = upstream::Config::new(&shared.config.account, AGENT);
-    config.password.clone_from(&shared.config.password);
-    let (lines, mut queue) = mpsc::channel(QUEUE);
-    let opening = shared.state().open(config, lines, shared.mono_ms());
-    write(&mut stream, &opening.concat()).await?;
-    let mut incoming = LineBuffer::new(MAX_SERVER_LINE);
-    let mut buffer = [0; 8192];
-    let mut tick = interval(TICK);
-    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        let mut events = Vec::new();
-        let mut out = String::new();
-        tokio::select! {
-            read = stream.read(&mut buffer) => {
-                let count = read?;
-                if count == 0 {
-                    return Err(Lost::Closed);
-                }
-                incoming.push(&buffer[..count], |line| events.extend(shared.state().on_pool_line(line)))?;
+        match line.failover.next(shared.mono_ms()) {
+            Next::Connect(index) => line.visit(index).await,
+            Next::Wait { until_ms } => {
+                sleep(Duration::from_millis(until_ms.saturating_sub(shared.mono_ms()).max(1))).await;
             }
-            line = queue.recv() => {
-                out.extend(line);
-                // What else waits goes into the same packet.
-                while let Ok(line) = queue.try_recv() {
-                    out.push_str(&line);
+        }
+    }
+}
+
+/// What one account's task remembers from session to session.
+struct Line<'a> {
+    shared: &'a Shared,
+    lane: usize,
+    route: Route,
+    failover: Failover,
+    /// Where a pool asked us to go, for the next try alone.
+    redirect: Option<(usize, Address)>,
+}
+
+impl Line<'_> {
+    /// One session, from connecting to whatever ends it.
+    async fn visit(&mut self, index: usize) {
+        let Some(mut pool) = self.route.pools.get(index).cloned() else { return };
+        if let Some((_, address)) = self.redirect.take_if(|(of, _)| *of == index) {
+            pool.address = address;
+        }
+        let Err(lost) = self.session(index, &pool).await;
+        self.tell_lost(&lost, &pool);
+        self.shared.state().close(self.lane, self.shared.mono_ms());
+        match lost {
+            Lost::Better => self.failover.on_left(index),
+            Lost::Asked { to, wait_s } => {
+                self.failover.on_left(index);
+                self.redirect = Some((index, to));
+                sleep(Duration::from_secs(u64::from(wait_s.clamp(1, LONGEST_ASKED_S)))).await;
+            }
+            _ => self.failover.on_lost(index, self.shared.mono_ms(), jitter()),
+        }
+    }
+
+    fn tell_lost(&self, lost: &Lost, pool: &PoolAddress) {
+        tracing::warn!(
+            error = lost as &dyn std::error::Error,
+            account = %self.route.name,
+            pool = %pool.address.host,
+            "pool left; miners keep their last job"
+        );
+    }
+
+    async fn session(&mut self, index: usize, pool: &PoolAddress) -> Result<std::convert::Infallible, Lost> {
+        let mut stream = wire::connect(pool).await?;
+        let mut config = upstream::Config::new(&self.route.name, AGENT);
+        config.password.clone_from(&self.route.password);
+        let (lines, mut queue) = mpsc::channel(QUEUE);
+        let opening = self.shared.state().open(self.lane, config, lines, self.shared.mono_ms());
+        write(&mut stream, &opening.concat()).await?;
+        let mut incoming = LineBuffer::new(MAX_SERVER_LINE);
+        let mut buffer = vec![0; 8192];
+        let mut tick = interval(TICK);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut probes = JoinSet::new();
+        loop {
+            let (mut events, mut out) = (Vec::new(), String::new());
+            let (lane, shared) = (self.lane, self.shared);
+            tokio::select! {
+                read = stream.read(&mut buffer) => {
+                    let count = read?;
+                    if count == 0 {
+                        return Err(Lost::Closed);
+                    }
+                    let mut state = shared.state();
+                    incoming.push(&buffer[..count], |line| events.extend(state.on_pool_line(lane, line)))?;
+                }
+                line = queue.recv() => {
+                    out.extend(line);
+                    // What else waits goes into the same packet.
+                    while let Ok(line) = queue.try_recv() {
+                        out.push_str(&line);
+                    }
+                }
+                _ = tick.tick() => {
+                    events = shared.state().tick(lane, shared.mono_ms());
+                    self.look_around(index, &mut probes);
+                }
+                Some(answers) = probes.join_next() => {
+                    if matches!(answers, Ok(true)) {
+                        return Err(Lost::Better);
+                    }
                 }
             }
-            _ = tick.tick() => events = shared.state().tick(shared.mono_ms()),
+            for event in events {
+                self.on_event(pool, event, &mut out)?;
+            }
+            if !out.is_empty() {
+                write(&mut stream, &out).await?;
+            }
         }
-        for event in events {
-            on_event(shared, event, &mut out)?;
+    }
+
+    /// Tells the list of pools that this one works, and now and then sees whether a better one answers.
+    fn look_around(&mut self, index: usize, probes: &mut JoinSet<bool>) {
+        let now_ms = self.shared.mono_ms();
+        if self.failover.current().is_none() && self.shared.state().is_up(self.lane) {
+            self.failover.on_ready(index, now_ms);
         }
-        if !out.is_empty() {
-            write(&mut stream, &out).await?;
+        if let Some(better) = self.failover.better(now_ms).and_then(|better| self.route.pools.get(better)) {
+            probes.spawn(wire::answers(better.clone()));
         }
+    }
+
+    fn on_event(&mut self, pool: &PoolAddress, event: Event, out: &mut String) -> Result<(), Lost> {
+        match event {
+            Event::Send(line) => out.push_str(&line),
+            Event::Job(_) | Event::Mask(_) => self.shared.tell_news(),
+            Event::Broken(broken) => return Err(Lost::Broken(broken)),
+            Event::Reconnect { host, port, wait_s } => {
+                match reconnect::follow(&pool.address, host.as_deref(), port) {
+                    Some(to) => return Err(Lost::Asked { to, wait_s }),
+                    // To another domain goes nobody on the word of an unauthenticated line: so hash rate was stolen.
+                    None => tracing::warn!(
+                        ?host,
+                        ?port,
+                        "pool asks to go elsewhere, ignored; change its address in the configuration"
+                    ),
+                }
+            }
+            Event::Message(text) => tracing::info!(%text, "message of the pool"),
+            Event::Ignored(error) => tracing::warn!(%error, "line of the pool not understood"),
+            // A job carries its difficulty; the state has acted on the others.
+            Event::Difficulty(_) | Event::Ready { .. } | Event::Extranonce(_) | Event::Outcome { .. } => {}
+        }
+        Ok(())
     }
 }
 
-fn on_event(shared: &Shared, event: Event, out: &mut String) -> Result<(), Lost> {
-    match event {
-        Event::Send(line) => out.push_str(&line),
-        Event::Job(_) | Event::Mask(_) => shared.tell_news(),
-        Event::Broken(broken) => return Err(Lost::Broken(broken)),
-        Event::Reconnect { host: None, port: None, .. } => return Err(Lost::Asked),
-        // To another host goes nobody on the word of an unauthenticated line: that is how hash rate is stolen.
-        Event::Reconnect { host, port, .. } => {
-            tracing::warn!(
-                ?host,
-                ?port,
-                "pool asks to go elsewhere, ignored; change its address in the configuration"
-            );
-        }
-        Event::Message(text) => tracing::info!(%text, "message of the pool"),
-        Event::Ignored(error) => tracing::warn!(%error, "line of the pool not understood"),
-        // A job carries its difficulty; the state has acted on the others.
-        Event::Difficulty(_) | Event::Ready { .. } | Event::Extranonce(_) | Event::Outcome { .. } => {}
-    }
-    Ok(())
+/// Full jitter, so that agents that lost one pool together do not come back together. Without randomness from the system
+/// there is none, and nothing worse.
+fn jitter() -> f64 {
+    f64::from(getrandom::u32().unwrap_or(u32::MAX)) / f64::from(u32::MAX)
 }
 
-async fn write(stream: &mut TcpStream, text: &str) -> Result<(), Lost> {
+async fn write(stream: &mut Box<dyn Wire>, text: &str) -> Result<(), Lost> {
     Ok(timeout(WRITE_TIMEOUT, stream.write_all(text.as_bytes())).await??)
 }

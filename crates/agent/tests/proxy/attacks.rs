@@ -117,6 +117,33 @@ async fn a_line_without_an_end_closes_its_connection_alone() {
 }
 
 #[tokio::test]
+async fn a_flood_of_lines_is_slowed_and_answered_in_full() {
+    let rig = Rig::new(-20).await;
+    let mut flood = Plain::ready(rig.handle().address(), "acct.m1-a-0").await;
+    let mut honest = Plain::ready(rig.handle().address(), "acct.m1-a-1").await;
+    // More than is read in a second.
+    const LINES: u64 = 5_000;
+    let mut sent = 0;
+    for part in 0..LINES / 100 {
+        let lines: Vec<String> = (0..100)
+            .map(|line| format!("{{\"id\":{},\"method\":\"mining.ping\"}}\n", 10_000 + 100 * part + line))
+            .collect();
+        flood.send(lines.concat().as_bytes()).await;
+        // Who does not read his answers is slowed by that alone.
+        while sent < 100 * part {
+            assert_eq!(flood.hear().await.unwrap()["id"], json!(10_000 + sent));
+            sent += 1;
+        }
+    }
+    assert_eq!(honest.submit_one(0).await["result"], json!(true), "others do not wait");
+    while sent < LINES {
+        assert_eq!(flood.hear().await.unwrap()["id"], json!(10_000 + sent));
+        sent += 1;
+    }
+    assert_eq!(flood.submit_one(0).await["result"], json!(true), "and nobody is banned for it");
+}
+
+#[tokio::test]
 async fn nobody_submits_before_the_handshake_and_nobody_is_too_many() {
     let rig = Rig::with(-20, |config| config.max_connections = 2).await;
     let mut early = Plain::connect(rig.handle().address()).await;

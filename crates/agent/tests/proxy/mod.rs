@@ -7,4 +7,5 @@ mod attacks;
 mod mining;
 mod outage;
 mod plain;
+mod pools;
 mod rig;

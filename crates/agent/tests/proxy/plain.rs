@@ -88,6 +88,10 @@ impl Plain {
                 self.job = message["params"].as_array().unwrap().clone();
                 self.notifications += 1;
             }
+            Some("mining.set_extranonce") => {
+                self.extranonce1 = message["params"][0].as_str().unwrap().to_owned();
+                self.extranonce2_size = message["params"][1].as_u64().unwrap() as usize;
+            }
             Some("mining.set_difficulty") => self.difficulty = message["params"][0].as_f64().unwrap(),
             _ => {}
         }

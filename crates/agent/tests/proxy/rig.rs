@@ -98,6 +98,7 @@ pub fn config_for(pool: String) -> Config {
         pool,
         account: "acct".into(),
         password: "x".into(),
+        upstreams: agent::proxy::Upstreams::default(),
         max_connections: 64,
         groups: Groups::new(known, group_id("outside")),
         first_slice: 250,

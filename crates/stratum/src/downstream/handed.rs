@@ -19,6 +19,8 @@ const MAX_AGAIN: u32 = 600;
 
 #[derive(Clone, Debug)]
 pub(super) struct Handed {
+    /// Its id on the wire; never given twice.
+    pub(super) number: u64,
     pub(super) assignment: Arc<Assignment>,
     pub(super) slice: Arc<MinerSlice>,
     pub(super) difficulty: Difficulty,
@@ -72,7 +74,8 @@ impl HandedOut {
         let clean = std::mem::take(&mut self.clean);
         let ntime = assignment.job.ntime.saturating_add(self.again);
         let params = assignment.job.to_params(&format!("{:x}", self.last), ntime, clean);
-        let handed = Handed { assignment, slice: Arc::clone(slice), difficulty, mask, stale: false };
+        let number = self.last;
+        let handed = Handed { number, assignment, slice: Arc::clone(slice), difficulty, mask, stale: false };
         self.jobs.insert(self.last, handed);
         if self.jobs.len() > MAX_HANDED {
             self.jobs.pop_first();

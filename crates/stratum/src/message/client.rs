@@ -1,9 +1,11 @@
 //! What a miner sends: parsed by the proxy, written by our own upstream side and by simulated miners.
 //! Assumes nothing of the peer. Next: `server.rs` for the answers, `downstream.rs` for what is done with them.
 
-use super::{Envelope, Error, Field, Id, clip, open, request_line};
+use super::{Envelope, Error, Field, Id, clip, open, quick, request_line};
 use crate::hex;
 use crate::job::{MAX_EXTRANONCE, MAX_JOB_ID};
+use crate::target::Target;
+use crate::uint256::U256;
 use serde_json::{Map, Value, json};
 
 /// Worker names are `account.worker`, of at most this many bytes; bitcoin addresses have up to 90.
@@ -31,6 +33,8 @@ pub enum Call {
     SuggestDifficulty(f64),
     Submit(Submission),
     Ping,
+    /// Bitmain's first way of rolling versions, from before BIP 310.
+    MultiVersion,
     /// An answer to something we asked.
     Response,
     Unknown {
@@ -62,6 +66,14 @@ pub struct Submission {
 
 impl Request {
     pub fn parse(line: &[u8]) -> Result<Request, Error> {
+        // Nearly all lines are submissions in their usual form; what is unusual in any way is read the long way.
+        if let Some(request) = quick::submit(line) {
+            return Ok(request);
+        }
+        Request::parse_any(line)
+    }
+
+    fn parse_any(line: &[u8]) -> Result<Request, Error> {
         let Envelope { id, method, params, fields } = open(line)?;
         let Some(method) = method else {
             let answers = fields.contains_key("result") || fields.contains_key("error");
@@ -79,6 +91,9 @@ impl Request {
 
     /// The line with its end. `Response` and `Unknown` have no line of their own and become an empty call.
     pub fn to_line(&self) -> String {
+        if let (Call::Submit(submission), Id::Number(id)) = (&self.call, &self.id) {
+            return quick::submit_line(id, &submission.said());
+        }
         let (method, params) = match &self.call {
             Call::Configure(configure) => ("mining.configure", configure.to_params()),
             Call::Subscribe { agent } => ("mining.subscribe", json!([agent])),
@@ -87,6 +102,7 @@ impl Request {
             Call::SuggestDifficulty(difficulty) => ("mining.suggest_difficulty", json!([difficulty])),
             Call::Submit(submission) => ("mining.submit", submission.to_params()),
             Call::Ping => ("mining.ping", json!([])),
+            Call::MultiVersion => ("mining.multi_version", json!([4])),
             Call::Response => ("", json!([])),
             Call::Unknown { method } => (method.as_str(), json!([])),
         };
@@ -95,6 +111,17 @@ impl Request {
 }
 
 impl Submission {
+    fn said(&self) -> quick::Said<'_> {
+        quick::Said {
+            worker: &self.worker,
+            job_id: &self.job_id,
+            extranonce2: &self.extranonce2,
+            ntime: self.ntime,
+            nonce: self.nonce,
+            version_bits: self.version_bits,
+        }
+    }
+
     pub fn from_params(params: &[Value]) -> Result<Submission, Field> {
         let [worker, job_id, extranonce2, ntime, nonce, rest @ ..] = params else {
             return Err(Field::Params);
@@ -187,6 +214,12 @@ fn parse_call(method: &str, params: &Value) -> Result<Call, Field> {
             let value = list()?.first().and_then(Value::as_f64);
             Call::SuggestDifficulty(value.ok_or(Field::Difficulty)?)
         }
+        "mining.suggest_target" => {
+            let target = list()?.first().and_then(Value::as_str).and_then(hex::decode_exact);
+            let target = Target::new(U256::from_be_bytes(target.ok_or(Field::Difficulty)?));
+            Call::SuggestDifficulty(target.map_err(|_| Field::Difficulty)?.difficulty())
+        }
+        "mining.multi_version" => Call::MultiVersion,
         "mining.submit" => Call::Submit(Submission::from_params(list()?)?),
         "mining.ping" => Call::Ping,
         _ => Call::Unknown { method: method.to_owned() },
@@ -195,9 +228,12 @@ fn parse_call(method: &str, params: &Value) -> Result<Call, Field> {
 
 /// Names go into reports and ledgers: no control characters, nothing endless.
 fn worker_name(value: &Value) -> Result<String, Field> {
-    let name = value.as_str().filter(|name| !name.is_empty() && name.len() <= MAX_WORKER);
-    let name = name.filter(|name| !name.chars().any(char::is_control)).ok_or(Field::Worker)?;
+    let name = value.as_str().filter(|name| is_worker_name(name)).ok_or(Field::Worker)?;
     Ok(name.to_owned())
+}
+
+pub(super) fn is_worker_name(name: &str) -> bool {
+    !name.is_empty() && name.len() <= MAX_WORKER && !name.chars().any(char::is_control)
 }
 
 fn word(value: &Value) -> Option<u32> {
@@ -245,13 +281,52 @@ mod tests {
             Call::Submit(submission()),
             Call::Submit(Submission { version_bits: None, ..submission() }),
             Call::Ping,
-            Call::Unknown { method: "mining.multi_version".into() },
+            Call::MultiVersion,
+            Call::Unknown { method: "mining.unheard".into() },
         ];
         for call in calls {
             let request = Request { id: Id::from(4), call };
             let line = request.to_line();
             assert!(line.ends_with('\n'));
             assert_eq!(Request::parse(line.as_bytes()), Ok(request));
+        }
+    }
+
+    #[test]
+    fn the_short_way_reads_what_the_long_way_reads() {
+        let check = |line: &str, short: bool| {
+            let quick = quick::submit(line.as_bytes());
+            assert_eq!(quick.is_some(), short, "{line}");
+            let long = Request::parse_any(line.as_bytes());
+            assert!(quick.is_none() || quick == long.clone().ok(), "{line}: {quick:?} {long:?}");
+            assert_eq!(Request::parse(line.as_bytes()), long, "{line}");
+        };
+        let submit = r#"{"id":4,"method":"mining.submit","params":["w","1","0a0B","6878b602","58f90070"]}"#;
+        check(submit, true);
+        check(&submit.replace("]}", r#","00002000"]}"#), true);
+        check(&submit.replace("{\"id\"", "{ \"jsonrpc\" : \"2.0\", \"id\""), true);
+        // Everything unusual, and everything wrong.
+        for (from, to) in [
+            ("4,", "\"4\","),
+            ("4,", "-4,"),
+            ("4,", "4.5,"),
+            ("4,", "null,"),
+            ("\"id\":4", "\"id\":4,\"id\":5"),
+            ("\"w\"", "\"\\u0077\""),
+            ("\"w\"", "\"\""),
+            ("\"w\"", "7"),
+            ("mining.submit", "mining.subscribe"),
+            ("58f90070", "58f9007"),
+            ("58f90070", "0x58f900"),
+            ("\"1\"", "\"11111111111111111111111111111111111111111111111111111111111111111\""),
+            ("0a0B", "0a0"),
+            ("]}", ",null]}"),
+            ("]}", ",\"00002000\",\"more\"]}"),
+            ("]}", "]} x"),
+            ("]}", "]"),
+            ("params", "result"),
+        ] {
+            check(&submit.replace(from, to), false);
         }
     }
 

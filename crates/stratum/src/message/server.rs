@@ -1,7 +1,7 @@
 //! What a pool sends: written by the proxy to its miners, parsed by our upstream side and by simulated miners.
 //! Assumes nothing of the peer. Next: `upstream.rs`, `downstream.rs`.
 
-use super::{Envelope, Error, Field, Id, clip, open, request_line, to_line};
+use super::{Envelope, Error, Field, Id, clip, open, quick, request_line, to_line};
 use crate::hex;
 use crate::job::{Job, MAX_EXTRANONCE, Slice};
 use crate::target::Difficulty;
@@ -49,6 +49,14 @@ pub struct RpcError {
 
 impl ServerMessage {
     pub fn parse(line: &[u8]) -> Result<ServerMessage, Error> {
+        // Nearly all lines of a pool accept a share.
+        match quick::yes(line) {
+            Some(yes) => Ok(yes),
+            None => ServerMessage::parse_any(line),
+        }
+    }
+
+    fn parse_any(line: &[u8]) -> Result<ServerMessage, Error> {
         let Envelope { id, method, params, fields } = open(line)?;
         let Some(method) = method else { return parse_response(id, fields) };
         let empty = Vec::new();
@@ -103,6 +111,9 @@ impl ServerMessage {
 
 /// An answer in Stratum's form: `error` is null or `[number, text, null]`.
 pub fn response_line(id: &Id, outcome: &Result<Value, RpcError>) -> String {
+    if *outcome == Ok(Value::Bool(true)) {
+        return quick::yes_line(id);
+    }
     let (result, error) = match outcome {
         Ok(result) => (result.clone(), Value::Null),
         Err(error) => (Value::Null, json!([error.number, error.text, null])),
@@ -219,6 +230,32 @@ mod tests {
         ];
         for message in messages {
             assert_eq!(ServerMessage::parse(message.to_line().as_bytes()), Ok(message));
+        }
+    }
+
+    #[test]
+    fn the_short_way_reads_what_the_long_way_reads() {
+        let check = |line: &str, short: bool| {
+            let quick = quick::yes(line.as_bytes());
+            assert_eq!(quick.is_some(), short, "{line}");
+            assert_eq!(
+                ServerMessage::parse(line.as_bytes()),
+                ServerMessage::parse_any(line.as_bytes()),
+                "{line}"
+            );
+        };
+        check(r#"{"id":7,"result":true,"error":null}"#, true);
+        check(r#"{"id":7,"jsonrpc":"2.0","result":true}"#, true);
+        check(r#"{"id":7,"result":false,"error":null}"#, false);
+        check(r#"{"id":7,"result":true,"error":[20,"x",null]}"#, false);
+        check(r#"{"id":"7","result":true,"error":null}"#, false);
+        check(r#"{"id":7,"method":"mining.ping","result":true}"#, false);
+        check(r#"{"id":7,"result":true,"result":false}"#, false);
+        check(r#"{"id":7}"#, false);
+        for id in [Id::from(7), Id::Text("a\"b".into()), Id::Null] {
+            let line = response_line(&id, &Ok(json!(true)));
+            let value: Value = serde_json::from_str(&line).unwrap();
+            assert_eq!(value, json!({ "id": id.to_value(), "result": true, "error": null }));
         }
     }
 

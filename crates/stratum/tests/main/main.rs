@@ -2,5 +2,7 @@
 //! the accounting equation over all of it.
 #![allow(clippy::unwrap_used)]
 
+mod fuzz;
+mod rows;
 mod soup;
 mod whole;

@@ -120,6 +120,32 @@ proptest! {
     }
 
     #[test]
+    fn lines_of_one_read_are_answered_as_if_they_came_one_by_one(
+        lines in prop::collection::vec(line(), 0..40),
+        ready: bool,
+        cuts in prop::collection::vec(1usize..30, 1..8),
+    ) {
+        let (mut single, now) = (session(), Now { mono_ms: 5, unix_s: 0 });
+        if ready {
+            single.on_line(now, br#"{"id":1,"method":"mining.subscribe","params":[]}"#);
+            single.on_line(now, br#"{"id":2,"method":"mining.authorize","params":["w"]}"#);
+        }
+        let mut together = single.clone();
+        let one_by_one: Vec<Output> = lines.iter().flat_map(|line| single.on_line(now, line)).collect();
+        let (mut rest, mut at_once) = (lines.as_slice(), Vec::new());
+        for cut in cuts.iter().cycle().take_while(|_| !lines.is_empty()) {
+            let (part, others) = rest.split_at((*cut).min(rest.len()));
+            let part: Vec<&[u8]> = part.iter().map(Vec::as_slice).collect();
+            at_once.extend(together.on_lines(now, &part));
+            rest = others;
+            if rest.is_empty() {
+                break;
+            }
+        }
+        prop_assert_eq!(at_once, one_by_one);
+    }
+
+    #[test]
     fn any_bytes_of_a_miner_are_survived(chunks: Vec<Vec<u8>>) {
         let (mut session, mut buffer) = (session(), LineBuffer::new(MAX_CLIENT_LINE));
         let mut accounts = Accounts::default();

@@ -1,6 +1,6 @@
-//! The pool's half of the state: a session opens, brings slices and jobs, answers shares, and closes.
+//! The pools' half of the state: sessions open, bring slices and jobs, answer shares, and close; and what miners get meanwhile.
 //!
-//! Assumes that the caller owns the socket and acts on the events that are handed back. Next: `../upstream.rs`, the caller.
+//! Assumes that the caller owns the sockets and acts on the events that are handed back. Next: `../upstream.rs`, the caller.
 
 use std::sync::Arc;
 
@@ -13,57 +13,93 @@ use tokio::sync::mpsc;
 
 use super::{Ground, Live, State};
 
+/// What miners roll while no pool was ever seen: no other has a say in it.
+const OWN_EXTRANONCE2: usize = 8;
+/// Version bits while no pool was ever seen: those that BIP 310 leaves to miners.
+const OWN_MASK: u32 = 0x1fff_e000;
+
 impl State {
-    /// A connection to the pool is there; answers the lines that open the conversation.
+    /// A connection to a pool is there; answers the lines that open the conversation.
     pub(in crate::proxy) fn open(
         &mut self,
+        lane: usize,
         config: upstream::Config,
         lines: mpsc::Sender<String>,
         mono_ms: u64,
     ) -> Vec<String> {
         self.counters.pool_sessions += 1;
-        let (upstream, opening) = Upstream::new(config, self.counters.pool_sessions, mono_ms);
-        self.live = Some(Live { upstream, lines, fresh: None });
+        let session = self.counters.pool_sessions;
+        let Some(lane) = self.lanes.get_mut(lane) else { return Vec::new() };
+        let (upstream, opening) = Upstream::new(config, session, mono_ms);
+        lane.live = Some(Live { upstream, lines, fresh: None });
         opening
     }
 
     /// The connection is gone: what was on the wire ends as unknown. Miners keep the ground they stand on.
-    pub(in crate::proxy) fn close(&mut self) {
-        let Some(live) = self.live.take() else { return };
+    pub(in crate::proxy) fn close(&mut self, lane: usize, mono_ms: u64) {
+        let Some(lane) = self.lanes.get_mut(lane) else { return };
+        lane.keep_alive.on_lost(mono_ms);
+        let Some(live) = lane.live.take() else { return };
         for share in live.upstream.disconnect() {
             self.finish(share, End::Unknown, &ShareEnd::Unknown);
         }
     }
 
     /// A line of the pool. Answers what the caller must see to: lines to send, news to tell, a connection to give up.
-    pub(in crate::proxy) fn on_pool_line(&mut self, line: &[u8]) -> Vec<Event> {
-        let Some(live) = &mut self.live else { return Vec::new() };
-        let events = live.upstream.on_line(line);
-        self.take(events)
+    pub(in crate::proxy) fn on_pool_line(&mut self, lane: usize, line: &[u8]) -> Vec<Event> {
+        let live = self.lanes.get_mut(lane).and_then(|lane| lane.live.as_mut());
+        let events = live.map(|live| live.upstream.on_line(line)).unwrap_or_default();
+        self.take(lane, events)
     }
 
-    pub(in crate::proxy) fn tick(&mut self, mono_ms: u64) -> Vec<Event> {
-        let Some(live) = &mut self.live else { return Vec::new() };
-        let events = live.upstream.tick(mono_ms);
-        self.take(events)
+    pub(in crate::proxy) fn tick(&mut self, lane: usize, mono_ms: u64) -> Vec<Event> {
+        let live = self.lanes.get_mut(lane).and_then(|lane| lane.live.as_mut());
+        let events = live.map(|live| live.upstream.tick(mono_ms)).unwrap_or_default();
+        self.take(lane, events)
+    }
+
+    /// Hands out jobs of our own where pools have been away for long; says whether there are news.
+    pub(in crate::proxy) fn keep_alive(&mut self, mono_ms: u64, unix_s: u64) -> bool {
+        let mut news = false;
+        for lane in 0..self.lanes.len() {
+            let Some(assignment) = self.lanes[lane].keep_alive.tick(mono_ms, unix_s) else { continue };
+            let first = self.lanes[lane].ground.is_none();
+            let slice =
+                Slice { extranonce1: unix_s.to_be_bytes()[4..].to_vec(), extranonce2_size: OWN_EXTRANONCE2 };
+            if first {
+                self.lanes[lane].mask = OWN_MASK;
+            }
+            match self.stand_on(lane, &assignment, first.then_some(slice)) {
+                Ok(()) => {
+                    tracing::warn!(
+                        account = self.lanes[lane].route.name,
+                        "all pools are away; miners get a job of our own"
+                    );
+                    news = true;
+                }
+                Err(error) => {
+                    tracing::error!(error = &error as &dyn std::error::Error, "no job to keep miners alive");
+                }
+            }
+        }
+        news
     }
 
     /// Acts on what concerns the books, and hands back all the rest with the jobs.
-    fn take(&mut self, events: Vec<Event>) -> Vec<Event> {
+    fn take(&mut self, lane: usize, events: Vec<Event>) -> Vec<Event> {
         let mut rest = Vec::new();
         for event in events {
             match event {
                 Event::Outcome { share, outcome } => self.on_outcome(share, outcome),
-                Event::Ready { slice, mask } => {
-                    self.mask = mask;
-                    self.renew(slice);
-                }
-                Event::Extranonce(slice) => self.renew(slice),
+                Event::Ready { slice, mask } => self.renew(lane, slice, Some(mask)),
+                Event::Extranonce(slice) => self.renew(lane, slice, None),
                 Event::Mask(mask) => {
-                    self.mask = mask;
+                    if let Some(lane) = self.lanes.get_mut(lane) {
+                        lane.mask = mask;
+                    }
                     rest.push(event);
                 }
-                Event::Job(assignment) => match self.on_job(&assignment) {
+                Event::Job(assignment) => match self.on_job(lane, &assignment) {
                     Ok(()) => rest.push(Event::Job(assignment)),
                     Err(error) => tracing::error!(
                         error = &error as &dyn std::error::Error,
@@ -76,22 +112,38 @@ impl State {
         rest
     }
 
-    fn renew(&mut self, slice: Slice) {
-        if let Some(live) = &mut self.live {
+    fn renew(&mut self, lane: usize, slice: Slice, mask: Option<u32>) {
+        let Some(lane) = self.lanes.get_mut(lane) else { return };
+        lane.mask = mask.unwrap_or(lane.mask);
+        if let Some(live) = &mut lane.live {
             live.fresh = Some(slice);
         }
     }
 
-    fn on_job(&mut self, assignment: &Arc<Assignment>) -> Result<(), slices::Error> {
+    fn on_job(&mut self, lane: usize, assignment: &Arc<Assignment>) -> Result<(), slices::Error> {
         if let Source::Upstream { difficulty, .. } = assignment.source {
             self.counters.pool_difficulty = Some(difficulty.value());
         }
-        let fresh = self.live.as_mut().and_then(|live| live.fresh.take());
-        match (&mut self.ground, fresh) {
+        let Some(at) = self.lanes.get_mut(lane) else { return Ok(()) };
+        at.keep_alive.on_pool_job(&assignment.job);
+        let fresh = at.live.as_mut().and_then(|live| live.fresh.take());
+        self.stand_on(lane, assignment, fresh)
+    }
+
+    /// From now on the lane's miners work on this; with a fresh slice they all get new ones.
+    fn stand_on(
+        &mut self,
+        lane: usize,
+        assignment: &Arc<Assignment>,
+        fresh: Option<Slice>,
+    ) -> Result<(), slices::Error> {
+        let (counter, limit) = (self.slice_counter, self.max_connections as u64);
+        let Some(lane) = self.lanes.get_mut(lane) else { return Ok(()) };
+        match (&mut lane.ground, fresh) {
             (_, Some(slice)) => {
-                let slices = Slices::new(slice, self.slice_counter, self.max_connections as u64)?;
+                let slices = Slices::new(slice, counter, limit)?;
                 self.epoch += 1;
-                self.ground = Some(Ground { epoch: self.epoch, slices, assignment: Arc::clone(assignment) });
+                lane.ground = Some(Ground { epoch: self.epoch, slices, assignment: Arc::clone(assignment) });
             }
             (Some(ground), None) => {
                 if ground.assignment.job.previous != assignment.job.previous {

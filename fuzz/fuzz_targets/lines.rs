@@ -1,0 +1,7 @@
+//! libFuzzer's door to `entry::lines`. Next: `../entry.rs`.
+#![no_main]
+
+#[path = "../entry.rs"]
+mod entry;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| entry::lines(data));
