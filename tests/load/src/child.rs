@@ -84,7 +84,7 @@ impl Clock for WallClock {
 /// Serves until it is killed; its first line is its address.
 pub async fn serve(pool: String, data: PathBuf) -> anyhow::Result<()> {
     let clock = Arc::new(WallClock);
-    let outbox = Outbox::open(&data, &ModuleId::new("load")?, "boot", clock.now())?;
+    let outbox = Outbox::open(&data, &ModuleId::new("load")?, "boot", clock.now(), None)?;
     let difficulty = Difficulty::power_of_two(EXPONENT)?;
     let mut session = stratum::downstream::Config::default();
     // The difficulty stands still: a flood is what is wanted here.
