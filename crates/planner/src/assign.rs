@@ -154,13 +154,8 @@ impl<'a> Book<'a> {
         let Some(workload) = self.input.workloads.get(id) else {
             return;
         };
-        let placement = self
-            .islands
-            .values()
-            .flat_map(|island| island.slots.values())
-            .find_map(|slot| slot.runs.get(id))
-            .cloned();
-        let Some(placement) = placement else {
+        // Only what holds GPUs is stopped, and that stands in its status.
+        let Some(placement) = workload.status.placement.clone() else {
             return;
         };
         if let Some(slot) = self.slot_mut(&placement.module) {

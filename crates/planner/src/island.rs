@@ -26,6 +26,8 @@ pub(crate) struct Island<'a> {
     pub(crate) slots: BTreeMap<ModuleId, Slot<'a>>,
     /// Whether runs that are being stopped still have their watts.
     pub(crate) leaving_counts: bool,
+    /// Nothing may be started after all: whole miners left too little fast load.
+    pub(crate) closed: bool,
 }
 
 impl<'a> Island<'a> {
@@ -45,7 +47,7 @@ impl<'a> Island<'a> {
                 (module.clone(), Slot::new(module, given, granted, raise))
             })
             .collect();
-        Self { input: site, capacity, slots, leaving_counts: true }
+        Self { input: site, capacity, slots, leaving_counts: true, closed: false }
     }
 
     /// Load that feeders cannot drop, without miners: what is kept, what must be counted as frozen, and what is not ours. A
@@ -91,23 +93,30 @@ impl<'a> Island<'a> {
         secure && total <= most
     }
 
-    /// Whether `more` watts of ceiling may be started.
-    pub(crate) fn admits(&self, more: Watts, tier: Tier, relieved: Watts) -> Result<(), Short> {
-        let fixed = self.fixed(true, self.leaving_counts) + more - relieved;
-        let slack = |limit: Watts| limit - limit.fraction(START_SLACK_PERMILLE, 1_000);
+    /// Most load that no feeder drops once something of this tier is started: the N-1 capacity, less a little for what is not firm,
+    /// and room for the fast load that must stand beside it.
+    pub(crate) fn start_limit(&self, tier: Tier) -> Watts {
         let Capacity { security, total, firm, .. } = &self.capacity;
-        if tier == Tier::Firm && fixed > *firm {
-            return Err(Short::Firm);
+        let slack = |limit: Watts| limit - limit.fraction(START_SLACK_PERMILLE, 1_000);
+        let promised = match (tier, security.has_contingencies()) {
+            (Tier::Firm, _) => *firm,
+            (_, true) => slack(*firm),
+            (_, false) => slack(*total),
+        };
+        let most = self.capacity.secure_total();
+        let fits = |fixed: i64| {
+            security.need(Watts::new(fixed)).is_some_and(|need| Watts::new(fixed) + need <= most)
+        };
+        if fits(promised.get()) {
+            return promised;
         }
-        let most = if security.has_contingencies() { slack(*firm) } else { slack(*total) };
-        if tier != Tier::Firm && fixed > most {
-            return Err(Short::Power);
+        // The need rises with the load, so the most that fits is found by bisection.
+        let (mut low, mut high) = (0, promised.get().max(0));
+        while low + 1 < high {
+            let middle = low + (high - low) / 2;
+            if fits(middle) { low = middle } else { high = middle }
         }
-        let need = security.need(fixed).ok_or(Short::Firm)?;
-        if need > Watts::ZERO && need + self.grain(true) > self.fast_drawn() {
-            return Err(Short::Reserve);
-        }
-        if fixed + need > self.capacity.secure_total() { Err(Short::Power) } else { Ok(()) }
+        Watts::new(low)
     }
 
     /// What whole miners may take off a fill: one miner a fast group. Groups that are `held` at their settings and filled to
@@ -187,15 +196,4 @@ impl<'a> Island<'a> {
         })
         .sum()
     }
-}
-
-/// What is short when a start is refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Short {
-    /// Power of the island or the module.
-    Power,
-    /// Capacity that survives the loss of a set.
-    Firm,
-    /// Fast load now drawn.
-    Reserve,
 }

@@ -14,10 +14,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::assign::{Book, lost_work};
 use crate::decide;
+use crate::dispatch::problem::Problem;
 use crate::grant;
 use crate::input::Input;
 use crate::mining::{self, Mined};
 use crate::report::Report;
+
+/// How often a plan is made again for islands that turn out insecure, before all are closed to starts.
+const REPAIRS: usize = 4;
 
 /// A plan, and what to say about it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -51,25 +55,35 @@ pub fn plan(input: &Input) -> Planned {
     Planned { plan, report, bound: None }
 }
 
-/// Runs and miners of the whole fleet. Should whole miners have left too little fast load for what was started, the plan is
-/// made again without starts: a start is never worth the island.
-fn settle(input: &Input) -> (Book<'_>, BTreeMap<SiteId, Mined>) {
+/// Runs and miners of the whole fleet. Where whole miners have left an island too little fast load for what was started there, it
+/// is closed and the plan made again: a start is never worth the island.
+pub(crate) fn settle(input: &Input) -> (Book<'_>, BTreeMap<SiteId, Mined>) {
     let mut kept = Book::open(input);
     kept.shed();
-    let mut book = kept.clone();
-    book.start();
-    let mined = fill(&mut book);
-    let unsafe_start =
-        book.islands.values().any(|island| island.starts(input) && !island.is_secure_for_starts());
-    if !unsafe_start {
-        return (book, mined);
+    for round in 0..=REPAIRS {
+        let mut book = kept.clone();
+        let problem = Problem::of(&book);
+        book.start(&problem);
+        let mined = fill(&mut book);
+        let insecure: Vec<SiteId> = book
+            .islands
+            .iter()
+            .filter(|(_, island)| island.starts(input) && !island.is_secure_for_starts())
+            .map(|(id, _)| id.clone())
+            .collect();
+        if insecure.is_empty() {
+            return (book, mined);
+        }
+        for (id, island) in &mut kept.islands {
+            island.closed |= round + 1 >= REPAIRS || insecure.contains(id);
+        }
     }
-    kept.refuse_starts();
+    // Not reached: with every island closed nothing starts.
     let mined = fill(&mut kept);
     (kept, mined)
 }
 
-fn fill(book: &mut Book<'_>) -> BTreeMap<SiteId, Mined> {
+pub(crate) fn fill(book: &mut Book<'_>) -> BTreeMap<SiteId, Mined> {
     let market = &book.input.market;
     book.islands.iter_mut().map(|(id, island)| (id.clone(), mining::fill(island, market))).collect()
 }

@@ -5,6 +5,8 @@ mod bad_input;
 mod fuzz;
 mod gensets;
 mod golden;
+mod instances;
+mod oracle;
 mod power;
 mod runs;
 mod sabotage;

@@ -139,11 +139,14 @@ fn an_unknown_gpu_and_a_gang_without_room_say_so() {
 }
 
 #[test]
-fn spot_that_pays_less_than_mining_waits() {
+fn spot_that_pays_less_than_mining_waits_where_power_is_short() {
     let mut input = fleet();
+    gas_percent(&mut input, 50);
     submit(&mut input, workload("cheap", Tier::Spot, 8, 5));
     let made = planned(&input);
     assert_eq!(reason(&made, "cheap"), ReasonCode::NoPower);
+    gas_percent(&mut input, 200);
+    assert_eq!(reason(&planned(&input), "cheap"), ReasonCode::Placed, "all miners run, and watts are left");
 }
 
 #[test]

@@ -1,0 +1,91 @@
+//! What a plan is worth in the dispatch's own money, beside what it can be at most and what doing nothing is worth.
+//!
+//! The plan's worth is read from the runs and miners that were really set, whole miners and all, not from the search's state. For
+//! tests, benchmarks and outside solvers. Read next: [`crate::dispatch::problem`], the model as numbers.
+
+use model::market::Market;
+use model::plan::ReasonCode;
+use model::workload::GpuTime;
+use model::{MicroDollars, Span, Watts};
+use serde::{Deserialize, Serialize};
+
+use crate::assign::Book;
+use crate::dispatch;
+use crate::dispatch::problem::Problem;
+use crate::input::Input;
+use crate::island::Island;
+use crate::mining;
+use crate::plan;
+use crate::start::DWELL;
+use crate::worth;
+
+/// One plan, weighed. All money is micro-dollars over the dwell of half an hour, without what goes on anyway.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Appraisal {
+    /// The dispatch, as numbers.
+    pub problem: Problem,
+    /// What the plan is worth.
+    pub plan: i64,
+    /// What the plan is worth that starts, stops and moves nothing by choice.
+    pub base: i64,
+    /// No plan is worth more.
+    pub bound: i64,
+    /// What goes on anyway earns so much beside all of the above.
+    pub kept: i64,
+}
+
+/// Plans and weighs the plan.
+pub fn appraise(input: &Input) -> Appraisal {
+    let (book, _) = plan::settle(input);
+    let mut kept = Book::open(input);
+    kept.shed();
+    let problem = Problem::of(&kept);
+    let started = seats(&book, &problem);
+    plan::fill(&mut kept);
+    let bound = dispatch::bound::bound(&problem);
+    let kept_earns = book
+        .verdicts
+        .iter()
+        .filter(|(_, verdict)| matches!(verdict.reason, ReasonCode::Kept | ReasonCode::Preempted));
+    let kept_earns = kept_earns.filter_map(|(id, _)| input.workloads.get(id));
+    let kept_earns: MicroDollars =
+        kept_earns.map(|run| GpuTime::of(run.spec.gpus, DWELL).cost(run.spec.price)).sum();
+    Appraisal { plan: started + power(&book), base: power(&kept), bound, kept: kept_earns.get(), problem }
+}
+
+/// What starts, waits and stops are worth before gas and mining.
+fn seats(book: &Book<'_>, problem: &Problem) -> i64 {
+    let reason = |id| book.verdicts.get(id).map(|verdict| verdict.reason);
+    let jobs = problem.jobs.iter().map(|job| match reason(&job.id) {
+        Some(ReasonCode::Placed) => job.value,
+        // Where it waits is not told; what it displaces is small beside what it earns.
+        Some(ReasonCode::AwaitingMeter) => job.wait.unwrap_or(0),
+        _ => 0,
+    });
+    let victims = problem.victims.iter().filter(|victim| reason(&victim.id) == Some(ReasonCode::Preempted));
+    jobs.sum::<i64>() - victims.map(|victim| victim.cost).sum::<i64>()
+}
+
+/// What miners as they are set earn, less wear and the gas of everything that is drawn.
+fn power(book: &Book<'_>) -> i64 {
+    book.islands.values().map(|island| island_power(island, &book.input.market).get()).sum()
+}
+
+fn island_power(island: &Island<'_>, market: &Market) -> MicroDollars {
+    let mut hourly = MicroDollars::ZERO;
+    let mut wear = MicroDollars::ZERO;
+    for slot in island.slots.values().filter(|slot| slot.frozen.is_none()) {
+        for (id, target) in &slot.miners {
+            let Some(group) = slot.module().groups.get(id) else { continue };
+            let report = slot.input.report.as_ref().and_then(|report| report.groups.get(id));
+            let woken = target.awake.saturating_sub(report.map_or(0, |report| report.awake));
+            hourly += worth::group_per_hour(group, market, target.awake, target.point.into());
+            wear += group.wear.times(woken.into());
+        }
+    }
+    let ceilings: Watts =
+        island.slots.values().map(|slot| mining::ceiling(slot, island.leaving_counts)).sum();
+    let drawn = island.capacity.unmanaged + ceilings;
+    let fuel = worth::fuel_per_hour(&island.input.site, Watts::kilo(1_000)).fraction(drawn.get(), 1_000_000);
+    (hourly - fuel).fraction(DWELL.get(), Span::hours(1).get()) - wear
+}

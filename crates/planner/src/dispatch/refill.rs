@@ -1,0 +1,161 @@
+//! Empties one pool of what would start there and fills it anew, as an exact knapsack over its GPUs.
+//!
+//! In one pool every GPU draws the same, so GPUs, the module's limit and the island's are one capacity, for each class of jobs
+//! the island may start; what mining and gas lose with each GPU is taken as a straight line. A new filling is kept only when the
+//! exact worth rises. Read next: `exchange`.
+
+use super::state::{NOW, Seat, State};
+
+/// Unseated jobs considered for one pool: the best a kilowatt.
+const CANDIDATES: usize = 48;
+/// The largest knapsack: GPUs × jobs, a few hundred microseconds.
+const MOST_GPUS: i64 = 2_048;
+/// Knapsack cells filled in one sweep, about a quarter of a second.
+const CELLS: i64 = 60_000_000;
+
+/// One pass over all pools.
+pub(crate) fn sweep(state: &mut State<'_>) {
+    let mut unseated = Unseated::of(state);
+    let mut cells = CELLS;
+    for pool in 0..state.problem.pools.len() {
+        let least = unseated.least(state.problem.pools[pool].gpu);
+        if state.free[pool][NOW] + gpus_of(state, &unseated.members[pool]) < least || cells <= 0 {
+            continue;
+        }
+        if refill(state, pool, &unseated, &mut cells) {
+            unseated = Unseated::of(state);
+        }
+    }
+}
+
+/// Who has no seat, by GPU type in the order of starts, and who starts in each pool.
+struct Unseated {
+    by_gpu: Vec<Vec<usize>>,
+    members: Vec<Vec<usize>>,
+    least: Vec<i64>,
+}
+
+impl Unseated {
+    fn of(state: &State<'_>) -> Self {
+        let kinds = state.pools_by_gpu.len();
+        let mut by_gpu = vec![Vec::new(); kinds];
+        let mut members = vec![Vec::new(); state.problem.pools.len()];
+        let mut least = vec![i64::MAX; kinds];
+        for (job, seat) in state.seats.iter().enumerate() {
+            let wanted = &state.problem.jobs[job];
+            match seat {
+                None if wanted.gpu < kinds => {
+                    by_gpu[wanted.gpu].push(job);
+                    least[wanted.gpu] = least[wanted.gpu].min(wanted.gpus);
+                }
+                Some(Seat::Starts(pool)) => members[*pool].push(job),
+                _ => {}
+            }
+        }
+        Self { by_gpu, members, least }
+    }
+
+    fn least(&self, gpu: usize) -> i64 {
+        self.least.get(gpu).copied().unwrap_or(i64::MAX)
+    }
+}
+
+fn gpus_of(state: &State<'_>, jobs: &[usize]) -> i64 {
+    jobs.iter().map(|&job| state.problem.jobs[job].gpus).sum()
+}
+
+/// Fills a pool anew if that is worth more. Says whether anything changed.
+fn refill(state: &mut State<'_>, pool: usize, unseated: &Unseated, cells: &mut i64) -> bool {
+    let site = state.problem.site_of(pool);
+    let members = &unseated.members[pool];
+    let before = state.worth();
+    members.iter().for_each(|&job| {
+        state.unseat(job);
+    });
+    let outside = state.limit(site);
+    let mut limits: Vec<i64> =
+        state.problem.sites[site].limits.iter().map(|&limit| limit.min(outside)).collect();
+    limits.sort_unstable();
+    limits.dedup();
+    let mut best: Option<(i64, Vec<usize>)> = None;
+    for limit in limits {
+        let chosen =
+            choose(state, pool, limit, (members, &unseated.by_gpu[state.problem.pools[pool].gpu]), cells);
+        let seated: Vec<usize> = chosen.into_iter().filter(|&job| try_seat(state, job, pool)).collect();
+        let worth = state.worth();
+        if best.as_ref().is_none_or(|(most, _)| worth > *most) {
+            best = Some((worth, seated.clone()));
+        }
+        seated.into_iter().for_each(|job| {
+            state.unseat(job);
+        });
+    }
+    let kept = best.filter(|(worth, _)| *worth > before);
+    let changed = kept.is_some();
+    for job in kept.map_or(members.clone(), |(_, chosen)| chosen) {
+        state.seat(job, Seat::Starts(pool));
+    }
+    changed
+}
+
+fn try_seat(state: &mut State<'_>, job: usize, pool: usize) -> bool {
+    let fits = state.refusal(job, Seat::Starts(pool)).is_none();
+    if fits {
+        state.seat(job, Seat::Starts(pool));
+    }
+    fits
+}
+
+/// The best filling of an empty pool under one limit of its island, by a knapsack over GPUs.
+fn choose(
+    state: &mut State<'_>,
+    pool: usize,
+    limit: i64,
+    (members, others): (&[usize], &[usize]),
+    cells: &mut i64,
+) -> Vec<usize> {
+    let site = state.problem.site_of(pool);
+    let capacity = state.headroom(pool, limit).min(MOST_GPUS);
+    let Ok(room) = usize::try_from(capacity) else { return Vec::new() };
+    let limits = &state.problem.sites[site].limits;
+    let fits = |job: &&usize| {
+        let wanted = &state.problem.jobs[**job];
+        wanted.gpus > 0 && wanted.gpus <= capacity && limits[wanted.level] >= limit
+    };
+    let mut jobs: Vec<usize> = members.iter().filter(fits).copied().collect();
+    jobs.extend(others.iter().filter(fits).take(CANDIDATES));
+    jobs.sort_unstable();
+    let each = cost_of_a_gpu(state, pool, capacity);
+    let mut best = vec![0i64; room + 1];
+    let mut taken = vec![false; jobs.len() * (room + 1)];
+    *cells -= i64::try_from(taken.len()).unwrap_or(i64::MAX);
+    for (nth, &job) in jobs.iter().enumerate() {
+        let wanted = &state.problem.jobs[job];
+        let Ok(size) = usize::try_from(wanted.gpus) else { continue };
+        let value = wanted.value - each.saturating_mul(wanted.gpus);
+        for at in (size..=room).rev() {
+            if best[at - size] + value > best[at] {
+                best[at] = best[at - size] + value;
+                taken[nth * (room + 1) + at] = true;
+            }
+        }
+    }
+    let mut chosen = Vec::new();
+    let mut at = room;
+    for (nth, &job) in jobs.iter().enumerate().rev() {
+        if taken[nth * (room + 1) + at] {
+            chosen.push(job);
+            at -= usize::try_from(state.problem.jobs[job].gpus).unwrap_or(0);
+        }
+    }
+    chosen.reverse();
+    chosen
+}
+
+/// What mining and gas lose with each GPU of a pool, as a straight line up to its capacity.
+fn cost_of_a_gpu(state: &mut State<'_>, pool: usize, capacity: i64) -> i64 {
+    if capacity <= 0 {
+        return 0;
+    }
+    state.cost_of_power(pool, state.problem.pools[pool].per_gpu * capacity) / capacity
+}
