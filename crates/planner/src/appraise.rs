@@ -26,6 +26,10 @@ pub struct Appraisal {
     pub problem: Problem,
     /// What the plan is worth.
     pub plan: i64,
+    /// What the search believed its solution to be worth, before whole miners and islands that had to be closed.
+    pub search: i64,
+    /// Islands that were closed to starts, since whole miners left them too little fast load.
+    pub closed: usize,
     /// What the plan is worth that starts, stops and moves nothing by choice.
     pub base: i64,
     /// No plan is worth more.
@@ -40,7 +44,6 @@ pub fn appraise(input: &Input) -> Appraisal {
     let mut kept = Book::open(input);
     kept.shed();
     let problem = Problem::of(&kept);
-    let started = seats(&book, &problem);
     plan::fill(&mut kept);
     let bound = dispatch::bound::bound(&problem);
     let kept_earns = book
@@ -50,20 +53,15 @@ pub fn appraise(input: &Input) -> Appraisal {
     let kept_earns = kept_earns.filter_map(|(id, _)| input.workloads.get(id));
     let kept_earns: MicroDollars =
         kept_earns.map(|run| GpuTime::of(run.spec.gpus, DWELL).cost(run.spec.price)).sum();
-    Appraisal { plan: started + power(&book), base: power(&kept), bound, kept: kept_earns.get(), problem }
-}
-
-/// What starts, waits and stops are worth before gas and mining.
-fn seats(book: &Book<'_>, problem: &Problem) -> i64 {
-    let reason = |id| book.verdicts.get(id).map(|verdict| verdict.reason);
-    let jobs = problem.jobs.iter().map(|job| match reason(&job.id) {
-        Some(ReasonCode::Placed) => job.value,
-        // Where it waits is not told; what it displaces is small beside what it earns.
-        Some(ReasonCode::AwaitingMeter) => job.wait.unwrap_or(0),
-        _ => 0,
-    });
-    let victims = problem.victims.iter().filter(|victim| reason(&victim.id) == Some(ReasonCode::Preempted));
-    jobs.sum::<i64>() - victims.map(|victim| victim.cost).sum::<i64>()
+    Appraisal {
+        plan: book.gained.get() + power(&book),
+        search: dispatch::solve(&problem).worth(),
+        closed: book.islands.values().filter(|island| island.closed).count(),
+        base: power(&kept),
+        bound,
+        kept: kept_earns.get(),
+        problem,
+    }
 }
 
 /// What miners as they are set earn, less wear and the gas of everything that is drawn.

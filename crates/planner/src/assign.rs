@@ -23,6 +23,8 @@ pub(crate) struct Book<'a> {
     pub(crate) islands: BTreeMap<SiteId, Island<'a>>,
     /// What became of each workload, and why.
     pub(crate) verdicts: BTreeMap<WorkloadId, Verdict>,
+    /// What starts, waits and stops by choice are worth over the dwell, before gas and mining.
+    pub(crate) gained: MicroDollars,
 }
 
 /// What became of one workload.
@@ -56,7 +58,8 @@ impl<'a> Book<'a> {
     /// The fleet with everything that holds GPUs in its place, and nothing decided.
     pub(crate) fn open(input: &'a Input) -> Self {
         let islands = input.sites.iter().map(|(id, site)| (id.clone(), Island::new(id, site, input)));
-        let mut book = Self { input, islands: islands.collect(), verdicts: BTreeMap::new() };
+        let mut book =
+            Self { input, islands: islands.collect(), verdicts: BTreeMap::new(), gained: MicroDollars::ZERO };
         for (id, workload) in &input.workloads {
             book.settle(id, workload);
         }

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use model::plan::{ReasonCode, STEP};
 use model::workload::{Placement, Workload};
-use model::{ModuleId, PoolId, SiteId, Span, WorkloadId};
+use model::{MicroDollars, ModuleId, PoolId, SiteId, Span, WorkloadId};
 
 use crate::assign::{Book, Verdict, busy};
 use crate::dispatch;
@@ -33,6 +33,7 @@ impl Book<'_> {
     /// Starts what may start, and stops what gives way to it.
     pub(crate) fn start(&mut self, problem: &Problem) {
         let state = dispatch::solve(problem);
+        self.gained = MicroDollars::new(state.seat_worth);
         let gave_way = self.stop_victims(problem, &state);
         // In the order of starts, so that tight gangs come first.
         for (job, seat) in state.seats.iter().enumerate() {

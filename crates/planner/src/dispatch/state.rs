@@ -73,6 +73,10 @@ pub(crate) struct State<'p> {
     power_total: i64,
     /// What seats earn less what stops cost.
     pub(crate) seat_worth: i64,
+    /// Who has a seat in each pool.
+    pub(crate) members: Vec<Vec<usize>>,
+    /// Spot runs of each pool that may be stopped.
+    pub(crate) victims_in: Vec<Vec<usize>>,
     /// Pools of each island.
     pub(crate) pools_of: Vec<(usize, usize)>,
     /// Pools of each GPU type.
@@ -91,6 +95,8 @@ impl<'p> State<'p> {
             *range = (range.0.min(index), index + 1);
         }
         pools_of.iter_mut().filter(|range| range.0 == usize::MAX).for_each(|range| *range = (0, 0));
+        let mut victims_in = vec![Vec::new(); problem.pools.len()];
+        problem.victims.iter().enumerate().for_each(|(nth, victim)| victims_in[victim.pool].push(nth));
         let ceilings = problem.modules.iter().map(|module| module.load.map(|load| module.ceiling(load)));
         let mut state = Self {
             problem,
@@ -105,6 +111,8 @@ impl<'p> State<'p> {
             power_worth: vec![0; problem.sites.len()],
             power_total: 0,
             seat_worth: 0,
+            members: vec![Vec::new(); problem.pools.len()],
+            victims_in,
             pools_of,
             pools_by_gpu,
         };
@@ -218,6 +226,7 @@ impl<'p> State<'p> {
         let site = self.problem.site_of(seat.pool());
         let gpus = self.problem.jobs[job].gpus;
         self.seats[job] = Some(seat);
+        self.members[seat.pool()].push(job);
         self.seat_worth += self.earns(job, seat);
         self.classes[site][self.problem.jobs[job].level] += 1;
         self.waiting[site] += u32::from(matches!(seat, Seat::Waits(_)));
@@ -229,6 +238,7 @@ impl<'p> State<'p> {
     /// Takes a job's seat away, and says which it was.
     pub(crate) fn unseat(&mut self, job: usize) -> Option<Seat> {
         let seat = self.seats[job].take()?;
+        self.members[seat.pool()].retain(|&other| other != job);
         let site = self.problem.site_of(seat.pool());
         let gpus = self.problem.jobs[job].gpus;
         self.seat_worth -= self.earns(job, seat);
