@@ -6,12 +6,13 @@
 use model::market::Market;
 use model::plan::ReasonCode;
 use model::workload::GpuTime;
-use model::{MicroDollars, Span, Watts};
+use model::{MicroDollars, Span, Watts, WorkloadId};
 use serde::{Deserialize, Serialize};
 
 use crate::assign::Book;
 use crate::dispatch;
 use crate::dispatch::problem::Problem;
+use crate::dispatch::state::Seat;
 use crate::input::Input;
 use crate::island::Island;
 use crate::mining;
@@ -28,6 +29,8 @@ pub struct Appraisal {
     pub plan: i64,
     /// What the search believed its solution to be worth, before whole miners and islands that had to be closed.
     pub search: i64,
+    /// Who starts (true) or waits (false), and in which pool.
+    pub seats: Vec<(WorkloadId, bool, usize)>,
     /// Islands that were closed to starts, since whole miners left them too little fast load.
     pub closed: usize,
     /// What the plan is worth that starts, stops and moves nothing by choice.
@@ -45,6 +48,12 @@ pub fn appraise(input: &Input) -> Appraisal {
     kept.shed();
     let problem = Problem::of(&kept);
     plan::fill(&mut kept);
+    let state = dispatch::solve(&problem);
+    let seats = state.seats.iter().enumerate().filter_map(|(job, seat)| {
+        let starts = matches!((*seat)?, Seat::Starts(_));
+        Some((problem.jobs[job].id.clone(), starts, (*seat)?.pool()))
+    });
+    let seats = seats.collect();
     let bound = dispatch::bound::bound(&problem);
     let kept_earns = book
         .verdicts
@@ -55,12 +64,13 @@ pub fn appraise(input: &Input) -> Appraisal {
         kept_earns.map(|run| GpuTime::of(run.spec.gpus, DWELL).cost(run.spec.price)).sum();
     Appraisal {
         plan: book.gained.get() + power(&book),
-        search: dispatch::solve(&problem).worth(),
+        search: state.worth(),
+        seats,
         closed: book.islands.values().filter(|island| island.closed).count(),
         base: power(&kept),
         bound,
         kept: kept_earns.get(),
-        problem,
+        problem: problem.clone(),
     }
 }
 

@@ -13,6 +13,10 @@ const TRIES: usize = 60_000;
 const TRIES_A_JOB: usize = 256;
 /// Pools tried for one that was displaced.
 const PLACES: usize = 24;
+/// Links of a chain beyond the first.
+const DEPTH: usize = 1;
+/// Pools tried for each further link.
+const LINKS: usize = 8;
 /// The largest gap in GPUs that is covered exactly; above it the cheapest a GPU go first.
 const COVER: usize = 512;
 
@@ -40,21 +44,55 @@ enum Op {
     Nothing,
 }
 
-/// One pass over the jobs without a seat.
+/// One pass over the jobs without a seat, and over those that wait but might start.
 pub(crate) fn sweep(state: &mut State<'_>) {
     let mut tries = TRIES;
     for job in 0..state.problem.jobs.len() {
         if tries == 0 {
             return;
         }
-        if state.seats[job].is_none() {
-            tries = tries.saturating_sub(insert(state, job));
+        match state.seats[job] {
+            None => tries = tries.saturating_sub(insert(state, job)),
+            Some(seat @ Seat::Waits(_)) => {
+                let before = state.worth();
+                state.unseat(job);
+                let resumed = resume(state, state.problem.site_of(seat.pool()));
+                tries = tries.saturating_sub(insert_above(state, job, before));
+                if state.seats[job].is_none() {
+                    resumed.into_iter().for_each(|victim| state.stop(victim, true));
+                    state.seat(job, seat);
+                }
+            }
+            Some(Seat::Starts(_)) => {}
         }
     }
 }
 
+/// Lets go on, dearest first, whose place nobody needs any more.
+fn resume(state: &mut State<'_>, site: usize) -> Vec<usize> {
+    let (first, end) = state.pools_of[site];
+    let victims = (first..end).flat_map(|pool| state.victims_in[pool].iter().copied());
+    let mut stopped: Vec<usize> = victims.filter(|&victim| state.stopped[victim]).collect();
+    stopped.sort_by_key(|&victim| (std::cmp::Reverse(state.problem.victims[victim].cost), victim));
+    stopped.retain(|&victim| {
+        state.stop(victim, false);
+        let goes_on = state.fits_after(state.problem.victims[victim].pool);
+        if !goes_on {
+            state.stop(victim, true);
+        }
+        goes_on
+    });
+    stopped
+}
+
 /// Seats a job by the best change found, if one is worth more. Returns how many seats were tried.
 fn insert(state: &mut State<'_>, job: usize) -> usize {
+    let before = state.worth();
+    insert_above(state, job, before)
+}
+
+/// The same, where the solution must be worth more than `least` in the end.
+fn insert_above(state: &mut State<'_>, job: usize, least: i64) -> usize {
     let wanted = &state.problem.jobs[job];
     let Some(pools) = state.pools_by_gpu.get(wanted.gpu).cloned() else { return 0 };
     let mut tries = 0;
@@ -65,10 +103,9 @@ fn insert(state: &mut State<'_>, job: usize) -> usize {
             if tries >= TRIES_A_JOB {
                 break;
             }
-            let before = state.worth();
-            let Some(ops) = attempt(state, job, seat) else { continue };
+            let Some(ops) = attempt(state, job, seat, DEPTH) else { continue };
             tries += 1;
-            let gain = state.worth() - before;
+            let gain = state.worth() - least;
             undo(state, ops);
             if gain > 0 && best.is_none_or(|(most, _)| gain > most) {
                 best = Some((gain, seat));
@@ -77,13 +114,13 @@ fn insert(state: &mut State<'_>, job: usize) -> usize {
     }
     if let Some((_, seat)) = best {
         // The same steps from the same state.
-        let _ = attempt(state, job, seat);
+        let _ = attempt(state, job, seat, DEPTH);
     }
     tries + 1
 }
 
 /// Makes room for a job in a seat and gives others new ones; `None` (and nothing changed) where that cannot be worth it.
-fn attempt(state: &mut State<'_>, job: usize, seat: Seat) -> Option<Vec<Op>> {
+fn attempt(state: &mut State<'_>, job: usize, seat: Seat, depth: usize) -> Option<Vec<Op>> {
     let pool = seat.pool();
     let wanted = state.problem.jobs[job].gpus;
     let lacks = match seat {
@@ -109,7 +146,7 @@ fn attempt(state: &mut State<'_>, job: usize, seat: Seat) -> Option<Vec<Op>> {
     state.seat(job, seat);
     ops.push(Op::Seated(job));
     thin(state, &mut ops);
-    reseat(state, &mut ops);
+    reseat(state, &mut ops, depth);
     Some(ops)
 }
 
@@ -250,8 +287,8 @@ fn thin(state: &mut State<'_>, ops: &mut Vec<Op>) {
     ops.retain(|op| !matches!(op, Op::Nothing));
 }
 
-/// Other seats for those who gave way, dearest first.
-fn reseat(state: &mut State<'_>, ops: &mut Vec<Op>) {
+/// Other seats for those who gave way, in their order: free ones, or down to a depth those of others.
+fn reseat(state: &mut State<'_>, ops: &mut Vec<Op>, depth: usize) {
     let mut homeless: Vec<usize> = ops
         .iter()
         .filter_map(|op| match op {
@@ -261,16 +298,12 @@ fn reseat(state: &mut State<'_>, ops: &mut Vec<Op>) {
         .collect();
     homeless.sort_unstable();
     for job in homeless {
-        let gpu = state.problem.jobs[job].gpu;
+        let pools = state.pools_by_gpu[state.problem.jobs[job].gpu].clone();
         let gpus = state.problem.jobs[job].gpus;
-        let pools: Vec<usize> = state.pools_by_gpu[gpu]
-            .iter()
-            .copied()
-            .filter(|&pool| state.free[pool][NOW] >= gpus)
-            .take(PLACES)
-            .collect();
+        let free = pools.iter().copied().filter(|&pool| state.free[pool][NOW] >= gpus).take(PLACES);
+        let free: Vec<usize> = free.collect();
         let mut best: Option<(i64, usize)> = None;
-        for pool in pools {
+        for pool in free {
             let gain = state.gain(job, Seat::Starts(pool)).filter(|&gain| gain > 0);
             if let Some(gain) = gain.filter(|&gain| best.is_none_or(|(most, _)| gain > most)) {
                 best = Some((gain, pool));
@@ -279,7 +312,26 @@ fn reseat(state: &mut State<'_>, ops: &mut Vec<Op>) {
         if let Some((_, pool)) = best {
             state.seat(job, Seat::Starts(pool));
             ops.push(Op::Seated(job));
+        } else if depth > 0 {
+            chain(state, job, &pools, depth - 1, ops);
         }
+    }
+}
+
+/// Has one who gave way take somebody else's seat in turn, where that is worth it.
+fn chain(state: &mut State<'_>, job: usize, pools: &[usize], depth: usize, ops: &mut Vec<Op>) {
+    let before = state.worth();
+    let mut best: Option<(i64, usize)> = None;
+    for &pool in pools.iter().take(LINKS) {
+        let Some(sub) = attempt(state, job, Seat::Starts(pool), depth) else { continue };
+        let gain = state.worth() - before;
+        undo(state, sub);
+        if gain > 0 && best.is_none_or(|(most, _)| gain > most) {
+            best = Some((gain, pool));
+        }
+    }
+    if let Some(sub) = best.and_then(|(_, pool)| attempt(state, job, Seat::Starts(pool), depth)) {
+        ops.extend(sub);
     }
 }
 

@@ -57,8 +57,16 @@ fn room(state: &State<'_>, pool: usize) -> i64 {
 
 /// Seats jobs in their order, where that gains anything.
 pub(crate) fn construct(state: &mut State<'_>) {
+    construct_by(state, |_| 0);
+}
+
+/// Seats jobs in the order of a key, ties in their own order.
+pub(crate) fn construct_by(state: &mut State<'_>, key: impl Fn(usize) -> i64) {
     let mut index = Index::new(state);
-    for job in 0..state.problem.jobs.len() {
+    let mut order: Vec<usize> =
+        (0..state.problem.jobs.len()).filter(|&job| state.seats[job].is_none()).collect();
+    order.sort_by_key(|&job| key(job));
+    for job in order {
         if let Some((pool, _)) = best(state, &index, job) {
             state.seat(job, Seat::Starts(pool));
             index.update(state, pool);

@@ -4,7 +4,7 @@
 //! the island may start; what mining and gas lose with each GPU is taken as a straight line. A new filling is kept only when the
 //! exact worth rises. Read next: `exchange`.
 
-use super::state::{NOW, Seat, State};
+use super::state::{AFTER, NOW, Seat, State};
 
 /// Unseated jobs considered for one pool: the best a kilowatt.
 const CANDIDATES: usize = 48;
@@ -19,10 +19,16 @@ pub(crate) fn sweep(state: &mut State<'_>) {
     let mut cells = CELLS;
     for pool in 0..state.problem.pools.len() {
         let least = unseated.least(state.problem.pools[pool].gpu);
-        if state.free[pool][NOW] + gpus_of(state, &unseated.members[pool]) < least || cells <= 0 {
+        let victims: i64 = state.victims_in[pool].iter().map(|&nth| state.problem.victims[nth].gpus).sum();
+        let movable = state.free[pool][NOW].max(0) + gpus_of(state, &unseated.members[pool]) + victims;
+        if movable < least || cells <= 0 {
             continue;
         }
-        if refill(state, pool, &unseated, &mut cells) {
+        let started = refill(state, pool, &unseated, &mut cells);
+        if started {
+            unseated = Unseated::of(state);
+        }
+        if refill_waits(state, pool, &unseated, &mut cells) {
             unseated = Unseated::of(state);
         }
     }
@@ -126,13 +132,25 @@ fn choose(
     jobs.extend(others.iter().filter(fits).take(CANDIDATES));
     jobs.sort_unstable();
     let each = cost_of_a_gpu(state, pool, capacity);
+    let items: Vec<(i64, i64)> = jobs
+        .iter()
+        .map(|&job| {
+            let wanted = &state.problem.jobs[job];
+            (wanted.gpus, wanted.value - each.saturating_mul(wanted.gpus))
+        })
+        .collect();
+    knapsack(&items, room, cells).into_iter().map(|nth| jobs[nth]).collect()
+}
+
+/// The most valuable items of (size, value) that fit into `room`, in their order.
+fn knapsack(items: &[(i64, i64)], room: usize, cells: &mut i64) -> Vec<usize> {
     let mut best = vec![0i64; room + 1];
-    let mut taken = vec![false; jobs.len() * (room + 1)];
+    let mut taken = vec![false; items.len() * (room + 1)];
     *cells -= i64::try_from(taken.len()).unwrap_or(i64::MAX);
-    for (nth, &job) in jobs.iter().enumerate() {
-        let wanted = &state.problem.jobs[job];
-        let Ok(size) = usize::try_from(wanted.gpus) else { continue };
-        let value = wanted.value - each.saturating_mul(wanted.gpus);
+    let sizes: Vec<usize> =
+        items.iter().map(|&(size, _)| usize::try_from(size).unwrap_or(usize::MAX)).collect();
+    for (nth, &(_, value)) in items.iter().enumerate() {
+        let size = sizes[nth];
         for at in (size..=room).rev() {
             if best[at - size] + value > best[at] {
                 best[at] = best[at - size] + value;
@@ -142,14 +160,65 @@ fn choose(
     }
     let mut chosen = Vec::new();
     let mut at = room;
-    for (nth, &job) in jobs.iter().enumerate().rev() {
+    for nth in (0..items.len()).rev() {
         if taken[nth * (room + 1) + at] {
-            chosen.push(job);
-            at -= usize::try_from(state.problem.jobs[job].gpus).unwrap_or(0);
+            chosen.push(nth);
+            at -= sizes[nth];
         }
     }
     chosen.reverse();
     chosen
+}
+
+/// Decides anew which spot runs of a pool go on and who waits for the GPUs of those that do not. Says whether anything changed.
+fn refill_waits(state: &mut State<'_>, pool: usize, unseated: &Unseated, cells: &mut i64) -> bool {
+    let site = state.problem.site_of(pool);
+    let victims = state.victims_in[pool].clone();
+    if victims.is_empty() || !state.problem.sites[site].yields || !state.is_sound(&[site]) {
+        return false;
+    }
+    let before = state.worth();
+    let stopped: Vec<usize> = victims.iter().copied().filter(|&victim| state.stopped[victim]).collect();
+    let waiting = |state: &State<'_>, job: usize| state.seats[job] == Some(Seat::Waits(pool));
+    let waiters: Vec<usize> =
+        state.members[pool].iter().copied().filter(|&job| waiting(state, job)).collect();
+    for &job in &waiters {
+        state.unseat(job);
+    }
+    victims.iter().for_each(|&victim| state.stop(victim, true));
+    let others = unseated.by_gpu[state.problem.pools[pool].gpu].iter().copied();
+    let others = others.filter(|&job| state.seats[job].is_none() && !waiters.contains(&job));
+    let waits = |job: &usize| state.problem.jobs[*job].wait.is_some();
+    let jobs: Vec<usize> = waiters.iter().copied().chain(others.filter(waits).take(CANDIDATES)).collect();
+    let runs = victims.iter().map(|&victim| {
+        let run = &state.problem.victims[victim];
+        (run.gpus, run.cost)
+    });
+    let seat = Seat::Waits(pool);
+    let starts = jobs.iter().map(|&job| (state.problem.jobs[job].gpus, state.earns(job, seat)));
+    let items: Vec<(i64, i64)> = runs.chain(starts).collect();
+    let room = usize::try_from(state.free[pool][AFTER].clamp(0, MOST_GPUS)).unwrap_or(0);
+    let chosen = knapsack(&items, room, cells);
+    let mut seated = Vec::new();
+    for &nth in &chosen {
+        match victims.get(nth) {
+            Some(&victim) => state.stop(victim, false),
+            None if state.refusal(jobs[nth - victims.len()], seat).is_none() => {
+                seated.push(jobs[nth - victims.len()]);
+                state.seat(jobs[nth - victims.len()], seat);
+            }
+            None => {}
+        }
+    }
+    if state.worth() > before && state.is_sound(&[site]) {
+        return true;
+    }
+    for job in seated {
+        state.unseat(job);
+    }
+    victims.iter().for_each(|victim| state.stop(*victim, stopped.contains(victim)));
+    waiters.into_iter().for_each(|job| state.seat(job, seat));
+    false
 }
 
 /// What mining and gas lose with each GPU of a pool, as a straight line up to its capacity.

@@ -276,6 +276,20 @@ impl<'p> State<'p> {
             && !self.is_uncovered(site, AFTER, fixed, (module, ceiling))
     }
 
+    /// Whether everything fits at these islands after what is being stopped has gone.
+    pub(crate) fn is_sound(&self, sites: &[usize]) -> bool {
+        sites.iter().all(|&site| {
+            let (first, end) = self.pools_of[site];
+            self.waiting[site] == 0 && !self.is_yielding(site)
+                || (first..end).all(|pool| self.fits_after(pool))
+        })
+    }
+
+    fn is_yielding(&self, site: usize) -> bool {
+        let (first, end) = self.pools_of[site];
+        (first..end).flat_map(|pool| &self.victims_in[pool]).any(|&victim| self.stopped[victim])
+    }
+
     /// What a job draws in a pool.
     pub(crate) fn watts(&self, job: usize, pool: usize) -> i64 {
         self.problem.pools[pool].per_gpu * self.problem.jobs[job].gpus
