@@ -97,3 +97,13 @@ fn island_power(island: &Island<'_>, market: &Market) -> MicroDollars {
     let fuel = worth::fuel_per_hour(&island.input.site, Watts::kilo(1_000)).fraction(drawn.get(), 1_000_000);
     (hourly - fuel).fraction(DWELL.get(), Span::hours(1).get()) - wear
 }
+
+/// What the search makes of a dispatch.
+pub fn solved(problem: &Problem) -> i64 {
+    dispatch::solve(problem).worth()
+}
+
+/// What nothing can make of it.
+pub fn bounded(problem: &Problem) -> i64 {
+    dispatch::bound::bound(problem)
+}

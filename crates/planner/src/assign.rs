@@ -11,7 +11,7 @@ use model::plan::ReasonCode;
 use model::workload::{Phase, Placement, Tier, Workload};
 use model::{MicroDollars, ModuleId, SiteId, Time, Watts, WorkloadId};
 
-use crate::input::Input;
+use crate::input::{Input, ModuleInput};
 use crate::island::Island;
 use crate::pack;
 use crate::slot::Slot;
@@ -57,11 +57,24 @@ struct Victim {
 impl<'a> Book<'a> {
     /// The fleet with everything that holds GPUs in its place, and nothing decided.
     pub(crate) fn open(input: &'a Input) -> Self {
-        let islands = input.sites.iter().map(|(id, site)| (id.clone(), Island::new(id, site, input)));
+        let mut modules: BTreeMap<&SiteId, Vec<(&ModuleId, &ModuleInput)>> = BTreeMap::new();
+        for (id, module) in &input.modules {
+            modules.entry(&module.module.site).or_default().push((id, module));
+        }
+        let islands = input.sites.iter().map(|(id, site)| {
+            let here = modules.get(id).map_or(&[][..], Vec::as_slice);
+            (id.clone(), Island::new(id, site, here, input))
+        });
         let mut book =
             Self { input, islands: islands.collect(), verdicts: BTreeMap::new(), gained: MicroDollars::ZERO };
+        // Only modules out of touch are asked what they were told.
+        let silent = |module: &ModuleId| input.modules.get(module).is_some_and(|m| !m.link.is_in_touch());
+        let told =
+            input.parent.iter().flat_map(|parent| parent.sites.values()).flat_map(|site| &site.modules);
+        let told: BTreeMap<&WorkloadId, &Placement> =
+            told.filter(|(id, _)| silent(id)).flat_map(|(_, module)| &module.runs).collect();
         for (id, workload) in &input.workloads {
-            book.settle(id, workload);
+            book.settle(id, workload, told.get(id).copied());
         }
         book
     }
@@ -73,8 +86,8 @@ impl<'a> Book<'a> {
     }
 
     /// Takes the GPUs that a workload holds, and decides what needs no comparison with others.
-    fn settle(&mut self, id: &WorkloadId, workload: &Workload) {
-        let Some(placement) = self.held(id, workload) else {
+    fn settle(&mut self, id: &WorkloadId, workload: &Workload, told: Option<&Placement>) {
+        let Some(placement) = held(workload, told) else {
             if workload.cancel || workload.status.phase.is_final() {
                 let done = workload.status.phase == Phase::Completed;
                 let reason = if done { ReasonCode::Completed } else { ReasonCode::Cancelled };
@@ -87,16 +100,6 @@ impl<'a> Book<'a> {
             None => ReasonCode::LinkLost,
         };
         self.verdicts.insert(id.clone(), Verdict::of(reason));
-    }
-
-    /// Where a workload may be running: where its status says, or where a module out of touch was told to run it.
-    fn held(&self, id: &WorkloadId, workload: &Workload) -> Option<Placement> {
-        if workload.status.phase.holds() {
-            return workload.status.placement.clone();
-        }
-        let told = self.input.parent.as_ref()?.placement(id)?;
-        let module = self.input.modules.get(&told.module)?;
-        (!module.link.is_in_touch() && !workload.status.phase.is_final()).then(|| told.clone())
     }
 
     /// Stops runs until what is left may go on.
@@ -184,6 +187,14 @@ impl<'a> Book<'a> {
             island.leaving_counts = modules && island.tolerable(true);
         }
     }
+}
+
+/// Where a workload may be running: where its status says, or where a module out of touch was told to run it.
+fn held(workload: &Workload, told: Option<&Placement>) -> Option<Placement> {
+    if workload.status.phase.holds() {
+        return workload.status.placement.clone();
+    }
+    told.filter(|_| !workload.status.phase.is_final()).cloned()
 }
 
 /// Busy watts of a placement, behind the module's loss.

@@ -11,7 +11,7 @@ use model::workload::Tier;
 use model::{MicroDollars, ModuleId, SiteId, Watts};
 
 use crate::capacity::{self, Capacity};
-use crate::input::{Input, SiteInput};
+use crate::input::{Input, ModuleInput, SiteInput};
 use crate::security::FAST;
 use crate::slot::{Slot, is_fast};
 
@@ -32,17 +32,22 @@ pub(crate) struct Island<'a> {
 
 impl<'a> Island<'a> {
     /// An island with nothing placed on it yet.
-    pub(crate) fn new(id: &'a SiteId, site: &'a SiteInput, input: &'a Input) -> Self {
+    pub(crate) fn new(
+        id: &'a SiteId,
+        site: &'a SiteInput,
+        modules: &[(&'a ModuleId, &'a ModuleInput)],
+        input: &'a Input,
+    ) -> Self {
         let parent = input.parent.as_ref().and_then(|parent| parent.sites.get(id));
-        let potential = input.modules_of(id).map(|(_, module)| module.module.most().at_least_zero()).sum();
-        let reached = input.modules_of(id).filter(|(_, module)| module.link.is_in_touch());
+        let potential = modules.iter().map(|(_, module)| module.module.most().at_least_zero()).sum();
+        let reached = modules.iter().filter(|(_, module)| module.link.is_in_touch());
         let groups = reached.flat_map(|(_, module)| module.module.groups.values());
         let opens = groups.filter(|group| is_fast(group)).filter_map(|group| group.shed.opens).max();
         let capacity = capacity::of(site, parent, potential, opens.map(|opens| opens.min(FAST)));
         let raise = capacity.may_raise();
-        let slots = input
-            .modules_of(id)
-            .map(|(module, given)| {
+        let slots = modules
+            .iter()
+            .map(|&(module, given)| {
                 let granted = parent.and_then(|parent| parent.modules.get(module));
                 (module.clone(), Slot::new(module, given, granted, raise))
             })

@@ -4,7 +4,7 @@
 //! its restart: switching is credited over six steps. A stronger promise may take the place of spot runs; it then waits until they
 //! are gone. Read next: `dispatch`, which decides, then `mining`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use model::plan::{ReasonCode, STEP};
 use model::workload::{Placement, Workload};
@@ -133,17 +133,23 @@ impl Book<'_> {
 
     /// Says of everybody else why not.
     fn refuse(&mut self, problem: &Problem, state: &State<'_>) {
+        let most = |pools: &Vec<usize>| pools.iter().map(|&pool| state.free[pool][0]).max().unwrap_or(0);
+        let most: Vec<i64> = state.pools_by_gpu.iter().map(most).collect();
         for (job, wanted) in problem.jobs.iter().enumerate() {
             if !self.verdicts.contains_key(&wanted.id) {
-                let verdict = self.why_not(problem, state, job);
+                let none = most.get(wanted.gpu).is_none_or(|&most| most < wanted.gpus);
+                let verdict =
+                    if none { Verdict::of(ReasonCode::NoGpus) } else { self.why_not(problem, state, job) };
                 self.verdicts.insert(wanted.id.clone(), verdict);
             }
         }
         let left: Vec<&WorkloadId> =
             self.input.workloads.keys().filter(|id| !self.verdicts.contains_key(*id)).collect();
+        let pools = self.input.modules.values().flat_map(|given| given.module.pools.values());
+        let gpus: BTreeSet<&str> = pools.map(|pool| pool.gpu.as_str()).collect();
         for id in left {
             let gpu = &self.input.workloads[id].spec.gpu;
-            let exists = self.input.modules.values().any(|m| m.module.pools.values().any(|p| p.gpu == *gpu));
+            let exists = gpus.contains(gpu.as_str());
             let mut verdict = Verdict::of(if exists { ReasonCode::NoGpus } else { ReasonCode::NoSuchGpu });
             if !exists {
                 verdict.binding = Some(format!("no module has a GPU of type {gpu}"));

@@ -48,7 +48,7 @@ enum Op {
 pub(crate) fn sweep(state: &mut State<'_>) {
     let mut tries = TRIES;
     for job in 0..state.problem.jobs.len() {
-        if tries == 0 {
+        if tries == 0 || state.is_spent() {
             return;
         }
         match state.seats[job] {
@@ -97,14 +97,16 @@ fn insert_above(state: &mut State<'_>, job: usize, least: i64) -> usize {
     let Some(pools) = state.pools_by_gpu.get(wanted.gpu).cloned() else { return 0 };
     let mut tries = 0;
     let mut best: Option<(i64, Seat)> = None;
-    for pool in pools {
+    // In a large fleet each job looks at other pools first.
+    let first = job.wrapping_mul(7_919) % pools.len().max(1);
+    for pool in pools.iter().cycle().skip(first).take(pools.len()).copied() {
         let waits = wanted.wait.is_some().then_some(Seat::Waits(pool));
         for seat in std::iter::once(Seat::Starts(pool)).chain(waits) {
             if tries >= TRIES_A_JOB {
                 break;
             }
-            let Some(ops) = attempt(state, job, seat, DEPTH) else { continue };
             tries += 1;
+            let Some(ops) = attempt(state, job, seat, DEPTH) else { continue };
             let gain = state.worth() - least;
             undo(state, ops);
             if gain > 0 && best.is_none_or(|(most, _)| gain > most) {
@@ -121,6 +123,7 @@ fn insert_above(state: &mut State<'_>, job: usize, least: i64) -> usize {
 
 /// Makes room for a job in a seat and gives others new ones; `None` (and nothing changed) where that cannot be worth it.
 fn attempt(state: &mut State<'_>, job: usize, seat: Seat, depth: usize) -> Option<Vec<Op>> {
+    state.charge();
     let pool = seat.pool();
     let wanted = state.problem.jobs[job].gpus;
     let lacks = match seat {

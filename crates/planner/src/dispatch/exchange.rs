@@ -14,6 +14,9 @@ pub(crate) fn sweep(state: &mut State<'_>) {
     // Only where islands differ is there anything to gain by moving.
     let mut moves = if state.problem.sites.len() < 2 { 0 } else { MOVES };
     for job in 0..state.problem.jobs.len() {
+        if state.is_spent() {
+            return;
+        }
         match state.seats[job] {
             None => {
                 if let Some((pool, _)) = greedy::best(state, &index, job) {

@@ -10,6 +10,9 @@ use super::state::{Seat, State};
 
 /// Pools looked at for each job once they fit: the tightest ones.
 const CANDIDATES: usize = 32;
+/// The same in a fleet of more than a thousand pools, where many are alike.
+const FEW: usize = 4;
+const MANY_POOLS: usize = 1_000;
 /// Pools looked at in all for each job.
 const TRIES: usize = 128;
 /// Gains closer than this part of a job's value count as equal: tightness then decides.
@@ -57,16 +60,8 @@ fn room(state: &State<'_>, pool: usize) -> i64 {
 
 /// Seats jobs in their order, where that gains anything.
 pub(crate) fn construct(state: &mut State<'_>) {
-    construct_by(state, |_| 0);
-}
-
-/// Seats jobs in the order of a key, ties in their own order.
-pub(crate) fn construct_by(state: &mut State<'_>, key: impl Fn(usize) -> i64) {
     let mut index = Index::new(state);
-    let mut order: Vec<usize> =
-        (0..state.problem.jobs.len()).filter(|&job| state.seats[job].is_none()).collect();
-    order.sort_by_key(|&job| key(job));
-    for job in order {
+    for job in 0..state.problem.jobs.len() {
         if let Some((pool, _)) = best(state, &index, job) {
             state.seat(job, Seat::Starts(pool));
             index.update(state, pool);
@@ -80,6 +75,7 @@ pub(crate) fn best(state: &mut State<'_>, index: &Index, job: usize) -> Option<(
     let grain = (wanted.value / GRAIN).max(1);
     let mut found: Option<(i64, usize, i64)> = None;
     let mut fits = 0;
+    let most = if state.problem.pools.len() > MANY_POOLS { FEW } else { CANDIDATES };
     let pools: Vec<usize> = index.fitting(wanted).take(TRIES).collect();
     for pool in pools {
         let Some(gain) = state.gain(job, Seat::Starts(pool)).filter(|&gain| gain > 0) else { continue };
@@ -88,7 +84,7 @@ pub(crate) fn best(state: &mut State<'_>, index: &Index, job: usize) -> Option<(
             found = Some((rank, pool, gain));
         }
         fits += 1;
-        if fits >= CANDIDATES {
+        if fits >= most {
             break;
         }
     }

@@ -21,7 +21,7 @@ pub(crate) fn sweep(state: &mut State<'_>) {
         let least = unseated.least(state.problem.pools[pool].gpu);
         let victims: i64 = state.victims_in[pool].iter().map(|&nth| state.problem.victims[nth].gpus).sum();
         let movable = state.free[pool][NOW].max(0) + gpus_of(state, &unseated.members[pool]) + victims;
-        if movable < least || cells <= 0 {
+        if movable < least || cells <= 0 || state.is_spent() {
             continue;
         }
         let started = refill(state, pool, &unseated, &mut cells);

@@ -10,6 +10,9 @@ use super::problem::{LEVELS, Problem};
 pub(crate) const NOW: usize = 0;
 pub(crate) const AFTER: usize = 1;
 
+/// Changes and trials after which a search ends: about a third of a second.
+const WORK: u64 = 600_000;
+
 /// Where a pending job stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Seat {
@@ -73,6 +76,10 @@ pub(crate) struct State<'p> {
     power_total: i64,
     /// What seats earn less what stops cost.
     pub(crate) seat_worth: i64,
+    /// Changes and trials so far: searches end by this count, never by time.
+    work: u64,
+    /// Kept between fills.
+    rooms: Vec<i64>,
     /// Who has a seat in each pool.
     pub(crate) members: Vec<Vec<usize>>,
     /// Spot runs of each pool that may be stopped.
@@ -111,6 +118,8 @@ impl<'p> State<'p> {
             power_worth: vec![0; problem.sites.len()],
             power_total: 0,
             seat_worth: 0,
+            work: 0,
+            rooms: Vec::new(),
             members: vec![Vec::new(); problem.pools.len()],
             victims_in,
             pools_of,
@@ -123,6 +132,16 @@ impl<'p> State<'p> {
     /// Everything together.
     pub(crate) fn worth(&self) -> i64 {
         self.seat_worth + self.power_total
+    }
+
+    /// Whether the search has done what it may.
+    pub(crate) fn is_spent(&self) -> bool {
+        self.work >= WORK
+    }
+
+    /// Counts a trial.
+    pub(crate) fn charge(&mut self) {
+        self.work += 1;
     }
 
     /// Whether a job may take a seat, and what the solution then gains.
@@ -326,7 +345,7 @@ impl<'p> State<'p> {
         let site = self.problem.modules[module].site;
         let before = (self.load[module], self.ceiling[module], self.fixed[site]);
         self.shift(Seat::Starts(pool), watts);
-        let cost = self.power_worth[site] - self.worth_of_power(site);
+        let cost = self.power_worth[site] - { self.worth_of_power(site) };
         (self.load[module], self.ceiling[module], self.fixed[site]) = before;
         cost
     }
@@ -350,13 +369,16 @@ impl<'p> State<'p> {
         self.power_worth[site] = worth;
     }
 
-    fn worth_of_power(&self, site: usize) -> i64 {
+    fn worth_of_power(&mut self, site: usize) -> i64 {
+        self.work += 1;
         let island = &self.problem.sites[site];
         let (first, end) = island.modules;
         let drawn = island.drawn + self.fixed[site][NOW] - island.fixed[NOW];
-        let mut rooms: Vec<i64> =
-            (first..end).map(|index| self.problem.modules[index].limit - self.ceiling[index][NOW]).collect();
+        let mut rooms = std::mem::take(&mut self.rooms);
+        rooms.clear();
+        rooms.extend((first..end).map(|index| self.problem.modules[index].limit - self.ceiling[index][NOW]));
         let mined = curve::fill(&island.segments, island.mining_limit - drawn, &mut rooms, first);
+        self.rooms = rooms;
         mined - per_megawatt(island.fuel, drawn)
     }
 }

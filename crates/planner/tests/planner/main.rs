@@ -10,5 +10,6 @@ mod oracle;
 mod power;
 mod runs;
 mod sabotage;
+mod scale;
 mod scene;
 mod words;
