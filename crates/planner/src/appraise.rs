@@ -6,13 +6,12 @@
 use model::market::Market;
 use model::plan::ReasonCode;
 use model::workload::GpuTime;
-use model::{MicroDollars, Span, Watts, WorkloadId};
+use model::{MicroDollars, Span, Watts};
 use serde::{Deserialize, Serialize};
 
 use crate::assign::Book;
 use crate::dispatch;
 use crate::dispatch::problem::Problem;
-use crate::dispatch::state::Seat;
 use crate::input::Input;
 use crate::island::Island;
 use crate::mining;
@@ -29,8 +28,8 @@ pub struct Appraisal {
     pub plan: i64,
     /// What the search believed its solution to be worth, before whole miners and islands that had to be closed.
     pub search: i64,
-    /// Who starts (true) or waits (false), and in which pool.
-    pub seats: Vec<(WorkloadId, bool, usize)>,
+    /// What the plan in force would be worth on this news, as far as it may still be had.
+    pub before: i64,
     /// Islands that were closed to starts, since whole miners left them too little fast load.
     pub closed: usize,
     /// What the plan is worth that starts, stops and moves nothing by choice.
@@ -43,17 +42,13 @@ pub struct Appraisal {
 
 /// Plans and weighs the plan.
 pub fn appraise(input: &Input) -> Appraisal {
-    let (book, _) = plan::settle(input);
+    let book = plan::settle(input).book;
     let mut kept = Book::open(input);
     kept.shed();
     let problem = Problem::of(&kept);
     plan::fill(&mut kept);
-    let state = dispatch::solve(&problem);
-    let seats = state.seats.iter().enumerate().filter_map(|(job, seat)| {
-        let starts = matches!((*seat)?, Seat::Starts(_));
-        Some((problem.jobs[job].id.clone(), starts, (*seat)?.pool()))
-    });
-    let seats = seats.collect();
+    let told = problem.told(input.parent.as_ref());
+    let state = dispatch::solve(&problem, &told);
     let bound = dispatch::bound::bound(&problem);
     let kept_earns = book
         .verdicts
@@ -65,12 +60,12 @@ pub fn appraise(input: &Input) -> Appraisal {
     Appraisal {
         plan: book.gained.get() + power(&book),
         search: state.worth(),
-        seats,
+        before: dispatch::hold(&problem, &told).worth(),
         closed: book.islands.values().filter(|island| island.closed).count(),
         base: power(&kept),
         bound,
         kept: kept_earns.get(),
-        problem: problem.clone(),
+        problem,
     }
 }
 
@@ -100,7 +95,7 @@ fn island_power(island: &Island<'_>, market: &Market) -> MicroDollars {
 
 /// What the search makes of a dispatch.
 pub fn solved(problem: &Problem) -> i64 {
-    dispatch::solve(problem).worth()
+    dispatch::solve(problem, &[]).worth()
 }
 
 /// What nothing can make of it.

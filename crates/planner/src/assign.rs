@@ -8,7 +8,7 @@ use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use model::plan::ReasonCode;
-use model::workload::{Phase, Placement, Tier, Workload};
+use model::workload::{GpuTime, Phase, Placement, Tier, Workload};
 use model::{MicroDollars, ModuleId, SiteId, Time, Watts, WorkloadId};
 
 use crate::input::{Input, ModuleInput};
@@ -203,10 +203,16 @@ pub(crate) fn busy(slot: &Slot<'_>, workload: &Workload, placement: &Placement) 
     pool.map_or(Watts::ZERO, |pool| pool.per_gpu().times(workload.spec.gpus.into()))
 }
 
-/// What stopping a run throws away, by choice or not.
+/// What stopping a run throws away, by choice or not: price × progress since the last checkpoint that *we* observed, up to the
+/// interval that was agreed. Without one observed it is zero, so that saving never makes a run likelier to be stopped than silence,
+/// and the cap keeps a tenant from gaining by not saving.
 pub(crate) fn lost_work(workload: &Workload) -> MicroDollars {
+    if workload.status.saved <= GpuTime::ZERO {
+        return MicroDollars::ZERO;
+    }
     let since_checkpoint = (workload.status.progress - workload.status.saved).at_least_zero();
-    since_checkpoint.cost(workload.spec.price)
+    let cap = GpuTime::of(workload.spec.gpus, workload.spec.checkpoint).at_least_zero();
+    since_checkpoint.min(cap).cost(workload.spec.price)
 }
 
 fn victim(workload: &Workload) -> Victim {

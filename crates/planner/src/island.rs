@@ -109,8 +109,11 @@ impl<'a> Island<'a> {
             (_, false) => slack(*total),
         };
         let most = self.capacity.secure_total();
+        // The grain too, or what is started would be stopped again as intolerable.
+        let beside = |need: Watts| if need > Watts::ZERO { need + self.grain(true) } else { need };
         let fits = |fixed: i64| {
-            security.need(Watts::new(fixed)).is_some_and(|need| Watts::new(fixed) + need <= most)
+            let need = security.need(Watts::new(fixed));
+            need.is_some_and(|need| Watts::new(fixed) + beside(need) <= most)
         };
         if fits(promised.get()) {
             return promised;
@@ -182,11 +185,6 @@ impl<'a> Island<'a> {
     /// Fast load the modules have room for.
     fn fast_room(&self) -> Watts {
         self.counted(|slot| slot.fast_full())
-    }
-
-    /// Fast load that is drawn now and that the modules have room for.
-    pub(crate) fn fast_drawn(&self) -> Watts {
-        self.counted(|slot| slot.fast_now())
     }
 
     fn counted(&self, fast: impl Fn(&Slot<'_>) -> Watts) -> Watts {

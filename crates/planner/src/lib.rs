@@ -33,5 +33,5 @@ pub use check::check;
 pub use diff::{Change, diff};
 pub use explain::{Explanation, explain};
 pub use input::{GasStep, Input, Link, ModuleInput, SiteInput};
-pub use plan::{Planned, plan};
+pub use plan::{Bound, Planned, bound, plan};
 pub use report::{Report, SiteView, Uses};

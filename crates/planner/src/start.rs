@@ -30,12 +30,13 @@ struct Place {
 }
 
 impl Book<'_> {
-    /// Starts what may start, and stops what gives way to it.
-    pub(crate) fn start(&mut self, problem: &Problem) {
-        let state = dispatch::solve(problem);
+    /// Starts what may start, and stops what gives way to it. Returns what the dispatch is worth.
+    pub(crate) fn start(&mut self, problem: &Problem) -> i64 {
+        let state = dispatch::solve(problem, &problem.told(self.input.parent.as_ref()));
         self.gained = MicroDollars::new(state.seat_worth);
         let gave_way = self.stop_victims(problem, &state);
-        // In the order of starts, so that tight gangs come first.
+        // The dispatch has room for those who give way until they are gone, so they keep their watts. In the order of starts, so
+        // that tight gangs come first.
         for (job, seat) in state.seats.iter().enumerate() {
             let Some(seat) = seat else { continue };
             let Some(workload) = self.input.workloads.get(&problem.jobs[job].id) else { continue };
@@ -45,10 +46,8 @@ impl Book<'_> {
             };
             self.verdicts.insert(workload.id.clone(), verdict);
         }
-        for site in gave_way.keys() {
-            self.count_leaving(site);
-        }
         self.refuse(problem, &state);
+        state.worth()
     }
 
     /// Stops who gives way; how many at each island.

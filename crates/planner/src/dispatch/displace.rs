@@ -96,7 +96,7 @@ fn insert_above(state: &mut State<'_>, job: usize, least: i64) -> usize {
     let wanted = &state.problem.jobs[job];
     let Some(pools) = state.pools_by_gpu.get(wanted.gpu).cloned() else { return 0 };
     let mut tries = 0;
-    let mut best: Option<(i64, Seat)> = None;
+    let mut best: Option<(i64, std::cmp::Reverse<usize>, Seat)> = None;
     // In a large fleet each job looks at other pools first.
     let first = job.wrapping_mul(7_919) % pools.len().max(1);
     for pool in pools.iter().cycle().skip(first).take(pools.len()).copied() {
@@ -108,17 +108,27 @@ fn insert_above(state: &mut State<'_>, job: usize, least: i64) -> usize {
             tries += 1;
             let Some(ops) = attempt(state, job, seat, DEPTH) else { continue };
             let gain = state.worth() - least;
+            let victims = std::cmp::Reverse(last_victim(&ops));
             undo(state, ops);
-            if gain > 0 && best.is_none_or(|(most, _)| gain > most) {
-                best = Some((gain, seat));
+            if gain > 0 && best.is_none_or(|(most, last, _)| (gain, victims) > (most, last)) {
+                best = Some((gain, victims, seat));
             }
         }
     }
-    if let Some((_, seat)) = best {
+    if let Some((.., seat)) = best {
         // The same steps from the same state.
         let _ = attempt(state, job, seat, DEPTH);
     }
     tries + 1
+}
+
+/// Among equal gains the victims that stand first give way: they were stopped least recently.
+fn last_victim(ops: &[Op]) -> usize {
+    let victims = ops.iter().filter_map(|op| match op {
+        Op::Stopped(victim) => Some(*victim),
+        Op::Unseated(..) | Op::Seated(_) | Op::Nothing => None,
+    });
+    victims.max().unwrap_or(0)
 }
 
 /// Makes room for a job in a seat and gives others new ones; `None` (and nothing changed) where that cannot be worth it.

@@ -22,11 +22,25 @@ use state::State;
 /// Rounds of improvement; the search usually rests after two or three.
 const ROUNDS: usize = 8;
 
-/// The best solution found.
-pub(crate) fn solve(problem: &Problem) -> State<'_> {
+/// The best solution found. `told` are the seats of the plan in force, as (job, pool): where they are worth more than anything
+/// found anew they stay, so that a plan is never worth less than the one before on the same news.
+pub(crate) fn solve<'p>(problem: &'p Problem, told: &[(usize, usize)]) -> State<'p> {
     let mut state = State::new(problem);
     greedy::construct(&mut state);
     improve(&mut state);
+    let before = hold(problem, told);
+    if before.worth() > state.worth() { before } else { state }
+}
+
+/// The seats of the plan in force, as far as they still may be had.
+pub(crate) fn hold<'p>(problem: &'p Problem, told: &[(usize, usize)]) -> State<'p> {
+    let mut state = State::new(problem);
+    for &(job, pool) in told {
+        let seat = state::Seat::Starts(pool);
+        if state.seats[job].is_none() && state.refusal(job, seat).is_none() {
+            state.seat(job, seat);
+        }
+    }
     state
 }
 
@@ -37,6 +51,7 @@ fn improve(state: &mut State<'_>) {
         refill::sweep(state);
         exchange::sweep(state);
         displace::sweep(state);
+        refill::sweep_waits(state);
         if state.worth() <= before || state.is_spent() {
             break;
         }

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use model::plan::STEP;
+use model::plan::{Plan, STEP};
 use model::workload::{GpuTime, Phase, Tier, Workload};
 use model::{MicroDollars, ModuleId, PoolId, SiteId, Span, Time, Watts, WorkloadId};
 use serde::{Deserialize, Serialize};
@@ -212,6 +212,24 @@ impl Problem {
         // Least loss first, then who was stopped least recently, then by id.
         victims.sort_by(|a, b| (a.0, a.1, &a.2.id).cmp(&(b.0, b.1, &b.2.id)));
         victims.into_iter().map(|(_, _, victim)| victim).collect()
+    }
+
+    /// Seats that a plan gave to jobs which are still pending, as (job, pool), in order of job.
+    pub(crate) fn told(&self, plan: Option<&Plan>) -> Vec<(usize, usize)> {
+        let Some(plan) = plan else { return Vec::new() };
+        let pools: BTreeMap<_, _> = self
+            .pools
+            .iter()
+            .enumerate()
+            .map(|(nth, pool)| ((&self.modules[pool.module].id, &pool.id), nth))
+            .collect();
+        let runs = plan.sites.values().flat_map(|site| site.modules.values()).flat_map(|module| &module.runs);
+        let runs: BTreeMap<&WorkloadId, &model::workload::Placement> = runs.collect();
+        let seats = self.jobs.iter().enumerate().filter_map(|(nth, job)| {
+            let at = runs.get(&job.id)?;
+            Some((nth, *pools.get(&(&at.module, &at.pool))?))
+        });
+        seats.collect()
     }
 
     /// The site of a pool.

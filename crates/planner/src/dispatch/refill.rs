@@ -13,8 +13,17 @@ const MOST_GPUS: i64 = 2_048;
 /// Knapsack cells filled in one sweep, about a quarter of a second.
 const CELLS: i64 = 60_000_000;
 
-/// One pass over all pools.
+/// One pass over all pools, for those who start now.
 pub(crate) fn sweep(state: &mut State<'_>) {
+    over_pools(state, refill);
+}
+
+/// One pass over all pools, for those who wait and the spot runs that give way to them.
+pub(crate) fn sweep_waits(state: &mut State<'_>) {
+    over_pools(state, refill_waits);
+}
+
+fn over_pools(state: &mut State<'_>, step: fn(&mut State<'_>, usize, &Unseated, &mut i64) -> bool) {
     let mut unseated = Unseated::of(state);
     let mut cells = CELLS;
     for pool in 0..state.problem.pools.len() {
@@ -24,11 +33,7 @@ pub(crate) fn sweep(state: &mut State<'_>) {
         if movable < least || cells <= 0 || state.is_spent() {
             continue;
         }
-        let started = refill(state, pool, &unseated, &mut cells);
-        if started {
-            unseated = Unseated::of(state);
-        }
-        if refill_waits(state, pool, &unseated, &mut cells) {
+        if step(state, pool, &unseated, &mut cells) {
             unseated = Unseated::of(state);
         }
     }
@@ -173,7 +178,8 @@ fn knapsack(items: &[(i64, i64)], room: usize, cells: &mut i64) -> Vec<usize> {
 /// Decides anew which spot runs of a pool go on and who waits for the GPUs of those that do not. Says whether anything changed.
 fn refill_waits(state: &mut State<'_>, pool: usize, unseated: &Unseated, cells: &mut i64) -> bool {
     let site = state.problem.site_of(pool);
-    let victims = state.victims_in[pool].clone();
+    // Who was stopped least recently stands last, and so gives way first where losses are equal.
+    let victims: Vec<usize> = state.victims_in[pool].iter().rev().copied().collect();
     if victims.is_empty() || !state.problem.sites[site].yields || !state.is_sound(&[site]) {
         return false;
     }

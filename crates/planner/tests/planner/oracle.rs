@@ -164,7 +164,7 @@ fn write_instances() {
             let digest = digest(&of);
             let line = serde_json::json!({
                 "class": name, "seed": seed, "digest": digest, "problem": of.problem,
-                "plan": of.plan, "search": of.search, "seats": of.seats, "closed": of.closed, "base": of.base, "dual": of.bound, "kept": of.kept,
+                "plan": of.plan, "search": of.search, "closed": of.closed, "base": of.base, "dual": of.bound, "kept": of.kept,
             });
             writeln!(text, "{line}").unwrap();
         }

@@ -17,10 +17,14 @@ fn fleet_of(modules: i64) -> Size {
 #[ignore = "measures for minutes"]
 fn plans_at_scale() {
     let most = std::env::var("PLANNER_MODULES").ok().and_then(|most| most.parse().ok()).unwrap_or(10_000);
-    println!("| modules | workloads | class | plan ms | dispatch ms | bound ms | check ms | of own bound | gap of plan |");
+    println!(
+        "| modules | workloads | class | plan ms | dispatch ms | bound ms | check ms | of own bound | gap of plan |"
+    );
     println!("|---|---|---|---|---|---|---|---|---|");
     for modules in [10, 100, 1_000, 10_000].into_iter().filter(|&modules| modules <= most) {
-        for (class, name) in [(Class::Normal, "normal"), (Class::Tight, "tight"), (Class::Overloaded, "overloaded")] {
+        for (class, name) in
+            [(Class::Normal, "normal"), (Class::Tight, "tight"), (Class::Overloaded, "overloaded")]
+        {
             let input = instance(1, class, fleet_of(modules));
             let started = Instant::now();
             let made = plan(&input);
