@@ -37,13 +37,17 @@ impl Book<'_> {
         let gave_way = self.stop_victims(problem, &state);
         // The dispatch has room for those who give way until they are gone, so they keep their watts. In the order of starts, so
         // that tight gangs come first.
-        for (job, seat) in state.seats.iter().enumerate() {
-            let Some(seat) = seat else { continue };
+        let seats = || state.seats.iter().enumerate().filter_map(|(job, seat)| Some((job, (*seat)?)));
+        let (starts, waits): (Vec<_>, Vec<_>) =
+            seats().partition(|(_, seat)| matches!(seat, Seat::Starts(_)));
+        // Who starts takes its GPUs first: who waits would claim some of those that are free now.
+        for (job, seat) in starts.into_iter().chain(waits) {
             let Some(workload) = self.input.workloads.get(&problem.jobs[job].id) else { continue };
             let verdict = match seat {
-                Seat::Starts(pool) => self.run(problem, (job, *pool), workload),
-                Seat::Waits(pool) => self.wait(problem, *pool, workload, &gave_way),
+                Seat::Starts(pool) => self.run(problem, (job, pool), workload),
+                Seat::Waits(pool) => self.wait(problem, pool, workload, &gave_way),
             };
+            debug_assert!(verdict.reason != ReasonCode::NoGpus, "the dispatch counts GPUs as the servers do");
             self.verdicts.insert(workload.id.clone(), verdict);
         }
         self.refuse(problem, &state);

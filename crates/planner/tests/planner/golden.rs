@@ -401,7 +401,8 @@ fn wells_slug() {
         3880 kW: mining 3023, AI 432, nothing binds
         3755 kW: mining 2145, AI 432, gas
         3880 kW: mining 3023, AI 432, nothing binds
-    "#]].assert_eq(&text);
+    "#]]
+    .assert_eq(&text);
 }
 
 #[test]
