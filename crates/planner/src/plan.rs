@@ -24,7 +24,7 @@ use crate::report::Report;
 const REPAIRS: usize = 4;
 
 /// Jobs and pools up to which every plan carries its bound: some milliseconds.
-const BOUNDED: usize = 200;
+const BOUNDED: usize = 100;
 
 /// A plan, and what to say about it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

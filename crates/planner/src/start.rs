@@ -136,7 +136,9 @@ impl Book<'_> {
 
     /// Says of everybody else why not.
     fn refuse(&mut self, problem: &Problem, state: &State<'_>) {
-        let most = |pools: &Vec<usize>| pools.iter().map(|&pool| state.free[pool][0]).max().unwrap_or(0);
+        let most = |pools: &std::sync::Arc<[usize]>| {
+            pools.iter().map(|&pool| state.free[pool][0]).max().unwrap_or(0)
+        };
         let most: Vec<i64> = state.pools_by_gpu.iter().map(most).collect();
         for (job, wanted) in problem.jobs.iter().enumerate() {
             if !self.verdicts.contains_key(&wanted.id) {
@@ -164,7 +166,7 @@ impl Book<'_> {
     /// What keeps a job from the last pool that has the GPUs for it.
     fn why_not(&self, problem: &Problem, state: &State<'_>, job: usize) -> Verdict {
         let wanted = &problem.jobs[job];
-        let pools = state.pools_by_gpu.get(wanted.gpu).into_iter().flatten().copied();
+        let pools = state.pools_by_gpu.get(wanted.gpu).into_iter().flat_map(|pools| pools.iter().copied());
         let mut pools = pools.filter(|&pool| state.free[pool][0] >= wanted.gpus);
         let firm = wanted.level == 0;
         let Some(first) = pools.next() else {

@@ -1,4 +1,4 @@
-//! An upper bound on the worth of any solution, by the Lagrangian dual: every GPU has a price by type and promise, jobs take what
+//! An upper bound on the worth of any solution, by the Lagrangian dual: every GPU has a price by type, promise and size of gang, jobs take what
 //! pays at that price, islands sell what pays at it.
 //!
 //! At given prices both sides are closed forms: a job is taken where its value exceeds its GPUs' price; an island sells GPUs, best
@@ -11,28 +11,53 @@ use super::state::State;
 
 /// Passes over the prices.
 const PASSES: usize = 3;
-/// Bisections of a price: from 10^9 micro-dollars to one.
-const BISECTIONS: usize = 34;
+/// Sections of a price's range: 0.618^30 of it, below a millionth.
+const SECTIONS: usize = 30;
+const GOLDEN: f64 = 0.618_033_988_749_894_9;
 /// Covers rounding, in micro-dollars.
 const ROUNDING: f64 = 1_000.0;
 /// What is promised: firm, on demand, spot.
-const CLASSES: usize = 3;
+const PROMISES: usize = 3;
+/// Gangs up to 16 GPUs, up to 32, and larger: a large one needs a pool that holds it whole and an island that takes its step.
+const SIZES: [f64; 2] = [16.0, 32.0];
+/// Prices for each GPU type.
+const CLASSES: usize = PROMISES * (SIZES.len() + 1);
 
 /// The bound, in micro-dollars over the dwell.
 pub(crate) fn bound(problem: &Problem) -> i64 {
     let dual = Dual::of(problem);
     let mut prices = vec![0.0; dual.kinds * CLASSES];
     let mut best = dual.value(&prices);
+    let groups = groups(dual.kinds);
     for _ in 0..PASSES {
         let before = best;
-        for coordinate in 0..prices.len() {
-            best = best.min(dual.descend(&mut prices, coordinate));
+        for group in &groups {
+            best = dual.descend(&mut prices, group, best);
         }
         if before - best <= before.abs() * 1e-6 {
             break;
         }
     }
     (best + ROUNDING).ceil() as i64
+}
+
+/// Which prices move together: all of a type, those of one promise, those of one size, and each alone. Alone they would get stuck at
+/// the kinks of the dual.
+fn groups(kinds: usize) -> Vec<Vec<usize>> {
+    let mut groups = Vec::new();
+    for kind in 0..kinds {
+        let of = |keep: &dyn Fn(usize) -> bool| {
+            (0..CLASSES)
+                .filter(|&class| keep(class))
+                .map(|class| kind * CLASSES + class)
+                .collect::<Vec<usize>>()
+        };
+        groups.push(of(&|_| true));
+        groups.extend((0..PROMISES).map(|promise| of(&|class| class % PROMISES == promise)));
+        groups.extend((0..=SIZES.len()).map(|size| of(&|class| class / PROMISES == size)));
+        groups.extend((0..CLASSES).map(|one| of(&|class| class == one)));
+    }
+    groups
 }
 
 struct Dual {
@@ -57,12 +82,14 @@ struct Supply {
     fuel: f64,
     /// What miners earn less the gas of what is drawn, before anything is sold.
     rest: f64,
-    /// Spot runs that may give way: (type, GPUs, loss a GPU).
-    victims: Vec<(usize, f64, f64)>,
+    /// Spot runs that may give way: (type, size of the largest gang, GPUs, loss a GPU).
+    victims: Vec<(usize, usize, f64, f64)>,
 }
 
 struct Offer {
     gpu: usize,
+    /// Class of the largest gang it takes.
+    size: usize,
     gpus: f64,
     /// Ceiling of one GPU.
     each: f64,
@@ -73,10 +100,19 @@ impl Dual {
     fn of(problem: &Problem) -> Self {
         let kinds = problem.pools.iter().map(|pool| pool.gpu + 1).max().unwrap_or(0);
         let mut jobs = vec![Vec::new(); kinds * CLASSES];
+        let most_of = holds(problem);
+        let mut largest = vec![0.0_f64; kinds];
+        for (pool, config) in problem.pools.iter().enumerate() {
+            largest[config.gpu] = largest[config.gpu].max(most_of[pool]);
+        }
         let mut most: f64 = 0.0;
         let mut levels = [false; LEVELS];
         for job in problem.jobs.iter().filter(|job| job.gpu < kinds && job.gpus > 0) {
-            let class = if job.level == 0 { 0 } else { 2 - usize::from(job.wait.is_some()) };
+            let promise = if job.level == 0 { 0 } else { 2 - usize::from(job.wait.is_some()) };
+            let class = promise + PROMISES * size(job.gpus as f64);
+            if job.gpus as f64 > largest[job.gpu] {
+                continue;
+            }
             jobs[job.gpu * CLASSES + class].push((job.value as f64, job.gpus as f64));
             most = most.max(job.value as f64 / job.gpus as f64);
             levels[job.level] = true;
@@ -90,37 +126,45 @@ impl Dual {
             let gpus = state.free[pool][1].max(state.free[pool][0]) as f64;
             let each = config.per_gpu as f64 * (1_000 + module.loss_permille) as f64 * 1.01 / 1_000.0;
             let room = (module.limit - module.ceiling(module.load[1])).max(0) as f64 + 2.0;
-            islands[site].pools.push(Offer { gpu: config.gpu, gpus, each, room });
+            islands[site].pools.push(Offer { gpu: config.gpu, size: size(most_of[pool]), gpus, each, room });
         }
         for victim in &problem.victims {
             let loss = victim.cost as f64 / victim.gpus.max(1) as f64;
             let gpu = problem.pools[victim.pool].gpu;
-            islands[problem.site_of(victim.pool)].victims.push((gpu, victim.gpus as f64, loss));
+            let takes = size(most_of[victim.pool]);
+            islands[problem.site_of(victim.pool)].victims.push((gpu, takes, victim.gpus as f64, loss));
         }
         Self { kinds, jobs, islands, most }
     }
 
-    /// Lowers the dual along one price; leaves the best one in place.
-    fn descend(&self, prices: &mut [f64], coordinate: usize) -> f64 {
-        let at = |prices: &mut [f64], price: f64| {
-            prices[coordinate] = price;
+    /// Lowers the dual by one price for a group of classes, by golden section; leaves the best prices in place.
+    fn descend(&self, prices: &mut [f64], group: &[usize], best: f64) -> f64 {
+        let start: Vec<f64> = group.iter().map(|&class| prices[class]).collect();
+        let mut at = |price: f64| {
+            group.iter().for_each(|&class| prices[class] = price);
             self.value(prices)
         };
-        let start = prices[coordinate];
-        let mut best = (at(prices, start), start);
         let (mut low, mut high) = (0.0, self.most);
-        for _ in 0..BISECTIONS {
-            let (left, right) = (low + (high - low) * 0.45, low + (high - low) * 0.55);
-            let (below, above) = (at(prices, left), at(prices, right));
-            for (value, price) in [(below, left), (above, right)] {
-                if value < best.0 {
-                    best = (value, price);
-                }
+        let (mut left, mut right) = (high - GOLDEN * high, GOLDEN * high);
+        let (mut below, mut above) = (at(left), at(right));
+        for _ in 0..SECTIONS {
+            if below <= above {
+                (high, right, above) = (right, left, below);
+                left = high - GOLDEN * (high - low);
+                below = at(left);
+            } else {
+                (low, left, below) = (left, right, above);
+                right = low + GOLDEN * (high - low);
+                above = at(right);
             }
-            if below <= above { high = right } else { low = left }
         }
-        prices[coordinate] = best.1;
-        best.0
+        let (found, price) = if below <= above { (below, left) } else { (above, right) };
+        if found < best {
+            group.iter().for_each(|&class| prices[class] = price);
+            return found;
+        }
+        group.iter().zip(start).for_each(|(&class, price)| prices[class] = price);
+        best
     }
 
     fn value(&self, prices: &[f64]) -> f64 {
@@ -133,6 +177,27 @@ impl Dual {
         let sold: f64 = self.islands.iter().map(|island| island.value(prices)).sum();
         bought + sold
     }
+}
+
+/// The class of a gang's size.
+fn size(gpus: f64) -> usize {
+    SIZES.iter().filter(|&&most| gpus > most).count()
+}
+
+/// The largest gang that each pool takes: what it has in all once spot runs are gone, within its island's block load.
+fn holds(problem: &Problem) -> Vec<f64> {
+    let mut most: Vec<f64> = problem.pools.iter().map(|pool| pool.free[0].max(pool.free[1]) as f64).collect();
+    for victim in &problem.victims {
+        most[victim.pool] += victim.gpus as f64;
+    }
+    for (pool, config) in problem.pools.iter().enumerate() {
+        let module = &problem.modules[config.module];
+        let each = config.per_gpu.max(1) as f64 * (1_000 + module.loss_permille) as f64 * 1.01 / 1_000.0;
+        let island = &problem.sites[module.site];
+        let step = if island.opens { (island.block + 4) as f64 / each } else { 0.0 };
+        most[pool] = most[pool].min(step);
+    }
+    most
 }
 
 impl Supply {
@@ -171,23 +236,28 @@ impl Supply {
 
     /// The most this island earns at given prices.
     fn value(&self, prices: &[f64]) -> f64 {
-        let price = |gpu: usize, class: usize| prices[gpu * CLASSES + class];
-        let any = |gpu: usize| price(gpu, 0).max(price(gpu, 1)).max(price(gpu, 2));
-        let sold = self.sold(self.limits[0], any).max(self.sold(self.limits[1], |gpu| price(gpu, 0)));
+        // The best price among some promises and all sizes that fit.
+        let price = |gpu: usize, takes: usize, promises: usize| {
+            let classes =
+                (0..=takes).flat_map(|size| (0..promises).map(move |promise| promise + PROMISES * size));
+            classes.map(|class| prices[gpu * CLASSES + class]).fold(0.0, f64::max)
+        };
+        let any = self.sold(self.limits[0], |offer| price(offer.gpu, offer.size, PROMISES));
+        let sold = any.max(self.sold(self.limits[1], |offer| price(offer.gpu, offer.size, 1)));
         let freed = self
             .victims
             .iter()
-            .map(|&(gpu, gpus, loss)| (price(gpu, 0).max(price(gpu, 1)) - loss).max(0.0) * gpus);
+            .map(|&(gpu, takes, gpus, loss)| (price(gpu, takes, 2) - loss).max(0.0) * gpus);
         self.rest + sold + freed.sum::<f64>()
     }
 
     /// What GPUs add under one limit: best a watt first, as long as they pay more than the mining that they displace.
-    fn sold(&self, limit: f64, price: impl Fn(usize) -> f64) -> f64 {
+    fn sold(&self, limit: f64, price: impl Fn(&Offer) -> f64) -> f64 {
         let mut offers: Vec<(f64, f64)> = Vec::with_capacity(self.pools.len());
         for offer in &self.pools {
             let each = offer.each.max(1e-9);
             let watts = (offer.gpus * each).min(offer.room);
-            let density = price(offer.gpu) / each - self.fuel;
+            let density = price(offer) / each - self.fuel;
             if density > 0.0 && watts > 0.0 {
                 offers.push((density, watts));
             }

@@ -13,6 +13,8 @@ const TRIES: usize = 60_000;
 const TRIES_A_JOB: usize = 256;
 /// Pools tried for one that was displaced.
 const PLACES: usize = 24;
+/// Pools scanned for those.
+const SCANNED: usize = 256;
 /// Links of a chain beyond the first.
 const DEPTH: usize = 1;
 /// Pools tried for each further link.
@@ -313,7 +315,9 @@ fn reseat(state: &mut State<'_>, ops: &mut Vec<Op>, depth: usize) {
     for job in homeless {
         let pools = state.pools_by_gpu[state.problem.jobs[job].gpu].clone();
         let gpus = state.problem.jobs[job].gpus;
-        let free = pools.iter().copied().filter(|&pool| state.free[pool][NOW] >= gpus).take(PLACES);
+        let first = job.wrapping_mul(7_919) % pools.len().max(1);
+        let near = pools.iter().cycle().skip(first).take(pools.len().min(SCANNED)).copied();
+        let free = near.filter(|&pool| state.free[pool][NOW] >= gpus).take(PLACES);
         let free: Vec<usize> = free.collect();
         let mut best: Option<(i64, usize)> = None;
         for pool in free {

@@ -27,7 +27,7 @@ pub(crate) struct Index {
 impl Index {
     pub(crate) fn new(state: &State<'_>) -> Self {
         let room: Vec<i64> = (0..state.problem.pools.len()).map(|pool| room(state, pool)).collect();
-        let of = |pools: &Vec<usize>| pools.iter().map(|&pool| (room[pool], pool)).collect();
+        let of = |pools: &std::sync::Arc<[usize]>| pools.iter().map(|&pool| (room[pool], pool)).collect();
         Self { by_gpu: state.pools_by_gpu.iter().map(of).collect(), room }
     }
 

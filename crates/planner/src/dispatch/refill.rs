@@ -8,6 +8,10 @@ use super::state::{AFTER, NOW, Seat, State};
 
 /// Unseated jobs considered for one pool: the best a kilowatt.
 const CANDIDATES: usize = 48;
+/// Unseated jobs looked at for these, with those that one class of jobs leaves out.
+const LOOKED_AT: usize = 192;
+/// Up to so many pools the list of the unseated is always fresh.
+const SMALL: usize = 256;
 /// The largest knapsack: GPUs × jobs, a few hundred microseconds.
 const MOST_GPUS: i64 = 2_048;
 /// Knapsack cells filled in one sweep, about a quarter of a second.
@@ -25,24 +29,25 @@ pub(crate) fn sweep_waits(state: &mut State<'_>) {
 
 fn over_pools(state: &mut State<'_>, step: fn(&mut State<'_>, usize, &Unseated, &mut i64) -> bool) {
     let mut unseated = Unseated::of(state);
-    let mut cells = CELLS;
+    let (mut cells, mut changes) = (CELLS, 0);
     for pool in 0..state.problem.pools.len() {
         let least = unseated.least(state.problem.pools[pool].gpu);
         let victims: i64 = state.victims_in[pool].iter().map(|&nth| state.problem.victims[nth].gpus).sum();
-        let movable = state.free[pool][NOW].max(0) + gpus_of(state, &unseated.members[pool]) + victims;
+        let movable = state.free[pool][NOW].max(0) + gpus_of(state, &state.members[pool]) + victims;
         if movable < least || cells <= 0 || state.is_spent() {
             continue;
         }
-        if step(state, pool, &unseated, &mut cells) {
-            unseated = Unseated::of(state);
+        changes += usize::from(step(state, pool, &unseated, &mut cells));
+        // In a large fleet those who lost their seat a moment ago are looked at a little later.
+        if changes > state.problem.pools.len() / SMALL {
+            (unseated, changes) = (Unseated::of(state), 0);
         }
     }
 }
 
-/// Who has no seat, by GPU type in the order of starts, and who starts in each pool.
+/// Who has no seat, by GPU type in the order of starts.
 struct Unseated {
     by_gpu: Vec<Vec<usize>>,
-    members: Vec<Vec<usize>>,
     least: Vec<i64>,
 }
 
@@ -50,24 +55,23 @@ impl Unseated {
     fn of(state: &State<'_>) -> Self {
         let kinds = state.pools_by_gpu.len();
         let mut by_gpu = vec![Vec::new(); kinds];
-        let mut members = vec![Vec::new(); state.problem.pools.len()];
         let mut least = vec![i64::MAX; kinds];
-        for (job, seat) in state.seats.iter().enumerate() {
-            let wanted = &state.problem.jobs[job];
-            match seat {
-                None if wanted.gpu < kinds => {
-                    by_gpu[wanted.gpu].push(job);
-                    least[wanted.gpu] = least[wanted.gpu].min(wanted.gpus);
-                }
-                Some(Seat::Starts(pool)) => members[*pool].push(job),
-                _ => {}
+        for (job, wanted) in state.problem.jobs.iter().enumerate() {
+            if state.seats[job].is_none() && wanted.gpu < kinds {
+                by_gpu[wanted.gpu].push(job);
+                least[wanted.gpu] = least[wanted.gpu].min(wanted.gpus);
             }
         }
-        Self { by_gpu, members, least }
+        Self { by_gpu, least }
     }
 
     fn least(&self, gpu: usize) -> i64 {
         self.least.get(gpu).copied().unwrap_or(i64::MAX)
+    }
+
+    /// Those of a type who still have none.
+    fn still<'u>(&'u self, state: &'u State<'_>, gpu: usize) -> impl Iterator<Item = usize> + 'u {
+        self.by_gpu[gpu].iter().copied().filter(|&job| state.seats[job].is_none())
     }
 }
 
@@ -78,7 +82,13 @@ fn gpus_of(state: &State<'_>, jobs: &[usize]) -> i64 {
 /// Fills a pool anew if that is worth more. Says whether anything changed.
 fn refill(state: &mut State<'_>, pool: usize, unseated: &Unseated, cells: &mut i64) -> bool {
     let site = state.problem.site_of(pool);
-    let members = &unseated.members[pool];
+    let starts = |job: &usize| matches!(state.seats[*job], Some(Seat::Starts(_)));
+    let mut members: Vec<usize> = state.members[pool].iter().copied().filter(starts).collect();
+    members.sort_unstable();
+    let others = unseated.still(state, state.problem.pools[pool].gpu);
+    let room = state.free[pool][NOW] + gpus_of(state, &members);
+    let others: Vec<usize> =
+        others.filter(|&job| state.problem.jobs[job].gpus <= room).take(LOOKED_AT).collect();
     let before = state.worth();
     members.iter().for_each(|&job| {
         state.unseat(job);
@@ -90,8 +100,7 @@ fn refill(state: &mut State<'_>, pool: usize, unseated: &Unseated, cells: &mut i
     limits.dedup();
     let mut best: Option<(i64, Vec<usize>)> = None;
     for limit in limits {
-        let chosen =
-            choose(state, pool, limit, (members, &unseated.by_gpu[state.problem.pools[pool].gpu]), cells);
+        let chosen = choose(state, pool, limit, (&members, &others), cells);
         let seated: Vec<usize> = chosen.into_iter().filter(|&job| try_seat(state, job, pool)).collect();
         let worth = state.worth();
         if best.as_ref().is_none_or(|(most, _)| worth > *most) {
@@ -192,8 +201,8 @@ fn refill_waits(state: &mut State<'_>, pool: usize, unseated: &Unseated, cells: 
         state.unseat(job);
     }
     victims.iter().for_each(|&victim| state.stop(victim, true));
-    let others = unseated.by_gpu[state.problem.pools[pool].gpu].iter().copied();
-    let others = others.filter(|&job| state.seats[job].is_none() && !waiters.contains(&job));
+    let others = unseated.still(state, state.problem.pools[pool].gpu);
+    let others = others.filter(|job| !waiters.contains(job));
     let waits = |job: &usize| state.problem.jobs[*job].wait.is_some();
     let jobs: Vec<usize> = waiters.iter().copied().chain(others.filter(waits).take(CANDIDATES)).collect();
     let runs = victims.iter().map(|&victim| {

@@ -3,6 +3,8 @@
 //! Every change is checked first: GPUs, the module's limit, the island's limits for its class of work, and the fast load that must
 //! be drawn beside it. Changes can be taken back exactly, so a search tries and undoes. Read next: `greedy`.
 
+use std::sync::Arc;
+
 use super::curve;
 use super::problem::{LEVELS, Problem};
 
@@ -87,14 +89,14 @@ pub(crate) struct State<'p> {
     /// Pools of each island.
     pub(crate) pools_of: Vec<(usize, usize)>,
     /// Pools of each GPU type.
-    pub(crate) pools_by_gpu: Vec<Vec<usize>>,
+    pub(crate) pools_by_gpu: Vec<Arc<[usize]>>,
 }
 
 impl<'p> State<'p> {
     /// Nobody starts, nobody stops.
     pub(crate) fn new(problem: &'p Problem) -> Self {
         let kinds = problem.pools.iter().map(|pool| pool.gpu + 1).max().unwrap_or(0);
-        let mut pools_by_gpu = vec![Vec::new(); kinds];
+        let mut pools_by_gpu: Vec<Vec<usize>> = vec![Vec::new(); kinds];
         let mut pools_of = vec![(usize::MAX, 0); problem.sites.len()];
         for (index, pool) in problem.pools.iter().enumerate() {
             pools_by_gpu[pool.gpu].push(index);
@@ -123,7 +125,7 @@ impl<'p> State<'p> {
             members: vec![Vec::new(); problem.pools.len()],
             victims_in,
             pools_of,
-            pools_by_gpu,
+            pools_by_gpu: pools_by_gpu.into_iter().map(Arc::from).collect(),
         };
         (0..problem.sites.len()).for_each(|site| state.weigh(site));
         state
