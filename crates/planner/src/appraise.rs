@@ -28,6 +28,8 @@ pub struct Appraisal {
     pub plan: i64,
     /// What the search believed its solution to be worth, before whole miners and islands that had to be closed.
     pub search: i64,
+    /// What the greedy alone would have made of it, to measure what the search adds.
+    pub greedy: i64,
     /// What the plan in force would be worth on this news, as far as it may still be had.
     pub before: i64,
     /// Islands that were closed to starts, since whole miners left them too little fast load.
@@ -60,6 +62,7 @@ pub fn appraise(input: &Input) -> Appraisal {
     Appraisal {
         plan: book.gained.get() + power(&book),
         search: state.worth(),
+        greedy: dispatch::greedy_only(&problem).worth(),
         before: dispatch::hold(&problem, &told).worth(),
         closed: book.islands.values().filter(|island| island.closed).count(),
         base: power(&kept),

