@@ -4,6 +4,8 @@
 //! awake miners are laid out here and not by the planner, so that an instance does not change when the planner improves. Gang
 //! sizes follow a law: 1, 2, 4, 8, 16, 32, 64 GPUs with weights 4, 4, 5, 6, 4, 2, 1, and one in five off the powers of two.
 
+use std::collections::BTreeMap;
+
 use model::module::GpuPool;
 use model::report::FeederState;
 use model::workload::{GpuTime, Phase, Placement, Tier, Workload};
@@ -177,6 +179,7 @@ fn supply(input: &mut Input, percent: i64) {
 /// Work for `wanted` GPUs, half of it running already.
 fn work(input: &mut Input, rng: &mut Rng, wanted: i64) {
     let (mut asked, mut serial) = (0, 0);
+    let mut layout = layout(input);
     while asked < wanted {
         let gpus = gang(rng).min(wanted - asked).max(1);
         let tier = match rng.pick(1, 10) {
@@ -195,7 +198,7 @@ fn work(input: &mut Input, rng: &mut Rng, wanted: i64) {
         }
         run.spec.restart = Span::minutes(rng.pick(1, 10));
         if rng.chance(55) {
-            place(input, rng, &mut run);
+            place(&mut layout, rng, &mut run);
         }
         submit(input, run);
         (asked, serial) = (asked + gpus, serial + 1);
@@ -213,35 +216,39 @@ fn gang(rng: &mut Rng) -> i64 {
     if rng.chance(20) { (size + rng.pick(1, size)).min(64) } else { size }
 }
 
-/// Lays a run into the first pool that has the GPUs, from a random one on; it stays pending where none has.
-fn place(input: &Input, rng: &mut Rng, run: &mut Workload) {
-    let pools: Vec<(ModuleId, PoolId, GpuPool)> = input
-        .modules
-        .iter()
-        .flat_map(|(module, given)| {
-            given.module.pools.iter().map(|(pool, config)| (module.clone(), pool.clone(), config.clone()))
-        })
-        .filter(|(_, _, config)| config.gpu == run.spec.gpu)
-        .collect();
-    let first = rng.pick(0, pools.len().max(1) as i64 - 1) as usize;
-    for nth in 0..pools.len().min(3) {
-        let (module, pool, config) = &pools[(first + nth) % pools.len()];
-        let mut free = vec![config.gpus; config.servers as usize];
-        let held = input.workloads.values().filter_map(|other| other.status.placement.as_ref());
-        for at in held.filter(|at| at.module == *module && at.pool == *pool) {
-            at.servers.iter().for_each(|&(server, gpus)| free[server as usize] -= gpus);
+/// Free GPUs of every pool, server by server.
+type Layout = BTreeMap<String, Vec<(ModuleId, PoolId, Vec<u32>)>>;
+
+fn layout(input: &Input) -> Layout {
+    let mut layout = Layout::new();
+    for (module, given) in &input.modules {
+        for (pool, config) in &given.module.pools {
+            let free = vec![config.gpus; config.servers as usize];
+            layout.entry(config.gpu.clone()).or_default().push((module.clone(), pool.clone(), free));
         }
+    }
+    layout
+}
+
+/// Lays a run into the first pool that has the GPUs, from a random one on; it stays pending where none has.
+fn place(layout: &mut Layout, rng: &mut Rng, run: &mut Workload) {
+    let mut none = Vec::new();
+    let pools = layout.get_mut(&run.spec.gpu).unwrap_or(&mut none);
+    let count = pools.len();
+    let first = rng.pick(0, count.max(1) as i64 - 1) as usize;
+    for nth in 0..count.min(3) {
+        let (module, pool, free) = &mut pools[(first + nth) % count];
         if free.iter().sum::<u32>() < run.spec.gpus {
             continue;
         }
         let mut left = run.spec.gpus;
         let mut servers = Vec::new();
-        for (server, free) in free.iter().enumerate().filter(|(_, free)| **free > 0) {
+        for (server, free) in free.iter_mut().enumerate().filter(|(_, free)| **free > 0) {
             let taken = left.min(*free);
             if taken > 0 {
                 servers.push((server as u32, taken));
             }
-            left -= taken;
+            (left, *free) = (left - taken, *free - taken);
         }
         run.status.phase = Phase::Running;
         run.status.placement =

@@ -21,7 +21,10 @@ fn plans_at_scale() {
         "| modules | workloads | class | plan ms | dispatch ms | bound ms | check ms | of own bound | gap of plan |"
     );
     println!("|---|---|---|---|---|---|---|---|---|");
-    for modules in [10, 100, 1_000, 10_000].into_iter().filter(|&modules| modules <= most) {
+    let least = std::env::var("PLANNER_LEAST").ok().and_then(|least| least.parse().ok()).unwrap_or(0);
+    for modules in
+        [10, 100, 1_000, 3_000, 10_000].into_iter().filter(|modules| (least..=most).contains(modules))
+    {
         for (class, name) in
             [(Class::Normal, "normal"), (Class::Tight, "tight"), (Class::Overloaded, "overloaded")]
         {
