@@ -8,10 +8,10 @@ use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use model::plan::ReasonCode;
-use model::workload::{Phase, Placement, Tier, Workload};
+use model::workload::{GpuTime, Phase, Placement, Tier, Workload};
 use model::{MicroDollars, ModuleId, SiteId, Time, Watts, WorkloadId};
 
-use crate::input::Input;
+use crate::input::{Input, ModuleInput};
 use crate::island::Island;
 use crate::pack;
 use crate::slot::Slot;
@@ -23,6 +23,8 @@ pub(crate) struct Book<'a> {
     pub(crate) islands: BTreeMap<SiteId, Island<'a>>,
     /// What became of each workload, and why.
     pub(crate) verdicts: BTreeMap<WorkloadId, Verdict>,
+    /// What starts, waits and stops by choice are worth over the dwell, before gas and mining.
+    pub(crate) gained: MicroDollars,
 }
 
 /// What became of one workload.
@@ -55,10 +57,24 @@ struct Victim {
 impl<'a> Book<'a> {
     /// The fleet with everything that holds GPUs in its place, and nothing decided.
     pub(crate) fn open(input: &'a Input) -> Self {
-        let islands = input.sites.iter().map(|(id, site)| (id.clone(), Island::new(id, site, input)));
-        let mut book = Self { input, islands: islands.collect(), verdicts: BTreeMap::new() };
+        let mut modules: BTreeMap<&SiteId, Vec<(&ModuleId, &ModuleInput)>> = BTreeMap::new();
+        for (id, module) in &input.modules {
+            modules.entry(&module.module.site).or_default().push((id, module));
+        }
+        let islands = input.sites.iter().map(|(id, site)| {
+            let here = modules.get(id).map_or(&[][..], Vec::as_slice);
+            (id.clone(), Island::new(id, site, here, input))
+        });
+        let mut book =
+            Self { input, islands: islands.collect(), verdicts: BTreeMap::new(), gained: MicroDollars::ZERO };
+        // Only modules out of touch are asked what they were told.
+        let silent = |module: &ModuleId| input.modules.get(module).is_some_and(|m| !m.link.is_in_touch());
+        let told =
+            input.parent.iter().flat_map(|parent| parent.sites.values()).flat_map(|site| &site.modules);
+        let told: BTreeMap<&WorkloadId, &Placement> =
+            told.filter(|(id, _)| silent(id)).flat_map(|(_, module)| &module.runs).collect();
         for (id, workload) in &input.workloads {
-            book.settle(id, workload);
+            book.settle(id, workload, told.get(id).copied());
         }
         book
     }
@@ -70,8 +86,8 @@ impl<'a> Book<'a> {
     }
 
     /// Takes the GPUs that a workload holds, and decides what needs no comparison with others.
-    fn settle(&mut self, id: &WorkloadId, workload: &Workload) {
-        let Some(placement) = self.held(id, workload) else {
+    fn settle(&mut self, id: &WorkloadId, workload: &Workload, told: Option<&Placement>) {
+        let Some(placement) = held(workload, told) else {
             if workload.cancel || workload.status.phase.is_final() {
                 let done = workload.status.phase == Phase::Completed;
                 let reason = if done { ReasonCode::Completed } else { ReasonCode::Cancelled };
@@ -84,16 +100,6 @@ impl<'a> Book<'a> {
             None => ReasonCode::LinkLost,
         };
         self.verdicts.insert(id.clone(), Verdict::of(reason));
-    }
-
-    /// Where a workload may be running: where its status says, or where a module out of touch was told to run it.
-    fn held(&self, id: &WorkloadId, workload: &Workload) -> Option<Placement> {
-        if workload.status.phase.holds() {
-            return workload.status.placement.clone();
-        }
-        let told = self.input.parent.as_ref()?.placement(id)?;
-        let module = self.input.modules.get(&told.module)?;
-        (!module.link.is_in_touch() && !workload.status.phase.is_final()).then(|| told.clone())
     }
 
     /// Stops runs until what is left may go on.
@@ -154,13 +160,8 @@ impl<'a> Book<'a> {
         let Some(workload) = self.input.workloads.get(id) else {
             return;
         };
-        let placement = self
-            .islands
-            .values()
-            .flat_map(|island| island.slots.values())
-            .find_map(|slot| slot.runs.get(id))
-            .cloned();
-        let Some(placement) = placement else {
+        // Only what holds GPUs is stopped, and that stands in its status.
+        let Some(placement) = workload.status.placement.clone() else {
             return;
         };
         if let Some(slot) = self.slot_mut(&placement.module) {
@@ -188,16 +189,30 @@ impl<'a> Book<'a> {
     }
 }
 
+/// Where a workload may be running: where its status says, or where a module out of touch was told to run it.
+fn held(workload: &Workload, told: Option<&Placement>) -> Option<Placement> {
+    if workload.status.phase.holds() {
+        return workload.status.placement.clone();
+    }
+    told.filter(|_| !workload.status.phase.is_final()).cloned()
+}
+
 /// Busy watts of a placement, behind the module's loss.
 pub(crate) fn busy(slot: &Slot<'_>, workload: &Workload, placement: &Placement) -> Watts {
     let pool = slot.module().pools.get(&placement.pool);
     pool.map_or(Watts::ZERO, |pool| pool.per_gpu().times(workload.spec.gpus.into()))
 }
 
-/// What stopping a run throws away, by choice or not.
+/// What stopping a run throws away, by choice or not: price × progress since the last checkpoint that *we* observed, up to the
+/// interval that was agreed. Without one observed it is zero, so that saving never makes a run likelier to be stopped than silence,
+/// and the cap keeps a tenant from gaining by not saving.
 pub(crate) fn lost_work(workload: &Workload) -> MicroDollars {
+    if workload.status.saved <= GpuTime::ZERO {
+        return MicroDollars::ZERO;
+    }
     let since_checkpoint = (workload.status.progress - workload.status.saved).at_least_zero();
-    since_checkpoint.cost(workload.spec.price)
+    let cap = GpuTime::of(workload.spec.gpus, workload.spec.checkpoint).at_least_zero();
+    since_checkpoint.min(cap).cost(workload.spec.price)
 }
 
 fn victim(workload: &Workload) -> Victim {

@@ -3,7 +3,7 @@
 //! It reads what the other steps left behind and decides nothing. Texts in `binding` and `rejected` are for operators only.
 //! Read next: [`crate::explain`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use model::plan::{Decision, ReasonCode, SitePlan, Subject};
 use model::report::Finding;
@@ -42,13 +42,11 @@ pub(crate) fn decisions(book: &Book<'_>, mined: &BTreeMap<SiteId, Mined>, report
             decisions.extend(runs.keys().map(|run| workload_decision(book, run)));
         }
     }
-    let placed = |id| {
-        book.islands.values().flat_map(|island| island.slots.values()).any(|slot| {
-            slot.runs.contains_key(id)
-                || slot.frozen.as_ref().is_some_and(|frozen| frozen.runs.contains_key(id))
-        })
-    };
-    let waiting = book.input.workloads.keys().filter(|id| !placed(id));
+    let slots = || book.islands.values().flat_map(|island| island.slots.values());
+    let frozen = slots().filter_map(|slot| slot.frozen.as_ref()).flat_map(|frozen| frozen.runs.keys());
+    let placed: BTreeSet<&model::WorkloadId> =
+        slots().flat_map(|slot| slot.runs.keys()).chain(frozen).collect();
+    let waiting = book.input.workloads.keys().filter(|id| !placed.contains(id));
     decisions.extend(waiting.map(|id| workload_decision(book, id)));
     decisions
 }

@@ -1,7 +1,8 @@
 //! The look-ahead: what each island can carry and will do in each step of the next two hours.
 //!
 //! Gas follows the forecast's median, or persistence where there is none; sets that are starting count once they can carry load.
-//! The first step is the plan itself. Read next: `start`, which asks how long a run would last.
+//! The first step is the plan itself. Read next: `dispatch`, whose
+//! limits ask what the steps ahead carry.
 
 use model::market::Market;
 use model::plan::{STEP, STEPS, SiteStep};
@@ -21,12 +22,6 @@ pub(crate) fn sustained(island: &Island<'_>, step: usize) -> Watts {
     let power = island.input.site.electric(flow(island, step)).min(rating(island, step));
     let ahead = power - power.fraction(MARGIN_PERMILLE, 1_000);
     if step == 0 { island.capacity.total } else { ahead }
-}
-
-/// How long the island is expected to carry `load`.
-pub(crate) fn lasts(island: &Island<'_>, load: Watts) -> Span {
-    let short = (1..STEPS).find(|&step| sustained(island, step) < load);
-    Span::new(STEP.get().saturating_mul(i64::try_from(short.unwrap_or(STEPS)).unwrap_or(i64::MAX)))
 }
 
 /// The steps of one island under the plan made so far.

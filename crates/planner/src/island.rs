@@ -11,7 +11,7 @@ use model::workload::Tier;
 use model::{MicroDollars, ModuleId, SiteId, Watts};
 
 use crate::capacity::{self, Capacity};
-use crate::input::{Input, SiteInput};
+use crate::input::{Input, ModuleInput, SiteInput};
 use crate::security::FAST;
 use crate::slot::{Slot, is_fast};
 
@@ -26,26 +26,33 @@ pub(crate) struct Island<'a> {
     pub(crate) slots: BTreeMap<ModuleId, Slot<'a>>,
     /// Whether runs that are being stopped still have their watts.
     pub(crate) leaving_counts: bool,
+    /// Nothing may be started after all: whole miners left too little fast load.
+    pub(crate) closed: bool,
 }
 
 impl<'a> Island<'a> {
     /// An island with nothing placed on it yet.
-    pub(crate) fn new(id: &'a SiteId, site: &'a SiteInput, input: &'a Input) -> Self {
+    pub(crate) fn new(
+        id: &'a SiteId,
+        site: &'a SiteInput,
+        modules: &[(&'a ModuleId, &'a ModuleInput)],
+        input: &'a Input,
+    ) -> Self {
         let parent = input.parent.as_ref().and_then(|parent| parent.sites.get(id));
-        let potential = input.modules_of(id).map(|(_, module)| module.module.most().at_least_zero()).sum();
-        let reached = input.modules_of(id).filter(|(_, module)| module.link.is_in_touch());
+        let potential = modules.iter().map(|(_, module)| module.module.most().at_least_zero()).sum();
+        let reached = modules.iter().filter(|(_, module)| module.link.is_in_touch());
         let groups = reached.flat_map(|(_, module)| module.module.groups.values());
         let opens = groups.filter(|group| is_fast(group)).filter_map(|group| group.shed.opens).max();
         let capacity = capacity::of(site, parent, potential, opens.map(|opens| opens.min(FAST)));
         let raise = capacity.may_raise();
-        let slots = input
-            .modules_of(id)
-            .map(|(module, given)| {
+        let slots = modules
+            .iter()
+            .map(|&(module, given)| {
                 let granted = parent.and_then(|parent| parent.modules.get(module));
                 (module.clone(), Slot::new(module, given, granted, raise))
             })
             .collect();
-        Self { input: site, capacity, slots, leaving_counts: true }
+        Self { input: site, capacity, slots, leaving_counts: true, closed: false }
     }
 
     /// Load that feeders cannot drop, without miners: what is kept, what must be counted as frozen, and what is not ours. A
@@ -91,23 +98,33 @@ impl<'a> Island<'a> {
         secure && total <= most
     }
 
-    /// Whether `more` watts of ceiling may be started.
-    pub(crate) fn admits(&self, more: Watts, tier: Tier, relieved: Watts) -> Result<(), Short> {
-        let fixed = self.fixed(true, self.leaving_counts) + more - relieved;
-        let slack = |limit: Watts| limit - limit.fraction(START_SLACK_PERMILLE, 1_000);
+    /// Most load that no feeder drops once something of this tier is started: the N-1 capacity, less a little for what is not firm,
+    /// and room for the fast load that must stand beside it.
+    pub(crate) fn start_limit(&self, tier: Tier) -> Watts {
         let Capacity { security, total, firm, .. } = &self.capacity;
-        if tier == Tier::Firm && fixed > *firm {
-            return Err(Short::Firm);
+        let slack = |limit: Watts| limit - limit.fraction(START_SLACK_PERMILLE, 1_000);
+        let promised = match (tier, security.has_contingencies()) {
+            (Tier::Firm, _) => *firm,
+            (_, true) => slack(*firm),
+            (_, false) => slack(*total),
+        };
+        let most = self.capacity.secure_total();
+        // The grain too, or what is started would be stopped again as intolerable.
+        let beside = |need: Watts| if need > Watts::ZERO { need + self.grain(true) } else { need };
+        let fits = |fixed: i64| {
+            let need = security.need(Watts::new(fixed));
+            need.is_some_and(|need| Watts::new(fixed) + beside(need) <= most)
+        };
+        if fits(promised.get()) {
+            return promised;
         }
-        let most = if security.has_contingencies() { slack(*firm) } else { slack(*total) };
-        if tier != Tier::Firm && fixed > most {
-            return Err(Short::Power);
+        // The need rises with the load, so the most that fits is found by bisection.
+        let (mut low, mut high) = (0, promised.get().max(0));
+        while low + 1 < high {
+            let middle = low + (high - low) / 2;
+            if fits(middle) { low = middle } else { high = middle }
         }
-        let need = security.need(fixed).ok_or(Short::Firm)?;
-        if need > Watts::ZERO && need + self.grain(true) > self.fast_drawn() {
-            return Err(Short::Reserve);
-        }
-        if fixed + need > self.capacity.secure_total() { Err(Short::Power) } else { Ok(()) }
+        Watts::new(low)
     }
 
     /// What whole miners may take off a fill: one miner a fast group. Groups that are `held` at their settings and filled to
@@ -170,11 +187,6 @@ impl<'a> Island<'a> {
         self.counted(|slot| slot.fast_full())
     }
 
-    /// Fast load that is drawn now and that the modules have room for.
-    pub(crate) fn fast_drawn(&self) -> Watts {
-        self.counted(|slot| slot.fast_now())
-    }
-
     fn counted(&self, fast: impl Fn(&Slot<'_>) -> Watts) -> Watts {
         if !self.input.site.relay {
             return Watts::ZERO;
@@ -187,15 +199,4 @@ impl<'a> Island<'a> {
         })
         .sum()
     }
-}
-
-/// What is short when a start is refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Short {
-    /// Power of the island or the module.
-    Power,
-    /// Capacity that survives the loss of a set.
-    Firm,
-    /// Fast load now drawn.
-    Reserve,
 }

@@ -5,11 +5,13 @@
 //!
 //! Invariant: the same input gives the same plan, byte for byte; every plan this crate makes passes its own `check`.
 
+pub mod appraise;
 mod assign;
 mod capacity;
 pub mod check;
 mod decide;
 pub mod diff;
+pub mod dispatch;
 pub mod explain;
 mod grant;
 mod horizon;
@@ -26,9 +28,10 @@ mod slot;
 mod start;
 mod worth;
 
+pub use appraise::{Appraisal, appraise};
 pub use check::check;
 pub use diff::{Change, diff};
 pub use explain::{Explanation, explain};
 pub use input::{GasStep, Input, Link, ModuleInput, SiteInput};
-pub use plan::{Planned, plan};
+pub use plan::{Bound, Planned, bound, plan};
 pub use report::{Report, SiteView, Uses};

@@ -334,7 +334,7 @@ fn segments(island: &Island<'_>) -> Vec<Segment> {
 }
 
 /// What a group may draw above standby: where news are old, no more than it was told before.
-fn most(slot: &Slot<'_>, id: &MinerGroupId, group: &MinerGroup) -> Watts {
+pub(crate) fn most(slot: &Slot<'_>, id: &MinerGroupId, group: &MinerGroup) -> Watts {
     let full = above_standby(group, GroupTarget { awake: group.count, point: u8::MAX });
     let held =
         slot.held.as_ref().map(|held| held.get(id).copied().unwrap_or(GroupTarget { awake: 0, point: 0 }));

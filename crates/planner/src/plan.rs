@@ -6,18 +6,25 @@
 
 use std::collections::BTreeMap;
 
-use model::MicroDollars;
-use model::SiteId;
 use model::plan::{Plan, ReasonCode, SiteStep};
 use model::workload::Phase;
+use model::{MicroDollars, SiteId, Time};
 use serde::{Deserialize, Serialize};
 
 use crate::assign::{Book, lost_work};
 use crate::decide;
+use crate::dispatch;
+use crate::dispatch::problem::Problem;
 use crate::grant;
 use crate::input::Input;
 use crate::mining::{self, Mined};
 use crate::report::Report;
+
+/// How often a plan is made again for islands that turn out insecure, before all are closed to starts.
+const REPAIRS: usize = 4;
+
+/// Jobs and pools up to which every plan carries its bound: some milliseconds.
+const BOUNDED: usize = 100;
 
 /// A plan, and what to say about it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -26,13 +33,25 @@ pub struct Planned {
     pub plan: Plan,
     /// The operator's view.
     pub report: Report,
-    /// An upper bound on the worth of any plan for this input. `None`: this version computes none.
-    pub bound: Option<MicroDollars>,
+    /// How good any plan for this input could be. `None` where the fleet is too large to ask on the critical path: ask [`bound`].
+    pub bound: Option<Bound>,
+}
+
+/// An upper bound on what a dispatch can be worth, and what was reached. Money over the dwell of half an hour, without what goes on
+/// anyway; not to be confused with the worth of a plan's two hours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Bound {
+    /// No plan is worth more.
+    pub most: MicroDollars,
+    /// What the search found.
+    pub reached: MicroDollars,
+    /// The input it holds for, by its time.
+    pub made: Time,
 }
 
 /// Decides. The plan's `input` hash is left empty for the caller, who knows the input's canonical form.
 pub fn plan(input: &Input) -> Planned {
-    let (book, mined) = settle(input);
+    let Settled { book, mined, bound } = settle(input);
     let parent = input.parent.as_ref().map(|parent| parent.generation);
     let sites: BTreeMap<_, _> =
         book.islands.iter().map(|(id, island)| (id.clone(), grant::site(island, input))).collect();
@@ -48,28 +67,65 @@ pub fn plan(input: &Input) -> Planned {
         worth: steps - switching(&book),
         decisions,
     };
-    Planned { plan, report, bound: None }
+    Planned { plan, report, bound }
 }
 
-/// Runs and miners of the whole fleet. Should whole miners have left too little fast load for what was started, the plan is
-/// made again without starts: a start is never worth the island.
-fn settle(input: &Input) -> (Book<'_>, BTreeMap<SiteId, Mined>) {
+/// How good any plan for this input could be: off the critical path, since it takes longer than the plan itself.
+pub fn bound(input: &Input) -> Bound {
+    let mut book = Book::open(input);
+    book.shed();
+    let problem = Problem::of(&book);
+    let reached = book.start(&problem);
+    weighed(input, &problem, reached)
+}
+
+fn weighed(input: &Input, problem: &Problem, reached: i64) -> Bound {
+    let most = MicroDollars::new(dispatch::bound::bound(problem));
+    Bound { most, reached: MicroDollars::new(reached), made: input.now }
+}
+
+/// A fleet whose runs and miners are set.
+pub(crate) struct Settled<'a> {
+    pub(crate) book: Book<'a>,
+    pub(crate) mined: BTreeMap<SiteId, Mined>,
+    bound: Option<Bound>,
+}
+
+/// Runs and miners of the whole fleet. Where whole miners have left an island too little fast load for what was started there, it
+/// is closed and the plan made again: a start is never worth the island.
+pub(crate) fn settle(input: &Input) -> Settled<'_> {
     let mut kept = Book::open(input);
     kept.shed();
-    let mut book = kept.clone();
-    book.start();
-    let mined = fill(&mut book);
-    let unsafe_start =
-        book.islands.values().any(|island| island.starts(input) && !island.is_secure_for_starts());
-    if !unsafe_start {
-        return (book, mined);
+    let mut bound = None;
+    for round in 0..=REPAIRS {
+        let mut book = kept.clone();
+        let problem = Problem::of(&book);
+        let reached = book.start(&problem);
+        // The first dispatch, before anything was closed, is what could be had.
+        bound = bound.or_else(|| {
+            let small = problem.jobs.len() + problem.pools.len() <= BOUNDED;
+            small.then(|| weighed(input, &problem, reached))
+        });
+        let mined = fill(&mut book);
+        let insecure: Vec<SiteId> = book
+            .islands
+            .iter()
+            .filter(|(_, island)| island.starts(input) && !island.is_secure_for_starts())
+            .map(|(id, _)| id.clone())
+            .collect();
+        if insecure.is_empty() {
+            return Settled { book, mined, bound };
+        }
+        for (id, island) in &mut kept.islands {
+            island.closed |= round + 1 >= REPAIRS || insecure.contains(id);
+        }
     }
-    kept.refuse_starts();
+    // Not reached: with every island closed nothing starts.
     let mined = fill(&mut kept);
-    (kept, mined)
+    Settled { book: kept, mined, bound }
 }
 
-fn fill(book: &mut Book<'_>) -> BTreeMap<SiteId, Mined> {
+pub(crate) fn fill(book: &mut Book<'_>) -> BTreeMap<SiteId, Mined> {
     let market = &book.input.market;
     book.islands.iter_mut().map(|(id, island)| (id.clone(), mining::fill(island, market))).collect()
 }

@@ -6,12 +6,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use model::plan::{Plan, ReasonCode, Subject};
 use model::workload::{Phase, Placement, Workload};
-use model::{ModuleId, PoolId};
+use model::{ModuleId, PoolId, WorkloadId};
 
 use super::Findings;
 use crate::input::{Input, Link};
 
 pub(super) fn check(plan: &Plan, input: &Input, findings: &mut Findings) {
+    let now = placements(Some(plan));
+    let told = placements(input.parent.as_ref());
     let mut seen = BTreeSet::new();
     let mut taken: BTreeMap<(&ModuleId, &PoolId, u32), u32> = BTreeMap::new();
     for (module, planned) in plan.sites.values().flat_map(|site| site.modules.iter()) {
@@ -38,7 +40,7 @@ pub(super) fn check(plan: &Plan, input: &Input, findings: &mut Findings) {
         }
     }
     // What is being stopped holds its GPUs until its module says otherwise.
-    for placement in leaving(plan, input) {
+    for placement in leaving(&now, input) {
         for &(server, gpus) in &placement.servers {
             *taken.entry((&placement.module, &placement.pool, server)).or_default() += gpus;
         }
@@ -46,15 +48,41 @@ pub(super) fn check(plan: &Plan, input: &Input, findings: &mut Findings) {
     for (place, gpus) in &taken {
         overbooked(input, *place, *gpus, findings);
     }
+    let reasons: BTreeMap<&WorkloadId, ReasonCode> = plan
+        .decisions
+        .iter()
+        .filter_map(|decision| match &decision.subject {
+            Subject::Workload(id) => Some((id, decision.reason)),
+            Subject::Site(_) | Subject::Module(_) => None,
+        })
+        .collect();
     for workload in input.workloads.values() {
-        stays(workload, plan, input, findings);
+        let of = |places: &Placements<'_>| places.get(&workload.id).map(|place| (*place).clone());
+        let seen = Seen { now: of(&now), told: of(&told), reason: reasons.get(&workload.id).copied() };
+        stays(workload, &seen, input, findings);
     }
 }
 
+/// Where a plan has each workload run.
+type Placements<'c> = BTreeMap<&'c WorkloadId, &'c Placement>;
+
+fn placements(plan: Option<&Plan>) -> Placements<'_> {
+    let modules =
+        plan.into_iter().flat_map(|plan| plan.sites.values()).flat_map(|site| site.modules.values());
+    modules.flat_map(|module| &module.runs).collect()
+}
+
+/// What the plan, its parent and its reasons say of one workload.
+struct Seen {
+    now: Option<Placement>,
+    told: Option<Placement>,
+    reason: Option<ReasonCode>,
+}
+
 /// Held placements that the plan ends and whose module is in touch.
-fn leaving<'c>(plan: &Plan, input: &'c Input) -> Vec<&'c Placement> {
+fn leaving<'c>(now: &Placements<'_>, input: &'c Input) -> Vec<&'c Placement> {
     let held = input.workloads.iter().filter(|(_, workload)| workload.status.phase.holds());
-    let ended = held.filter(|(id, _)| plan.placement(id).is_none());
+    let ended = held.filter(|(id, _)| !now.contains_key(id));
     ended.filter_map(|(_, workload)| workload.status.placement.as_ref()).collect()
 }
 
@@ -124,10 +152,10 @@ fn placed(workload: &Workload, placement: &Placement, input: &Input, findings: &
 }
 
 /// What became of a workload that may be running now.
-fn stays(workload: &Workload, plan: &Plan, input: &Input, findings: &mut Findings) {
+fn stays(workload: &Workload, seen: &Seen, input: &Input, findings: &mut Findings) {
     let subject = format!("workload {}", workload.id);
-    let now = plan.placement(&workload.id);
-    if let Some(lost) = out_of_touch(workload, input) {
+    let now = seen.now.as_ref();
+    if let Some(lost) = out_of_touch(workload, seen.told.as_ref(), input) {
         if now.is_some_and(|now| now.module != *lost) {
             findings.add(
                 "run-elsewhere",
@@ -141,9 +169,7 @@ fn stays(workload: &Workload, plan: &Plan, input: &Input, findings: &mut Finding
     if !runs || now.is_some() || workload.cancel {
         return;
     }
-    let about = Subject::Workload(workload.id.clone());
-    let reason =
-        plan.decisions.iter().find(|decision| decision.subject == about).map(|decision| decision.reason);
+    let reason = seen.reason;
     let stopped = [ReasonCode::Preempted, ReasonCode::PowerShort, ReasonCode::Draining];
     if !reason.is_some_and(|reason| stopped.contains(&reason)) {
         findings.add(
@@ -162,9 +188,12 @@ fn stays(workload: &Workload, plan: &Plan, input: &Input, findings: &mut Finding
 }
 
 /// The silent module on which a workload may still run.
-fn out_of_touch<'c>(workload: &'c Workload, input: &'c Input) -> Option<&'c ModuleId> {
+fn out_of_touch<'c>(
+    workload: &'c Workload,
+    told: Option<&'c Placement>,
+    input: &Input,
+) -> Option<&'c ModuleId> {
     let held = workload.status.placement.as_ref().filter(|_| workload.status.phase.holds());
-    let told = input.parent.as_ref().and_then(|parent| parent.placement(&workload.id));
     let module = &held.or(told)?.module;
     let silent = input.modules.get(module).is_none_or(|given| !given.link.is_in_touch());
     (silent && !workload.status.phase.is_final()).then_some(module)

@@ -43,7 +43,9 @@ impl<'c> SiteCheck<'c> {
         let online = online.filter_map(|(set, _)| given.site.gensets.get_key_value(set)).collect();
         let parent = input.parent.as_ref();
         let modules = plan.modules.iter().filter_map(|(module, planned)| {
-            let before = parent.and_then(|parent| parent.module(module));
+            // Modules seldom change their island.
+            let here = parent.and_then(|parent| parent.sites.get(id)?.modules.get(module));
+            let before = here.or_else(|| parent.and_then(|parent| parent.module(module)));
             Some(ModuleCheck { id: module, given: input.modules.get(module)?, plan: planned, before })
         });
         Self { id, given, plan, input, online, modules: modules.collect() }

@@ -107,3 +107,29 @@ fn a_module_that_never_reported_gets_no_work() {
     assert_eq!(made.plan.placement(&id("w")).unwrap().module, id("hybrid"));
     assert!(check(&made.plan, &input).is_empty());
 }
+
+/// Two drains at once, with a firm gang that fits nowhere else: it is stopped with its reason, and nothing starts on either module.
+#[test]
+fn overlapping_drains_stop_what_they_must_and_start_nothing() {
+    let mut input = fleet();
+    for (name, gpus) in [("a", 64), ("b", 200), ("c", 100)] {
+        submit(&mut input, workload(name, model::workload::Tier::OnDemand, gpus, 295));
+    }
+    let (mut input, before) = settled(&input);
+    assert!(before.plan.placement(&id("a")).is_some());
+    for given in input.modules.values_mut() {
+        given.draining = true;
+    }
+    submit(&mut input, workload("late", model::workload::Tier::Firm, 8, 235));
+    let made = planned(&input);
+    assert!(
+        made.plan.sites.values().flat_map(|site| site.modules.values()).all(|module| module.runs.is_empty())
+    );
+    let reasons: Vec<_> = ["a", "late"]
+        .map(|name| {
+            let about = model::plan::Subject::Workload(id(name));
+            made.plan.decisions.iter().find(|decision| decision.subject == about).unwrap().reason
+        })
+        .into();
+    assert_eq!(reasons, [model::plan::ReasonCode::Draining, model::plan::ReasonCode::NoGpus]);
+}

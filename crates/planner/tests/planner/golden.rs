@@ -78,8 +78,30 @@ fn print(before: &Planned, after: &Planned, input: &Input) -> String {
         }
     }
     writeln!(text, "worth {} -> {} cents", cents(before), cents(after)).unwrap();
+    let text = merged(&text);
     assert!(text.lines().count() < 100, "too long to be read: {}", text.lines().count());
     text
+}
+
+/// Lines that say the same of several things become one: the four sets of a site, a dozen like jobs.
+fn merged(text: &str) -> String {
+    let mut lines: Vec<(Vec<&str>, &str)> = Vec::new();
+    for line in text.lines() {
+        let (subject, says) = line.split_once(" | ").or_else(|| line.split_once(": ")).unwrap_or((line, ""));
+        let like = |(subjects, said): &&mut (Vec<&str>, &str)| {
+            let kind = |subject: &str| subject.split(' ').next().map(str::to_owned);
+            !says.is_empty() && *said == says && kind(subjects[0]) == kind(subject)
+        };
+        match lines.iter_mut().rev().take(16).find(like) {
+            Some((subjects, _)) => subjects.push(subject.rsplit(' ').next().unwrap_or(subject)),
+            None => lines.push((vec![subject], says)),
+        }
+    }
+    let print = |(subjects, says): (Vec<&str>, &str)| match says {
+        "" => format!("{}\n", subjects[0]),
+        _ => format!("{}: {says}\n", subjects.join(", ")),
+    };
+    lines.into_iter().map(print).collect()
 }
 
 fn cents(made: &Planned) -> i64 {
@@ -92,30 +114,16 @@ fn gas_falls_by_thirty_percent() {
         |input| gas_percent(input, 70),
         expect![[r#"
             site well-7 capacity: 3880000 W -> 3567308 W
-            site well-7 loss genset-g1: 954996 W lost, 135014 W absorbed, 1085000 W shed -> 683184 W lost, 450000 W absorbed, 500000 W shed
-            site well-7 loss genset-g2: 954996 W lost, 135014 W absorbed, 1085000 W shed -> 683184 W lost, 450000 W absorbed, 500000 W shed
-            site well-7 loss genset-g3: 954996 W lost, 135014 W absorbed, 1085000 W shed -> 683184 W lost, 450000 W absorbed, 500000 W shed
-            site well-7 loss genset-g4: 954996 W lost, 135014 W absorbed, 1085000 W shed -> 683184 W lost, 450000 W absorbed, 500000 W shed
+            site well-7 loss genset-g1, genset-g2, genset-g3, genset-g4: 954996 W lost, 135014 W absorbed, 1085000 W shed -> 683184 W lost, 450000 W absorbed, 500000 W shed
             module gpu share: 34325 W at 4576 W/s -> 48133 W at 6417 W/s
-            module hybrid armed genset-g1: [0] -> -
-            module hybrid armed genset-g2: [0] -> -
-            module hybrid armed genset-g3: [0] -> -
-            module hybrid armed genset-g4: [0] -> -
+            module hybrid armed genset-g1, genset-g2, genset-g3, genset-g4, genset-g1, genset-g2, genset-g3, genset-g4: [0] -> -
             module hybrid ceiling: 742209 W -> 588437 W
             module hybrid miners a: 150 awake at 1 -> 150 awake at 0
             module hybrid share: 58750 W at 7833 W/s -> 65315 W at 8708 W/s
-            module mine armed genset-g1: - -> [0]
-            module mine armed genset-g2: - -> [0]
-            module mine armed genset-g3: - -> [0]
-            module mine armed genset-g4: - -> [0]
+            module mine armed genset-g1, genset-g2, genset-g3, genset-g4: - -> [0]
             module mine ceiling: 1450588 W -> 1040528 W
-            module mine miners a: 200 awake at 1 -> 200 awake at 0
-            module mine miners b: 200 awake at 1 -> 200 awake at 0
+            module mine miners a, b: 200 awake at 1 -> 200 awake at 0
             module mine share: 114822 W at 15309 W/s -> 115497 W at 15399 W/s
-            module mine-2 armed genset-g1: [0] -> -
-            module mine-2 armed genset-g2: [0] -> -
-            module mine-2 armed genset-g3: [0] -> -
-            module mine-2 armed genset-g4: [0] -> -
             module mine-2 ceiling: 1163546 W -> 640129 W
             module mine-2 miners a: 160 awake at 1 -> 160 awake at 0
             module mine-2 miners b: 160 awake at 1 -> 83 awake at 0
@@ -139,28 +147,16 @@ fn a_set_trips() {
             site well-7 firm capacity: 2910000 W -> 1940000 W
             site well-7 genset g1: run -> stop
             site well-7 loss genset-g1: 954996 W lost, 135014 W absorbed, 1085000 W shed -> -
-            site well-7 loss genset-g2: 954996 W lost, 135014 W absorbed, 1085000 W shed -> 969268 W lost, 61464 W absorbed, 1000000 W shed
-            site well-7 loss genset-g3: 954996 W lost, 135014 W absorbed, 1085000 W shed -> 969268 W lost, 61464 W absorbed, 1000000 W shed
-            site well-7 loss genset-g4: 954996 W lost, 135014 W absorbed, 1085000 W shed -> 969268 W lost, 61464 W absorbed, 1000000 W shed
+            site well-7 loss genset-g2, genset-g3, genset-g4: 954996 W lost, 135014 W absorbed, 1085000 W shed -> 969268 W lost, 61464 W absorbed, 1000000 W shed
             module gpu share: 34325 W at 4576 W/s -> 33903 W at 4520 W/s
-            module hybrid armed genset-g1: [0] -> -
-            module hybrid armed genset-g2: [0] -> -
-            module hybrid armed genset-g3: [0] -> -
-            module hybrid armed genset-g4: [0] -> -
+            module hybrid armed genset-g1, genset-g2, genset-g3, genset-g4, genset-g1, genset-g2, genset-g3, genset-g4: [0] -> -
             module hybrid ceiling: 742209 W -> 588437 W
             module hybrid miners a: 150 awake at 1 -> 150 awake at 0
             module hybrid share: 58750 W at 7833 W/s -> 46006 W at 6134 W/s
-            module mine armed genset-g2: - -> [0, 1]
-            module mine armed genset-g3: - -> [0, 1]
-            module mine armed genset-g4: - -> [0, 1]
+            module mine armed genset-g2, genset-g3, genset-g4: - -> [0, 1]
             module mine ceiling: 1450588 W -> 1040528 W
-            module mine miners a: 200 awake at 1 -> 200 awake at 0
-            module mine miners b: 200 awake at 1 -> 200 awake at 0
+            module mine miners a, b: 200 awake at 1 -> 200 awake at 0
             module mine share: 114822 W at 15309 W/s -> 81353 W at 10847 W/s
-            module mine-2 armed genset-g1: [0] -> -
-            module mine-2 armed genset-g2: [0] -> -
-            module mine-2 armed genset-g3: [0] -> -
-            module mine-2 armed genset-g4: [0] -> -
             module mine-2 ceiling: 1163546 W -> 815200 W
             module mine-2 miners a: 160 awake at 1 -> 160 awake at 0
             module mine-2 miners b: 160 awake at 1 -> 152 awake at 0
@@ -186,28 +182,16 @@ fn a_set_trips_and_the_miners_are_back() {
         site well-7 firm capacity: 2910000 W -> 1940000 W
         site well-7 genset g1: run -> stop
         site well-7 loss genset-g1: 954996 W lost, 135014 W absorbed, 1085000 W shed -> -
-        site well-7 loss genset-g2: 954996 W lost, 135014 W absorbed, 1085000 W shed -> 969268 W lost, 61464 W absorbed, 1000000 W shed
-        site well-7 loss genset-g3: 954996 W lost, 135014 W absorbed, 1085000 W shed -> 969268 W lost, 61464 W absorbed, 1000000 W shed
-        site well-7 loss genset-g4: 954996 W lost, 135014 W absorbed, 1085000 W shed -> 969268 W lost, 61464 W absorbed, 1000000 W shed
+        site well-7 loss genset-g2, genset-g3, genset-g4: 954996 W lost, 135014 W absorbed, 1085000 W shed -> 969268 W lost, 61464 W absorbed, 1000000 W shed
         module gpu share: 34325 W at 4576 W/s -> 33903 W at 4520 W/s
-        module hybrid armed genset-g1: [0] -> -
-        module hybrid armed genset-g2: [0] -> -
-        module hybrid armed genset-g3: [0] -> -
-        module hybrid armed genset-g4: [0] -> -
+        module hybrid armed genset-g1, genset-g2, genset-g3, genset-g4, genset-g1, genset-g2, genset-g3, genset-g4: [0] -> -
         module hybrid ceiling: 742209 W -> 588437 W
         module hybrid miners a: 150 awake at 1 -> 150 awake at 0
         module hybrid share: 58750 W at 7833 W/s -> 46006 W at 6134 W/s
-        module mine armed genset-g2: - -> [0, 1]
-        module mine armed genset-g3: - -> [0, 1]
-        module mine armed genset-g4: - -> [0, 1]
+        module mine armed genset-g2, genset-g3, genset-g4: - -> [0, 1]
         module mine ceiling: 1450588 W -> 1040528 W
-        module mine miners a: 200 awake at 1 -> 200 awake at 0
-        module mine miners b: 200 awake at 1 -> 200 awake at 0
+        module mine miners a, b: 200 awake at 1 -> 200 awake at 0
         module mine share: 114822 W at 15309 W/s -> 81353 W at 10847 W/s
-        module mine-2 armed genset-g1: [0] -> -
-        module mine-2 armed genset-g2: [0] -> -
-        module mine-2 armed genset-g3: [0] -> -
-        module mine-2 armed genset-g4: [0] -> -
         module mine-2 ceiling: 1163546 W -> 815200 W
         module mine-2 miners a: 160 awake at 1 -> 160 awake at 0
         module mine-2 miners b: 160 awake at 1 -> 152 awake at 0
@@ -224,10 +208,7 @@ fn a_firm_tenant_arrives() {
     check_story(
         |input| submit(input, workload("firm-3", Tier::Firm, 64, 260)),
         expect![[r#"
-            site well-7 loss genset-g1: 954996 W lost, 135014 W absorbed, 1085000 W shed -> 969617 W lost, 91151 W absorbed, 1078050 W shed
-            site well-7 loss genset-g2: 954996 W lost, 135014 W absorbed, 1085000 W shed -> 969617 W lost, 91151 W absorbed, 1078050 W shed
-            site well-7 loss genset-g3: 954996 W lost, 135014 W absorbed, 1085000 W shed -> 969617 W lost, 91151 W absorbed, 1078050 W shed
-            site well-7 loss genset-g4: 954996 W lost, 135014 W absorbed, 1085000 W shed -> 969617 W lost, 91151 W absorbed, 1078050 W shed
+            site well-7 loss genset-g1, genset-g2, genset-g3, genset-g4: 954996 W lost, 135014 W absorbed, 1085000 W shed -> 969617 W lost, 91151 W absorbed, 1078050 W shed
             module gpu ai floor: 138396 W -> 204005 W
             module gpu ceiling: 433639 W -> 499249 W
             module gpu fallback: 236810 W -> 302420 W
@@ -235,10 +216,7 @@ fn a_firm_tenant_arrives() {
             module gpu share: 34325 W at 4576 W/s -> 38918 W at 5189 W/s
             module hybrid share: 58750 W at 7833 W/s -> 57857 W at 7714 W/s
             module mine share: 114822 W at 15309 W/s -> 113077 W at 15077 W/s
-            module mine-2 armed genset-g1: [0] -> [1]
-            module mine-2 armed genset-g2: [0] -> [1]
-            module mine-2 armed genset-g3: [0] -> [1]
-            module mine-2 armed genset-g4: [0] -> [1]
+            module mine-2 armed genset-g1, genset-g2, genset-g3, genset-g4: [0] -> [1]
             module mine-2 ceiling: 1163546 W -> 1156420 W
             module mine-2 miners b: 160 awake at 1 -> 158 awake at 1
             module mine-2 share: 92101 W at 12280 W/s -> 90146 W at 12019 W/s
@@ -246,7 +224,7 @@ fn a_firm_tenant_arrives() {
             --
             well-7: 3840 of 3880 kW, 2910 firm; ratings of the online sets
               firm AI 160, other AI 336, mining 3016, idle 181, auxiliary 116, unmanaged 30, reserved 0
-            workload firm-3 | placed: starts: the best use of the power
+            workload firm-3: placed: starts: the best use of the power
             worth 221180 -> 253187 cents
         "#]],
     );
@@ -267,8 +245,8 @@ fn a_firm_tenant_arrives_at_a_full_fleet() {
             --
             well-7: 3782 of 3880 kW, 2910 firm; nothing binds
               firm AI 96, other AI 336, mining 3023, idle 181, auxiliary 115, unmanaged 30, reserved 0
-            workload firm-3 | awaiting_meter: waits until what it takes over has been released
-            workload spot-2 | preempted: stopped for a stronger promise
+            workload firm-3: awaiting_meter: waits until what it takes over has been released
+            workload spot-2: preempted: stopped for a stronger promise
             worth 221180 -> 205820 cents
         "#]],
     );
@@ -282,10 +260,7 @@ fn the_hash_price_doubles() {
             submit(input, workload("spot-3", Tier::Spot, 16, 18));
         },
         expect![[r#"
-            site well-7 loss genset-g1: 954996 W lost, 135014 W absorbed, 1085000 W shed -> 959097 W lost, 122712 W absorbed, 1085000 W shed
-            site well-7 loss genset-g2: 954996 W lost, 135014 W absorbed, 1085000 W shed -> 959097 W lost, 122712 W absorbed, 1085000 W shed
-            site well-7 loss genset-g3: 954996 W lost, 135014 W absorbed, 1085000 W shed -> 959097 W lost, 122712 W absorbed, 1085000 W shed
-            site well-7 loss genset-g4: 954996 W lost, 135014 W absorbed, 1085000 W shed -> 959097 W lost, 122712 W absorbed, 1085000 W shed
+            site well-7 loss genset-g1, genset-g2, genset-g3, genset-g4: 954996 W lost, 135014 W absorbed, 1085000 W shed -> 959097 W lost, 122712 W absorbed, 1085000 W shed
             module gpu share: 34325 W at 4576 W/s -> 34177 W at 4556 W/s
             module hybrid ceiling: 742209 W -> 758612 W
             module hybrid run spot-3: - -> p 8@18+8@19 #1
@@ -296,7 +271,7 @@ fn the_hash_price_doubles() {
             --
             well-7: 3798 of 3880 kW, 2910 firm; nothing binds
               firm AI 96, other AI 352, mining 3023, idle 181, auxiliary 115, unmanaged 30, reserved 0
-            workload spot-3 | placed: starts: the best use of the power
+            workload spot-3: placed: starts: the best use of the power
             worth 221180 -> 269019 cents
         "#]],
     );
@@ -313,15 +288,11 @@ fn a_module_is_drained() {
             module hybrid run firm-2: p 8@8+8@9+8@10+8@11 #1 -> -
             module hybrid run od-2: p 8@12+8@13+8@14+8@15+8@16+8@17 #1 -> -
             module hybrid reason: mining_residual -> draining
-            workload firm-1 reason: kept -> draining
-            workload firm-2 reason: kept -> draining
-            workload od-2 reason: kept -> draining
+            workload firm-1 reason, reason, reason: kept -> draining
             --
             well-7: 3782 of 3880 kW, 2910 firm; nothing binds
               firm AI 0, other AI 432, mining 3023, idle 181, auxiliary 115, unmanaged 30, reserved 0
-            workload firm-1 | draining: its module is being drained
-            workload firm-2 | draining: its module is being drained
-            workload od-2 | draining: its module is being drained
+            workload firm-1, firm-2, od-2: draining: its module is being drained
             worth 221180 -> 147740 cents
         "#]],
     );
@@ -339,24 +310,14 @@ fn a_link_is_lost() {
             }
         },
         expect![[r#"
-            site well-7 loss genset-g1: 954996 W lost, 135014 W absorbed, 1085000 W shed -> 954996 W lost, 135014 W absorbed, 1120000 W shed
-            site well-7 loss genset-g2: 954996 W lost, 135014 W absorbed, 1085000 W shed -> 954996 W lost, 135014 W absorbed, 1120000 W shed
-            site well-7 loss genset-g3: 954996 W lost, 135014 W absorbed, 1085000 W shed -> 954996 W lost, 135014 W absorbed, 1120000 W shed
-            site well-7 loss genset-g4: 954996 W lost, 135014 W absorbed, 1085000 W shed -> 954996 W lost, 135014 W absorbed, 1120000 W shed
-            module mine-2 armed genset-g1: [0] -> [0, 1]
-            module mine-2 armed genset-g2: [0] -> [0, 1]
-            module mine-2 armed genset-g3: [0] -> [0, 1]
-            module mine-2 armed genset-g4: [0] -> [0, 1]
+            site well-7 loss genset-g1, genset-g2, genset-g3, genset-g4: 954996 W lost, 135014 W absorbed, 1085000 W shed -> 954996 W lost, 135014 W absorbed, 1120000 W shed
+            module mine-2 armed genset-g1, genset-g2, genset-g3, genset-g4: [0] -> [0, 1]
             module hybrid reason: mining_residual -> link_lost
-            workload firm-1 reason: kept -> link_lost
-            workload firm-2 reason: kept -> link_lost
-            workload od-2 reason: kept -> link_lost
+            workload firm-1 reason, reason, reason: kept -> link_lost
             --
             well-7: 3789 of 3880 kW, 2910 firm; nothing binds
               firm AI 0, other AI 288, mining 2502, idle 138, auxiliary 89, unmanaged 30, reserved 742
-            workload firm-1 | link_lost: its module is out of touch; it may still run there
-            workload firm-2 | link_lost: its module is out of touch; it may still run there
-            workload od-2 | link_lost: its module is out of touch; it may still run there
+            workload firm-1, firm-2, od-2: link_lost: its module is out of touch; it may still run there
             worth 221180 -> 139585 cents
         "#]],
     );
@@ -371,10 +332,7 @@ fn a_burst_of_spot_jobs() {
             }
         },
         expect![[r#"
-            site well-7 loss genset-g1: 954996 W lost, 135014 W absorbed, 1085000 W shed -> 967298 W lost, 98108 W absorbed, 925000 W shed
-            site well-7 loss genset-g2: 954996 W lost, 135014 W absorbed, 1085000 W shed -> 967298 W lost, 98108 W absorbed, 925000 W shed
-            site well-7 loss genset-g3: 954996 W lost, 135014 W absorbed, 1085000 W shed -> 967298 W lost, 98108 W absorbed, 925000 W shed
-            site well-7 loss genset-g4: 954996 W lost, 135014 W absorbed, 1085000 W shed -> 967298 W lost, 98108 W absorbed, 925000 W shed
+            site well-7 loss genset-g1, genset-g2, genset-g3, genset-g4: 954996 W lost, 135014 W absorbed, 1085000 W shed -> 967298 W lost, 98108 W absorbed, 925000 W shed
             module gpu ceiling: 433639 W -> 630468 W
             module gpu run burst-01: - -> p 8@58+8@59 #1
             module gpu run burst-02: - -> p 8@56+8@57 #1
@@ -393,47 +351,83 @@ fn a_burst_of_spot_jobs() {
             module hybrid run burst-13: - -> p 8@18+8@19 #1
             module hybrid share: 58750 W at 7833 W/s -> 59279 W at 7903 W/s
             module mine share: 114822 W at 15309 W/s -> 113351 W at 15113 W/s
-            module mine-2 armed genset-g1: [0] -> [1]
-            module mine-2 armed genset-g2: [0] -> [1]
-            module mine-2 armed genset-g3: [0] -> [1]
-            module mine-2 armed genset-g4: [0] -> [1]
+            module mine-2 armed genset-g1, genset-g2, genset-g3, genset-g4: [0] -> [1]
             module mine-2 ceiling: 1163546 W -> 999522 W
             module mine-2 miners b: 160 awake at 1 -> 160 awake at 0
             module mine-2 share: 92101 W at 12280 W/s -> 78104 W at 10413 W/s
             workload burst-00 reason: - -> no_gpus
-            workload burst-01 reason: - -> placed
-            workload burst-02 reason: - -> placed
-            workload burst-03 reason: - -> placed
-            workload burst-04 reason: - -> placed
-            workload burst-05 reason: - -> placed
-            workload burst-06 reason: - -> placed
-            workload burst-07 reason: - -> placed
-            workload burst-08 reason: - -> placed
-            workload burst-09 reason: - -> placed
-            workload burst-10 reason: - -> placed
-            workload burst-11 reason: - -> placed
-            workload burst-12 reason: - -> placed
-            workload burst-13 reason: - -> placed
+            workload burst-01 reason, reason, reason, reason, reason, reason, reason, reason, reason, reason, reason, reason, reason: - -> placed
             --
             well-7: 3831 of 3880 kW, 2910 firm; ratings of the online sets
               firm AI 96, other AI 544, mining 2863, idle 181, auxiliary 116, unmanaged 30, reserved 0
-            workload burst-00 | no_gpus: not enough free GPUs of that type together
-            workload burst-00 | short of: GPUs
-            workload burst-00 | sooner: ask for fewer GPUs in one gang
-            workload burst-01 | placed: starts: the best use of the power
-            workload burst-02 | placed: starts: the best use of the power
-            workload burst-03 | placed: starts: the best use of the power
-            workload burst-04 | placed: starts: the best use of the power
-            workload burst-05 | placed: starts: the best use of the power
-            workload burst-06 | placed: starts: the best use of the power
-            workload burst-07 | placed: starts: the best use of the power
-            workload burst-08 | placed: starts: the best use of the power
-            workload burst-09 | placed: starts: the best use of the power
-            workload burst-10 | placed: starts: the best use of the power
-            workload burst-11 | placed: starts: the best use of the power
-            workload burst-12 | placed: starts: the best use of the power
-            workload burst-13 | placed: starts: the best use of the power
+            workload burst-00: no_gpus: not enough free GPUs of that type together
+            workload burst-00: short of: GPUs
+            workload burst-00: sooner: ask for fewer GPUs in one gang
+            workload burst-01, burst-02, burst-03, burst-04, burst-05, burst-06, burst-07, burst-08, burst-09, burst-10, burst-11, burst-12, burst-13: placed: starts: the best use of the power
             worth 221180 -> 262205 cents
+        "#]],
+    );
+}
+
+/// Gas swings by a quarter every five minutes, as wells that slug do. What runs goes on; only miners follow.
+#[test]
+fn wells_slug() {
+    let (mut input, mut before) = scene();
+    let mut text = String::new();
+    for percent in [75, 133, 75, 133] {
+        gas_percent(&mut input, percent);
+        let after = planned(&input);
+        let runs = |made: &Planned| -> Vec<_> {
+            let modules = made.plan.sites.values().flat_map(|site| site.modules.values());
+            modules.flat_map(|module| module.runs.clone()).collect()
+        };
+        assert_eq!(runs(&before), runs(&after), "nobody is moved by a slug");
+        let view = &after.report.sites[&id("well-7")];
+        let kw = |watts: model::Watts| watts.get() / 1_000;
+        writeln!(
+            text,
+            "{} kW: mining {}, AI {}, {}",
+            kw(view.capacity),
+            kw(view.load.mining),
+            kw(view.load.firm_ai + view.load.other_ai),
+            view.binding
+        )
+        .unwrap();
+        input = carry_out(&input, &after.plan);
+        before = after;
+    }
+    expect![[r#"
+        3762 kW: mining 2153, AI 432, gas
+        3880 kW: mining 3023, AI 432, nothing binds
+        3755 kW: mining 2145, AI 432, gas
+        3880 kW: mining 3023, AI 432, nothing binds
+    "#]]
+    .assert_eq(&text);
+}
+
+#[test]
+fn demand_collapses() {
+    check_story(
+        |input| {
+            for name in ["od-1", "od-2", "spot-1", "spot-2", "firm-2"] {
+                input.workloads.get_mut(&id(name)).unwrap().cancel = true;
+            }
+        },
+        expect![[r#"
+            module gpu fallback: 236810 W -> 138396 W
+            module gpu run od-1: p 8@0+8@1+8@2+8@3+8@4+8@5+8@6+8@7+8@8+8@9+8@10+8@11 #1 -> -
+            module gpu run spot-1: p 8@12+8@13+8@14+8@15+8@16+8@17+8@18+8@19+8@20+8@21+8@22+8@23+8@24+8@25+8@26+8@27 #1 -> -
+            module gpu run spot-2: p 8@28+8@29+8@30+8@31+8@32+8@33+8@34+8@35 #1 -> -
+            module hybrid ai floor: 158642 W -> 125837 W
+            module hybrid fallback: 207849 W -> 125837 W
+            module hybrid run firm-2: p 8@8+8@9+8@10+8@11 #1 -> -
+            module hybrid run od-2: p 8@12+8@13+8@14+8@15+8@16+8@17 #1 -> -
+            workload firm-2 reason, reason, reason, reason, reason: kept -> cancelled
+            --
+            well-7: 3782 of 3880 kW, 2910 firm; nothing binds
+              firm AI 64, other AI 368, mining 3023, idle 181, auxiliary 115, unmanaged 30, reserved 0
+            workload firm-2, od-1, od-2, spot-1, spot-2: cancelled: ended by its tenant
+            worth 221180 -> 67420 cents
         "#]],
     );
 }

@@ -71,19 +71,63 @@ fn honest_checkpoints_never_make_a_run_likelier_to_be_stopped() {
         let mut input = full_of_spot();
         for (name, run) in &mut input.workloads {
             // Everyone else has much to lose; these two compete.
-            run.status.saved = GpuTime::ZERO;
-            run.status.progress = GpuTime::of(8, Span::hours(9));
+            age(run, Span::minutes(10));
             if name.as_str() == silent {
-                run.status.progress = GpuTime::ZERO;
+                (run.status.progress, run.status.saved) = (GpuTime::ZERO, GpuTime::ZERO);
             }
             if name.as_str() == honest {
-                run.status.saved = GpuTime::of(8, Span::hours(8));
+                age(run, Span::minutes(2));
             }
         }
         submit(&mut input, workload("firm", Tier::Firm, 8, 900));
         let made = planned(&input);
         assert_eq!(reason(&made, silent), ReasonCode::Preempted, "{silent} reported nothing");
         assert_eq!(reason(&made, honest), ReasonCode::Kept, "{honest} reported its checkpoint");
+    }
+}
+
+/// Progress of nine hours, saved so long ago.
+fn age(run: &mut model::workload::Workload, since: Span) {
+    run.status.progress = GpuTime::of(run.spec.gpus, Span::hours(9));
+    run.status.saved = run.status.progress - GpuTime::of(run.spec.gpus, since);
+}
+
+/// The same where power falls short and nobody arrives: of two like runs, in both orders, the one without a report is stopped.
+#[test]
+fn when_power_falls_silence_goes_before_honest_checkpoints() {
+    for (honest, silent) in [("a", "b"), ("b", "a")] {
+        let mut input = fleet();
+        for name in ["a", "b"] {
+            submit(&mut input, workload(name, Tier::OnDemand, 100, 295));
+        }
+        let (mut input, before) = settled(&input);
+        assert_eq!(runs(&before).len(), 2);
+        age(input.workloads.get_mut(&id(honest)).unwrap(), Span::minutes(2));
+        let quiet = input.workloads.get_mut(&id(silent)).unwrap();
+        (quiet.status.progress, quiet.status.saved) = (GpuTime::ZERO, GpuTime::ZERO);
+        input.sites.get_mut(&id("well-7")).unwrap().report.as_mut().unwrap().buffer = None;
+        gas_percent(&mut input, 12);
+        let made = planned(&input);
+        assert_eq!(reason(&made, silent), ReasonCode::PowerShort, "{silent} reported nothing");
+        assert_eq!(reason(&made, honest), ReasonCode::Kept, "{honest} saved two minutes ago");
+    }
+}
+
+/// Whoever never saves has no more to lose than the agreed interval; at equal loss the one stopped least recently is stopped.
+#[test]
+fn not_saving_gains_nothing_and_ties_go_to_the_least_recently_stopped() {
+    for (early, late) in [("s00", "s01"), ("s01", "s00")] {
+        let mut input = full_of_spot();
+        for (name, run) in &mut input.workloads {
+            age(run, Span::hours(if name.as_str() == early { 8 } else { 1 }));
+            let stopped = if name.as_str() == early { Span::hours(5) } else { Span::hours(1) };
+            run.status.preempted = Some(NOW - stopped);
+            run.status.progress_at_preemption = GpuTime::ZERO;
+        }
+        submit(&mut input, workload("firm", Tier::Firm, 8, 900));
+        let made = planned(&input);
+        assert_eq!(reason(&made, early), ReasonCode::Preempted, "{early} was stopped longest ago");
+        assert_eq!(reason(&made, late), ReasonCode::Kept);
     }
 }
 
@@ -139,11 +183,14 @@ fn an_unknown_gpu_and_a_gang_without_room_say_so() {
 }
 
 #[test]
-fn spot_that_pays_less_than_mining_waits() {
+fn spot_that_pays_less_than_mining_waits_where_power_is_short() {
     let mut input = fleet();
+    gas_percent(&mut input, 50);
     submit(&mut input, workload("cheap", Tier::Spot, 8, 5));
     let made = planned(&input);
     assert_eq!(reason(&made, "cheap"), ReasonCode::NoPower);
+    gas_percent(&mut input, 200);
+    assert_eq!(reason(&planned(&input), "cheap"), ReasonCode::Placed, "all miners run, and watts are left");
 }
 
 #[test]

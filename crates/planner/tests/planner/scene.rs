@@ -242,6 +242,11 @@ pub fn carry_out(input: &Input, plan: &Plan) -> Input {
                     plan.decisions.iter().find(|d| d.subject == model::plan::Subject::Workload(id.clone()));
                 workload.status.reason = stopped.unwrap().reason;
                 workload.status.phase = Phase::Pending;
+                if workload.status.reason == model::plan::ReasonCode::Preempted {
+                    workload.status.preemptions += 1;
+                    workload.status.preempted = Some(input.now);
+                    workload.status.progress_at_preemption = workload.status.progress;
+                }
             }
             None => {}
         }

@@ -1,0 +1,391 @@
+//! A solution in the making: who starts where, who waits, who gives way, and its exact worth after every change.
+//!
+//! Every change is checked first: GPUs, the module's limit, the island's limits for its class of work, and the fast load that must
+//! be drawn beside it. Changes can be taken back exactly, so a search tries and undoes. Read next: `greedy`.
+
+use std::sync::Arc;
+
+use super::curve;
+use super::problem::{LEVELS, Problem};
+
+/// The two moments that count.
+pub(crate) const NOW: usize = 0;
+pub(crate) const AFTER: usize = 1;
+
+/// Changes and trials after which a search ends: about a third of a second.
+const WORK: u64 = 600_000;
+
+/// Where a pending job stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Seat {
+    /// It starts now in this pool.
+    Starts(usize),
+    /// It waits for GPUs of this pool that are being freed.
+    Waits(usize),
+}
+
+impl Seat {
+    pub(crate) fn pool(self) -> usize {
+        match self {
+            Seat::Starts(pool) | Seat::Waits(pool) => pool,
+        }
+    }
+
+    /// From which moment on it counts.
+    fn moments(self) -> std::ops::RangeInclusive<usize> {
+        match self {
+            Seat::Starts(_) => NOW..=AFTER,
+            Seat::Waits(_) => AFTER..=AFTER,
+        }
+    }
+}
+
+/// Why a seat is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// Too few free GPUs.
+    Gpus,
+    /// The module's limit.
+    Module,
+    /// The island's block load.
+    Block,
+    /// The island's power or N-1 capacity, or its gas ahead.
+    Power,
+    /// Fast load now drawn.
+    Reserve,
+}
+
+/// A solution and its worth.
+#[derive(Clone, Debug)]
+pub(crate) struct State<'p> {
+    pub(crate) problem: &'p Problem,
+    pub(crate) seats: Vec<Option<Seat>>,
+    pub(crate) stopped: Vec<bool>,
+    /// Free GPUs of each pool.
+    pub(crate) free: Vec<[i64; 2]>,
+    /// Load behind the loss of each module.
+    load: Vec<[i64; 2]>,
+    /// Ceiling of each module without miners.
+    ceiling: Vec<[i64; 2]>,
+    /// Load that no feeder drops, of each island.
+    pub(crate) fixed: Vec<[i64; 2]>,
+    /// Jobs of each class that are seated at each island.
+    classes: Vec<[u32; LEVELS]>,
+    /// Jobs that wait at each island.
+    waiting: Vec<u32>,
+    /// What each island's miners earn less the gas of its ceilings.
+    power_worth: Vec<i64>,
+    power_total: i64,
+    /// What seats earn less what stops cost.
+    pub(crate) seat_worth: i64,
+    /// Changes and trials so far: searches end by this count, never by time.
+    work: u64,
+    /// Kept between fills.
+    rooms: Vec<i64>,
+    /// Who has a seat in each pool.
+    pub(crate) members: Vec<Vec<usize>>,
+    /// Spot runs of each pool that may be stopped.
+    pub(crate) victims_in: Vec<Vec<usize>>,
+    /// Pools of each island.
+    pub(crate) pools_of: Vec<(usize, usize)>,
+    /// Pools of each GPU type.
+    pub(crate) pools_by_gpu: Vec<Arc<[usize]>>,
+}
+
+impl<'p> State<'p> {
+    /// Nobody starts, nobody stops.
+    pub(crate) fn new(problem: &'p Problem) -> Self {
+        let kinds = problem.pools.iter().map(|pool| pool.gpu + 1).max().unwrap_or(0);
+        let mut pools_by_gpu: Vec<Vec<usize>> = vec![Vec::new(); kinds];
+        let mut pools_of = vec![(usize::MAX, 0); problem.sites.len()];
+        for (index, pool) in problem.pools.iter().enumerate() {
+            pools_by_gpu[pool.gpu].push(index);
+            let range = &mut pools_of[problem.site_of(index)];
+            *range = (range.0.min(index), index + 1);
+        }
+        pools_of.iter_mut().filter(|range| range.0 == usize::MAX).for_each(|range| *range = (0, 0));
+        let mut victims_in = vec![Vec::new(); problem.pools.len()];
+        problem.victims.iter().enumerate().for_each(|(nth, victim)| victims_in[victim.pool].push(nth));
+        let ceilings = problem.modules.iter().map(|module| module.load.map(|load| module.ceiling(load)));
+        let mut state = Self {
+            problem,
+            seats: vec![None; problem.jobs.len()],
+            stopped: vec![false; problem.victims.len()],
+            free: problem.pools.iter().map(|pool| pool.free).collect(),
+            load: problem.modules.iter().map(|module| module.load).collect(),
+            ceiling: ceilings.collect(),
+            fixed: problem.sites.iter().map(|site| site.fixed).collect(),
+            classes: vec![[0; LEVELS]; problem.sites.len()],
+            waiting: vec![0; problem.sites.len()],
+            power_worth: vec![0; problem.sites.len()],
+            power_total: 0,
+            seat_worth: 0,
+            work: 0,
+            rooms: Vec::new(),
+            members: vec![Vec::new(); problem.pools.len()],
+            victims_in,
+            pools_of,
+            pools_by_gpu: pools_by_gpu.into_iter().map(Arc::from).collect(),
+        };
+        (0..problem.sites.len()).for_each(|site| state.weigh(site));
+        state
+    }
+
+    /// Everything together.
+    pub(crate) fn worth(&self) -> i64 {
+        self.seat_worth + self.power_total
+    }
+
+    /// Whether the search has done what it may.
+    pub(crate) fn is_spent(&self) -> bool {
+        self.work >= WORK
+    }
+
+    /// Counts a trial.
+    pub(crate) fn charge(&mut self) {
+        self.work += 1;
+    }
+
+    /// Whether a job may take a seat, and what the solution then gains.
+    pub(crate) fn gain(&mut self, job: usize, seat: Seat) -> Option<i64> {
+        self.refusal(job, seat).is_none().then(|| self.gain_unchecked(job, seat))
+    }
+
+    fn gain_unchecked(&mut self, job: usize, seat: Seat) -> i64 {
+        let site = self.problem.site_of(seat.pool());
+        if let Seat::Waits(_) = seat {
+            return self.earns(job, seat);
+        }
+        let module = self.problem.pools[seat.pool()].module;
+        let before = (self.load[module], self.ceiling[module], self.fixed[site]);
+        self.shift(seat, self.watts(job, seat.pool()));
+        let gain = self.earns(job, seat) + self.worth_of_power(site) - self.power_worth[site];
+        (self.load[module], self.ceiling[module], self.fixed[site]) = before;
+        gain
+    }
+
+    /// What keeps a job from a seat; `None` = it may have it.
+    pub(crate) fn refusal(&self, job: usize, seat: Seat) -> Option<Refusal> {
+        let pool = &self.problem.pools[seat.pool()];
+        let (wanted, site) = (&self.problem.jobs[job], self.problem.modules[pool.module].site);
+        if pool.gpu != wanted.gpu || seat.moments().any(|at| self.free[seat.pool()][at] < wanted.gpus) {
+            return Some(Refusal::Gpus);
+        }
+        let island = &self.problem.sites[site];
+        if !island.opens || (matches!(seat, Seat::Waits(_)) && !island.yields) {
+            return Some(Refusal::Power);
+        }
+        let module = &self.problem.modules[pool.module];
+        let watts = pool.per_gpu * wanted.gpus;
+        let limit = self.limit(site).min(island.limits[wanted.level]);
+        let mut refusal = None;
+        for at in NOW..=AFTER {
+            // Now is always at least as full as later, unless somebody waits.
+            let counts = seat.moments().contains(&at)
+                && (at == NOW || self.waiting[site] > 0 || seat.moments().count() == 1);
+            if !counts {
+                continue;
+            }
+            let ceiling = module.ceiling(self.load[pool.module][at] + watts);
+            let more = ceiling - self.ceiling[pool.module][at];
+            let fixed = self.fixed[site][at] + more;
+            refusal = if ceiling > module.limit {
+                Some(Refusal::Module)
+            } else if more > island.block {
+                Some(Refusal::Block)
+            } else if fixed > limit {
+                Some(Refusal::Power)
+            } else if self.is_uncovered(site, at, fixed, (pool.module, ceiling)) {
+                Some(Refusal::Reserve)
+            } else {
+                continue;
+            };
+            break;
+        }
+        refusal
+    }
+
+    /// Most load that no feeder drops beside what is seated at an island.
+    pub(crate) fn limit(&self, site: usize) -> i64 {
+        let island = &self.problem.sites[site];
+        let present = self.classes[site].iter().zip(island.limits).filter(|(count, _)| **count > 0);
+        present.map(|(_, limit)| limit).min().unwrap_or(i64::MAX)
+    }
+
+    /// Whether the fast load that is drawn now would not cover the loss of a set beside `fixed` watts, once `changed` has its new
+    /// ceiling.
+    fn is_uncovered(&self, site: usize, at: usize, fixed: i64, changed: (usize, i64)) -> bool {
+        let island = &self.problem.sites[site];
+        let covered = |fast: i64| {
+            island.losses.iter().all(|loss| {
+                i128::from(fixed) * i128::from(loss.rating)
+                    <= i128::from(fast) * i128::from(loss.rest) + loss.base
+            })
+        };
+        // Most islands need none.
+        !covered(0) && !covered((self.fast(site, at, changed) - island.grain).max(0))
+    }
+
+    /// Fast load that is drawn now and that its modules have room for.
+    fn fast(&self, site: usize, at: usize, changed: (usize, i64)) -> i64 {
+        let (first, end) = self.problem.sites[site].modules;
+        (first..end)
+            .map(|index| {
+                let module = &self.problem.modules[index];
+                let ceiling = if index == changed.0 { changed.1 } else { self.ceiling[index][at] };
+                let room = (module.limit - ceiling).max(0);
+                // Loss and headroom on top of it must fit too; two watts for the roundings.
+                let load = (room - 2) * 1_000_000 / ((1_000 + module.loss_permille) * 1_010);
+                module.fast.min(load.max(0))
+            })
+            .sum()
+    }
+
+    /// Seats a job that may have the seat.
+    pub(crate) fn seat(&mut self, job: usize, seat: Seat) {
+        debug_assert!(self.seats[job].is_none(), "a job has one seat");
+        let site = self.problem.site_of(seat.pool());
+        let gpus = self.problem.jobs[job].gpus;
+        self.seats[job] = Some(seat);
+        self.members[seat.pool()].push(job);
+        self.seat_worth += self.earns(job, seat);
+        self.classes[site][self.problem.jobs[job].level] += 1;
+        self.waiting[site] += u32::from(matches!(seat, Seat::Waits(_)));
+        seat.moments().for_each(|at| self.free[seat.pool()][at] -= gpus);
+        self.shift(seat, self.watts(job, seat.pool()));
+        self.weigh(site);
+    }
+
+    /// Takes a job's seat away, and says which it was.
+    pub(crate) fn unseat(&mut self, job: usize) -> Option<Seat> {
+        let seat = self.seats[job].take()?;
+        self.members[seat.pool()].retain(|&other| other != job);
+        let site = self.problem.site_of(seat.pool());
+        let gpus = self.problem.jobs[job].gpus;
+        self.seat_worth -= self.earns(job, seat);
+        self.classes[site][self.problem.jobs[job].level] -= 1;
+        self.waiting[site] -= u32::from(matches!(seat, Seat::Waits(_)));
+        seat.moments().for_each(|at| self.free[seat.pool()][at] += gpus);
+        self.shift(seat, -self.watts(job, seat.pool()));
+        self.weigh(site);
+        Some(seat)
+    }
+
+    /// Stops a spot run, or lets it go on after all.
+    pub(crate) fn stop(&mut self, victim: usize, stops: bool) {
+        if self.stopped[victim] == stops {
+            return;
+        }
+        let run = &self.problem.victims[victim];
+        let sign = if stops { 1 } else { -1 };
+        self.stopped[victim] = stops;
+        self.seat_worth -= sign * run.cost;
+        self.free[run.pool][AFTER] += sign * run.gpus;
+        let watts = self.problem.pools[run.pool].per_gpu * run.gpus;
+        self.shift(Seat::Waits(run.pool), -sign * watts);
+    }
+
+    /// Whether everything fits where a victim runs, once it goes on.
+    pub(crate) fn fits_after(&self, pool: usize) -> bool {
+        let module = self.problem.pools[pool].module;
+        let site = self.problem.modules[module].site;
+        let ceiling = self.ceiling[module][AFTER];
+        let fixed = self.fixed[site][AFTER];
+        self.free[pool][AFTER] >= 0
+            && ceiling <= self.problem.modules[module].limit
+            && fixed <= self.limit(site)
+            && !self.is_uncovered(site, AFTER, fixed, (module, ceiling))
+    }
+
+    /// Whether everything fits at these islands after what is being stopped has gone.
+    pub(crate) fn is_sound(&self, sites: &[usize]) -> bool {
+        sites.iter().all(|&site| {
+            let (first, end) = self.pools_of[site];
+            self.waiting[site] == 0 && !self.is_yielding(site)
+                || (first..end).all(|pool| self.fits_after(pool))
+        })
+    }
+
+    fn is_yielding(&self, site: usize) -> bool {
+        let (first, end) = self.pools_of[site];
+        (first..end).flat_map(|pool| &self.victims_in[pool]).any(|&victim| self.stopped[victim])
+    }
+
+    /// What a job draws in a pool.
+    pub(crate) fn watts(&self, job: usize, pool: usize) -> i64 {
+        self.problem.pools[pool].per_gpu * self.problem.jobs[job].gpus
+    }
+
+    /// What a seat earns before gas and mining.
+    pub(crate) fn earns(&self, job: usize, seat: Seat) -> i64 {
+        let wanted = &self.problem.jobs[job];
+        match seat {
+            Seat::Starts(_) => wanted.value,
+            Seat::Waits(pool) => {
+                let module = &self.problem.modules[self.problem.pools[pool].module];
+                let displaced = self.problem.sites[module.site].displaced;
+                let watts = module.ceiling(self.watts(job, pool));
+                wanted.wait.unwrap_or(0) - per_megawatt(displaced, watts)
+            }
+        }
+    }
+
+    /// GPUs of one pool that its module and its island have watts for, under an island limit.
+    pub(crate) fn headroom(&self, pool: usize, limit: i64) -> i64 {
+        let config = &self.problem.pools[pool];
+        let module = &self.problem.modules[config.module];
+        let room =
+            (limit - self.fixed[module.site][NOW]).min(module.limit - self.ceiling[config.module][NOW]);
+        let each = i128::from(config.per_gpu.max(1)) * i128::from(1_000 + module.loss_permille) * 1_010;
+        let gpus = i128::from(room.max(0)) * 1_000_000 / each.max(1);
+        i64::try_from(gpus).unwrap_or(i64::MAX).min(self.free[pool][NOW])
+    }
+
+    /// What mining and gas lose when a pool draws `watts` more now.
+    pub(crate) fn cost_of_power(&mut self, pool: usize, watts: i64) -> i64 {
+        let module = self.problem.pools[pool].module;
+        let site = self.problem.modules[module].site;
+        let before = (self.load[module], self.ceiling[module], self.fixed[site]);
+        self.shift(Seat::Starts(pool), watts);
+        let cost = self.power_worth[site] - { self.worth_of_power(site) };
+        (self.load[module], self.ceiling[module], self.fixed[site]) = before;
+        cost
+    }
+
+    /// Adds watts to a pool's module and island from the seat's moment on.
+    fn shift(&mut self, seat: Seat, watts: i64) {
+        let module = self.problem.pools[seat.pool()].module;
+        let site = self.problem.modules[module].site;
+        for at in seat.moments() {
+            self.load[module][at] += watts;
+            let ceiling = self.problem.modules[module].ceiling(self.load[module][at]);
+            self.fixed[site][at] += ceiling - self.ceiling[module][at];
+            self.ceiling[module][at] = ceiling;
+        }
+    }
+
+    /// Follows a change of an island's power.
+    fn weigh(&mut self, site: usize) {
+        let worth = self.worth_of_power(site);
+        self.power_total += worth - self.power_worth[site];
+        self.power_worth[site] = worth;
+    }
+
+    fn worth_of_power(&mut self, site: usize) -> i64 {
+        self.work += 1;
+        let island = &self.problem.sites[site];
+        let (first, end) = island.modules;
+        let drawn = island.drawn + self.fixed[site][NOW] - island.fixed[NOW];
+        let mut rooms = std::mem::take(&mut self.rooms);
+        rooms.clear();
+        rooms.extend((first..end).map(|index| self.problem.modules[index].limit - self.ceiling[index][NOW]));
+        let mined = curve::fill(&island.segments, island.mining_limit - drawn, &mut rooms, first);
+        self.rooms = rooms;
+        mined - per_megawatt(island.fuel, drawn)
+    }
+}
+
+/// Money for `watts` at a price a megawatt.
+pub(crate) fn per_megawatt(price: i64, watts: i64) -> i64 {
+    i64::try_from(i128::from(price) * i128::from(watts) / 1_000_000).unwrap_or(i64::MAX)
+}
