@@ -17,7 +17,6 @@ use crate::bus::{Bus, Happened};
 use crate::fault::{Fault, Kind};
 use crate::gas::Gas;
 use crate::genset::Set;
-use crate::miner_power::LIAR_DOES;
 use crate::plant::{Plant, Refused};
 use crate::register::Register;
 use crate::truth::{Event, GasTruth, GensetTruth, GroupTruth, Log, ModuleTruth, RunTruth, Truth, Use, What};
@@ -295,11 +294,9 @@ impl Island {
         self.group(module, group).map_or(Hashrate::ZERO, |group| group.rate(self.now))
     }
 
-    /// For each miner of a group the share of its nominal rate that it really does now, 0 to 1.
-    pub fn hash_share(&self, module: &ModuleId, group: &MinerGroupId) -> Vec<f64> {
-        let Some(group) = self.group(module, group) else { return Vec::new() };
-        let honest = if group.liar { LIAR_DOES } else { 1.0 };
-        group.activity(self.now).into_iter().map(|activity| activity * honest).collect()
+    /// What each miner of a group really hashes now, at the operating point it is at: they add up to [`Island::active_rate`].
+    pub fn hash_rates(&self, module: &ModuleId, group: &MinerGroupId) -> Vec<Hashrate> {
+        self.group(module, group).map_or(Vec::new(), |group| group.rates(self.now))
     }
 
     fn apply_one(&mut self, module: &ModuleId, command: &Command) -> Result<(), Refused> {

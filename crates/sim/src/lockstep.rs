@@ -277,11 +277,8 @@ impl Lockstep {
         let miners = self.shared.miners.lock().unwrap_or_else(PoisonError::into_inner);
         for (id, Miners { fleet, module }) in miners.iter() {
             let Some(island) = self.islands.iter().find(|island| stands_on(island, id)) else { continue };
-            for (group, config) in &module.groups {
-                let full = config.full().rate.as_f64();
-                let rate = |share: f64| Hashrate::from_f64(full * share);
-                let rates: Vec<Hashrate> = island.hash_share(id, group).into_iter().map(rate).collect();
-                fleet.rates(group, &rates, &mut self.rates);
+            for group in module.groups.keys() {
+                fleet.rates(group, &island.hash_rates(id, group), &mut self.rates);
             }
         }
         engine.advance(Span::new(100), &self.rates);

@@ -168,8 +168,18 @@ impl Group {
 
     /// Hashes a second that it really does.
     pub(crate) fn rate(&self, now: Time) -> Hashrate {
-        let honest = if self.liar { LIAR_DOES } else { 1.0 };
-        Hashrate::from_f64(self.nominal_rate(now) * honest)
+        Hashrate::from_f64(self.nominal_rate(now) * self.honesty())
+    }
+
+    /// The same for each of its miners.
+    pub(crate) fn rates(&self, now: Time) -> Vec<Hashrate> {
+        let one = self.level(now).1 * self.honesty();
+        self.activity(now).into_iter().map(|activity| Hashrate::from_f64(activity * one)).collect()
+    }
+
+    /// What it does of what it claims.
+    fn honesty(&self) -> f64 {
+        if self.liar { LIAR_DOES } else { 1.0 }
     }
 
     /// Hashes a second that it claims; unknown while nothing answers.
@@ -178,7 +188,7 @@ impl Group {
     }
 
     /// What each miner's share of activity is, in miners: 1 for each awake one, parts for those on their way.
-    pub(crate) fn activity(&self, now: Time) -> Vec<f64> {
+    fn activity(&self, now: Time) -> Vec<f64> {
         let mut each = vec![1.0; self.awake as usize];
         for cohort in &self.cohorts {
             each.extend(std::iter::repeat_n(cohort.activity(now), cohort.count as usize));
@@ -421,6 +431,27 @@ mod tests {
         group.liar = true;
         let (claimed, does) = (group.claimed(Time(0)).unwrap(), group.rate(Time(0)));
         assert!((does.ratio(claimed).unwrap() - LIAR_DOES).abs() < 1e-6);
+    }
+
+    #[test]
+    fn its_miners_hash_together_what_the_group_does_at_every_point_and_on_the_way() {
+        let mut group = group(4);
+        for (at, awake, point) in [(10_000, 7, 0), (40_000, 2, 1), (90_000, 9, 0)] {
+            group.set(awake, point, Time(at));
+            for now in [at + 2_000, at + 7_000, at + 29_000].map(Time) {
+                run(&mut group, now.millis() - 5_000, now.millis());
+                let each: Hashrate = group.rates(now).into_iter().sum();
+                let apart = (each - group.rate(now)).as_f64().abs();
+                assert!(
+                    apart <= 1e-6 * group.rate(now).as_f64(),
+                    "{each}, not {} at {now:?}",
+                    group.rate(now)
+                );
+            }
+        }
+        let (low, full) = (group.points[0].1, group.points[1].1);
+        assert!(low < full, "the points differ, or nothing was shown");
+        close(group.rates(Time(119_000))[0].as_f64(), low);
     }
 
     #[test]

@@ -12,8 +12,8 @@ use model::report::{FeederState, GensetState, RunPhase};
 use model::site::{Frequency, Governor, Site};
 use model::workload::{GpuTime, Placement, Tier};
 use model::{
-    GensetId, MicroDollars, MinerGroupId, ModuleId, PoolId, Span, TenantId, Time, WattSeconds, Watts,
-    WorkloadId,
+    GensetId, Hashrate, MicroDollars, MinerGroupId, ModuleId, PoolId, Span, TenantId, Time, WattSeconds,
+    Watts, WorkloadId,
 };
 use sim::bus::{BreachKind, Happened, Trip};
 use sim::island::{Island, Options};
@@ -466,8 +466,8 @@ fn faults_of_modules_do_what_they_say() {
     assert!(truth.mining.power > Watts::kilo(100), "it still draws");
     assert!(truth.rate.ratio(truth.claimed.unwrap()).unwrap() < 0.61);
     assert_eq!(island.active_rate(&module, &group), truth.rate);
-    let shares: f64 = island.hash_share(&module, &group).iter().sum();
-    assert!((shares - 60.0 * 0.6).abs() < 1e-9, "{shares}");
+    let each: Hashrate = island.hash_rates(&module, &group).into_iter().sum();
+    assert!((each.ratio(truth.rate).unwrap() - 1.0).abs() < 1e-9, "{each}");
 }
 
 #[test]
