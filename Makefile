@@ -35,7 +35,7 @@ lean:
 # tree would be built twice.
 unit:
 	cargo build --workspace --all-targets --locked
-	FLARESHIFT_REQUIRE_ETCD=1 cargo test --workspace --locked --no-fail-fast
+	FLARESHIFT_REQUIRE_ETCD=1 PROPTEST_RNG_SEED=1 cargo test --workspace --locked --no-fail-fast
 
 # The command line must build without protoc and without etcd-client: a new user has neither.
 cli-alone:

@@ -203,9 +203,10 @@ proptest! {
         prop_assert!(of.bound >= of.search, "{} above its bound of {}", of.search, of.bound);
     }
 
-    /// With gas that costs nothing, more of it never lowers what could be earned at most.
+    /// With gas that costs nothing, more of it never lowers what could be earned: its bound stands above every plan with less. Two
+    /// bounds cannot be held against each other closer than the dual's own excess, which is up to five per cent.
     #[test]
-    fn more_gas_never_lowers_the_bound(seed in 0u64..1_000_000, gas in 60i64..130, more in 1i64..60) {
+    fn more_gas_never_lowers_what_could_be_earned(seed in 0u64..1_000_000, gas in 60i64..130, more in 1i64..60) {
         let mut input = instance(seed, Class::Overloaded, size(seed));
         for given in input.sites.values_mut() {
             given.site.gas_price = MicroDollars::ZERO;
@@ -216,11 +217,11 @@ proptest! {
             planner::appraise(&input)
         };
         let (less, most) = (appraised(gas), appraised(gas + more));
-        // What goes on is settled by rule before anything is weighed, so only like with like is compared. The dual is searched to
-        // within a thousandth.
+        // What goes on is settled by rule before anything is weighed, so only like with like is compared.
         if less.kept == most.kept && less.problem.jobs == most.problem.jobs {
-            let (less, most) = (less.bound as f64, most.bound as f64);
-            prop_assert!(most >= less * (1.0 - 1e-3), "{less} falls to {most}");
+            prop_assert!(most.bound >= less.search, "{} with more, {} with less", most.bound, less.search);
+            let (low, high) = (less.bound as f64, most.bound as f64);
+            prop_assert!(high >= low * 0.95, "{low} falls to {high}");
         }
     }
 }
