@@ -37,6 +37,19 @@ fn a_trip_at_full_load_is_survived_with_the_reflex() {
     assert_eq!((run.number("blackouts"), run.number("firm_lost")), (0, 0));
 }
 
+/// With `forward-unverified` the same run is unsound: see `sabotage.rs`.
+#[test]
+fn what_bad_boards_submit_stays_at_the_edge() {
+    let _alone = alone();
+    let run = run(&["--fault", "miner-errors@20s:well-7-hybrid/a", "--for", "100s", "--speed", "60"]);
+    run.assert_sound(&[5]);
+    let short =
+        |share: &&serde_json::Value| share["end"] == "rejected" && share["detail"] == "low-difficulty";
+    let shares = &run.summary["fleet"]["shares"];
+    assert!(shares.as_array().unwrap().iter().any(|share| short(&share)), "{shares}");
+    assert!(shares.as_array().unwrap().iter().all(|share| share["end"] != "refused"), "{shares}");
+}
+
 /// The standby keeps a ledger of its own, so what it counts was mined after it took over.
 #[test]
 fn the_office_is_lost_in_the_middle_of_a_run_and_the_standby_carries_on() {

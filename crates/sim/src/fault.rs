@@ -36,6 +36,8 @@ pub enum Kind {
     MeterDead(ModuleId),
     /// A miner group claims more than it does.
     MinerLiar(ModuleId, MinerGroupId),
+    /// The boards of a miner group go bad: some nonces that they submit miss the target.
+    MinerErrors(ModuleId, MinerGroupId),
     /// All miner feeders of the site open at once.
     LoadRejection,
     /// A module's agent loses its link to the controller, for so long or for good.
@@ -90,6 +92,11 @@ pub const FAULTS: &[Entry] = &[
         name: "miner-liar",
         argument: "MODULE/GROUP",
         help: "a miner group claims more hash rate than it does",
+    },
+    Entry {
+        name: "miner-errors",
+        argument: "MODULE/GROUP",
+        help: "the boards of a miner group go bad: every other share misses its target",
     },
     Entry { name: "load-rejection", argument: "[SITE]", help: "all miner feeders of a site open at once" },
     Entry {
@@ -202,6 +209,7 @@ fn parse_kind(name: &str, argument: Option<&str>) -> Option<(Option<SiteId>, Kin
         }
         "feeder-stuck" => group(argument?).and_then(|(module, id)| nowhere(Kind::FeederStuck(module, id))),
         "miner-liar" => group(argument?).and_then(|(module, id)| nowhere(Kind::MinerLiar(module, id))),
+        "miner-errors" => group(argument?).and_then(|(module, id)| nowhere(Kind::MinerErrors(module, id))),
         "meter-dead" => nowhere(Kind::MeterDead(argument?.parse().ok()?)),
         "agent-kill" => nowhere(Kind::AgentKill(argument?.parse().ok()?)),
         "load-rejection" => match argument {
@@ -289,6 +297,7 @@ mod tests {
         check("feeder-stuck@60s:well-7-gpu/a", minute, None, Kind::FeederStuck(module(), group()));
         check("meter-dead@60s:well-7-gpu", minute, None, Kind::MeterDead(module()));
         check("miner-liar@60s:well-7-gpu/a", minute, None, Kind::MinerLiar(module(), group()));
+        check("miner-errors@60s:well-7-gpu/a", minute, None, Kind::MinerErrors(module(), group()));
         check("load-rejection@60s:well-7", minute, Some("well-7"), Kind::LoadRejection);
         check("link-loss@60s:well-7-gpu", minute, None, Kind::LinkLoss(module(), None));
         check("link-loss@60s:well-7-gpu,90s", minute, None, Kind::LinkLoss(module(), Some(Span::secs(90))));
@@ -318,7 +327,7 @@ mod tests {
         for entry in FAULTS {
             let argument = match entry.name {
                 "gas-drop" => ":10",
-                "feeder-stuck" | "miner-liar" => ":m/g",
+                "feeder-stuck" | "miner-liar" | "miner-errors" => ":m/g",
                 "meter-dead" | "agent-kill" | "link-loss" => ":m",
                 _ => "",
             };

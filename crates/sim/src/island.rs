@@ -223,6 +223,7 @@ impl Island {
                 self.with_group(module, group, |group| group.feeder.stuck = true)
             }
             Kind::MinerLiar(module, group) => self.with_group(module, group, |group| group.liar = true),
+            Kind::MinerErrors(module, group) => self.with_group(module, group, |group| group.errors = true),
             Kind::MeterDead(module) => self.plant(module).map(|plant| plant.meter_dead = true).is_some(),
             Kind::LoadRejection => {
                 self.plants.iter_mut().for_each(|plant| plant.reject_load(now));
@@ -297,6 +298,11 @@ impl Island {
     /// What each miner of a group really hashes now, at the operating point it is at: they add up to [`Island::active_rate`].
     pub fn hash_rates(&self, module: &ModuleId, group: &MinerGroupId) -> Vec<Hashrate> {
         self.group(module, group).map_or(Vec::new(), |group| group.rates(self.now))
+    }
+
+    /// Whether the boards of a group submit shares that miss their target.
+    pub fn has_hardware_errors(&self, module: &ModuleId, group: &MinerGroupId) -> bool {
+        self.group(module, group).is_some_and(|group| group.errors)
     }
 
     fn apply_one(&mut self, module: &ModuleId, command: &Command) -> Result<(), Refused> {

@@ -278,6 +278,7 @@ impl Lockstep {
         for (id, Miners { fleet, module }) in miners.iter() {
             let Some(island) = self.islands.iter().find(|island| stands_on(island, id)) else { continue };
             for group in module.groups.keys() {
+                fleet.set_errors(group, island.has_hardware_errors(id, group));
                 fleet.rates(group, &island.hash_rates(id, group), &mut self.rates);
             }
         }

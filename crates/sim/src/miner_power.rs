@@ -39,6 +39,7 @@ pub(crate) struct Group {
     cohorts: Vec<Cohort>,
     point: PointMove,
     pub(crate) liar: bool,
+    pub(crate) errors: bool,
     dice: Dice,
     noise: f64,
     /// Sum of activity, as of the last step.
@@ -101,6 +102,7 @@ impl Group {
             cohorts: Vec::new(),
             point: PointMove { from: top, to: top, began: now - POINT_TIME },
             liar: false,
+            errors: false,
             dice: Dice::new(seed, Purpose::MinerNoise, [place(id.as_str()), now.millis().cast_unsigned()]),
             noise: 0.0,
             active: awake.into(),

@@ -145,6 +145,7 @@ fn known_modules(faults: &[Fault], fleet: &Fleet) -> anyhow::Result<()> {
     for fault in faults {
         let (Kind::FeederStuck(id, _)
         | Kind::MinerLiar(id, _)
+        | Kind::MinerErrors(id, _)
         | Kind::MeterDead(id)
         | Kind::LinkLoss(id, _)
         | Kind::AgentKill(id)) = &fault.kind

@@ -11,7 +11,7 @@ mod work;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use model::{Hashrate, MinerGroupId, ModuleId};
 use tokio::sync::watch;
@@ -93,6 +93,8 @@ struct Counters {
     accepted: AtomicU64,
     rejected: AtomicU64,
     unanswered: AtomicU64,
+    /// Whether the boards have gone bad.
+    errors: AtomicBool,
 }
 
 /// Why a fleet does not start.
@@ -141,6 +143,13 @@ impl MinerFleet {
     pub fn set_power(&self, group: &MinerGroupId, index: usize, on: bool) {
         if let Some(power) = self.groups.get(group).and_then(|members| members.power.get(index)) {
             power.send_if_modified(|was| std::mem::replace(was, on) != on);
+        }
+    }
+
+    /// Lets the boards of a group go bad, or mends them: see [`client::ERROR_EVERY`].
+    pub fn set_errors(&self, group: &MinerGroupId, bad: bool) {
+        if let Some(members) = self.groups.get(group) {
+            members.counters.errors.store(bad, Ordering::Relaxed);
         }
     }
 
