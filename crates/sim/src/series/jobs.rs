@@ -114,16 +114,33 @@ fn tier(qos: &str, name: &str, seed: u64) -> Option<Tier> {
 pub(crate) mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use std::path::PathBuf;
+    use std::path::{Path, PathBuf};
     use std::sync::atomic::{AtomicU32, Ordering};
 
+    /// A file that goes when its test is done with it.
+    pub(crate) struct Fixture(PathBuf);
+
+    impl std::ops::Deref for Fixture {
+        type Target = Path;
+
+        fn deref(&self) -> &Path {
+            &self.0
+        }
+    }
+
+    impl Drop for Fixture {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_file(&self.0);
+        }
+    }
+
     /// Writes a fixture to a file of its own.
-    pub(crate) fn written(text: &str) -> PathBuf {
+    pub(crate) fn written(text: &str) -> Fixture {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let name = format!("sim-series-{}-{}.csv", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         let path = std::env::temp_dir().join(name);
         std::fs::write(&path, text).unwrap();
-        path
+        Fixture(path)
     }
 
     /// The real series, where they are there; says so when they are not.
