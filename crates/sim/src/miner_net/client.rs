@@ -178,8 +178,8 @@ impl Client {
                     return;
                 };
                 self.next_share += 1;
-                let wrong =
-                    self.counters.errors.load(Ordering::Relaxed) && self.next_share % ERROR_EVERY == 0;
+                let wrong = self.counters.errors.load(Ordering::Relaxed)
+                    && self.next_share.is_multiple_of(ERROR_EVERY);
                 let share = if wrong { Outgoing { nonce: !share.nonce, ..share } } else { share };
                 if let Ok((_, line)) =
                     connection.upstream.submit(self.now_ms(), ShareRef(self.next_share), &share)
