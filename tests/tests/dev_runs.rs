@@ -50,6 +50,17 @@ fn what_bad_boards_submit_stays_at_the_edge() {
     assert!(shares.as_array().unwrap().iter().all(|share| share["end"] != "refused"), "{shares}");
 }
 
+#[test]
+fn miners_go_on_while_the_pool_is_away_and_earn_again_when_it_is_back() {
+    let _alone = alone();
+    let run = run(&["--fault", "pool-loss@20s:30s", "--for", "120s", "--speed", "60"]);
+    run.assert_sound(&[5]);
+    let shares = &run.summary["fleet"]["shares"];
+    for end in ["keep_alive", "accepted"] {
+        assert!(shares.as_array().unwrap().iter().any(|share| share["end"] == end), "{end} in {shares}");
+    }
+}
+
 /// The standby keeps a ledger of its own, so what it counts was mined after it took over.
 #[test]
 fn the_office_is_lost_in_the_middle_of_a_run_and_the_standby_carries_on() {

@@ -506,7 +506,7 @@ mod tests {
     fn faults_are_listed_as_they_are_written() {
         let list = fault_list();
         for form in
-            ["genset-trip@TIME[:[SITE/]GENSET] ", "gas-drop@TIME:[SITE/]PERCENT ", "controller-kill@TIME "]
+            ["genset-trip@TIME[:[SITE/]GENSET] ", "gas-drop@TIME:[SITE/]PERCENT ", "leader-loss@TIME "]
         {
             assert!(list.contains(form), "{form} in {list}");
         }

@@ -44,8 +44,6 @@ pub enum Kind {
     LinkLoss(ModuleId, Option<Span>),
     /// A module's agent is killed and starts again.
     AgentKill(ModuleId),
-    /// The controller is killed and starts again.
-    ControllerKill,
     /// The leading controller loses its office, as if its lease had run out.
     LeaderLoss,
     /// The upstream pool is gone, for so long or for good.
@@ -105,7 +103,6 @@ pub const FAULTS: &[Entry] = &[
         help: "an agent loses its link to the controller",
     },
     Entry { name: "agent-kill", argument: "MODULE", help: "an agent is killed and starts again" },
-    Entry { name: "controller-kill", argument: "", help: "the controller is killed and starts again" },
     Entry {
         name: "leader-loss",
         argument: "",
@@ -148,14 +145,7 @@ pub enum Error {
 impl Kind {
     /// Whether the simulated plant itself applies it.
     pub fn is_physical(&self) -> bool {
-        !matches!(
-            self,
-            Kind::LinkLoss(..)
-                | Kind::AgentKill(_)
-                | Kind::ControllerKill
-                | Kind::LeaderLoss
-                | Kind::PoolLoss(_)
-        )
+        !matches!(self, Kind::LinkLoss(..) | Kind::AgentKill(_) | Kind::LeaderLoss | Kind::PoolLoss(_))
     }
 }
 
@@ -221,7 +211,6 @@ fn parse_kind(name: &str, argument: Option<&str>) -> Option<(Option<SiteId>, Kin
             let (module, span) = argument.split_once(',').map_or((argument, None), |(m, s)| (m, Some(s)));
             nowhere(Kind::LinkLoss(module.parse().ok()?, optional_span(span)?))
         }
-        "controller-kill" if argument.is_none() => nowhere(Kind::ControllerKill),
         "leader-loss" if argument.is_none() => nowhere(Kind::LeaderLoss),
         "pool-loss" => nowhere(Kind::PoolLoss(optional_span(argument)?)),
         _ => None,
@@ -302,7 +291,6 @@ mod tests {
         check("link-loss@60s:well-7-gpu", minute, None, Kind::LinkLoss(module(), None));
         check("link-loss@60s:well-7-gpu,90s", minute, None, Kind::LinkLoss(module(), Some(Span::secs(90))));
         check("agent-kill@60s:well-7-gpu", minute, None, Kind::AgentKill(module()));
-        check("controller-kill@60s", minute, None, Kind::ControllerKill);
         check("leader-loss@60s", minute, None, Kind::LeaderLoss);
         check("pool-loss@60s:2m", minute, None, Kind::PoolLoss(Some(Span::minutes(2))));
     }
@@ -317,7 +305,7 @@ mod tests {
         check_error("gas-drop@60s", "takes [SITE/]PERCENT");
         check_error("gas-drop@60s:130", "not \"130\"");
         check_error("feeder-stuck@60s:a", "takes MODULE/GROUP");
-        check_error("controller-kill@60s:now", "takes nothing");
+        check_error("controller-kill@60s", "no fault is called \"controller-kill\"");
         check_error("leader-loss@60s:now", "takes nothing");
         check_error("genset-trip@60s:G1", "takes [[SITE/]GENSET]");
     }

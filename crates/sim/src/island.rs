@@ -229,11 +229,7 @@ impl Island {
                 self.plants.iter_mut().for_each(|plant| plant.reject_load(now));
                 true
             }
-            Kind::LinkLoss(..)
-            | Kind::AgentKill(_)
-            | Kind::ControllerKill
-            | Kind::LeaderLoss
-            | Kind::PoolLoss(_) => false,
+            Kind::LinkLoss(..) | Kind::AgentKill(_) | Kind::LeaderLoss | Kind::PoolLoss(_) => false,
         };
         if hit {
             self.gas.sample(now);

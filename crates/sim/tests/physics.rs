@@ -369,7 +369,7 @@ fn gas_drops_and_single_sources_are_lost_and_come_back() {
     assert_eq!(inflow(&island), 120);
     assert!(!island.fault(&"gas-loss@0s:mesa-2/w1".parse().unwrap()), "another site's fault");
     assert!(!island.fault(&"gas-loss@0s:w9".parse().unwrap()), "no such source");
-    assert!(!island.fault(&"controller-kill@0s".parse().unwrap()), "no physics");
+    assert!(!island.fault(&"leader-loss@0s".parse().unwrap()), "no physics");
 }
 
 #[test]

@@ -23,6 +23,12 @@ use super::{START_PATIENCE, controllers};
 
 /// An agent that failed is tried again after this, on wall time.
 const RESTART_PAUSE: Duration = Duration::from_millis(200);
+/// Simulated time waits for a fault that is due, and for its end.
+const STRIKE_SLACK: Span = Span::new(100);
+/// A pool that is lost without a span is away this long, in simulated time.
+const POOL_LOSS: Span = Span::hours(1);
+/// Until it is told to come back: longer than any run, on wall time.
+const FOR_GOOD: Duration = Duration::from_secs(30 * 86_400);
 
 /// The running agents.
 pub struct Agents {
@@ -206,10 +212,11 @@ pub async fn strike(scenario: &Scenario, struck: Struck<'_>, cancel: Cancellatio
     let mut faults: Vec<_> = scenario.args.fault.iter().filter(|fault| !fault.kind.is_physical()).collect();
     faults.sort_by_key(|fault| fault.at);
     let mut healings = JoinSet::new();
+    let clock = world.clock.participant(STRIKE_SLACK);
     for fault in faults {
         tokio::select! {
             () = cancel.cancelled() => return,
-            () = world.clock.sleep_until(scenario.start + fault.at) => {}
+            () = clock.sleep_until(scenario.start + fault.at) => {}
         }
         tracing::info!(fault = ?fault.kind, "a fault strikes");
         match &fault.kind {
@@ -219,7 +226,7 @@ pub async fn strike(scenario: &Scenario, struck: Struck<'_>, cancel: Cancellatio
                     agent.kill();
                 }
             }
-            Kind::PoolLoss(span) => world.pool.go_away(wall(*span, scenario.args.speed)),
+            Kind::PoolLoss(span) => lose_pool(world, *span, &mut healings),
             Kind::LeaderLoss => match controllers::lose_leader(store).await {
                 Ok(true) => {}
                 Ok(false) => tracing::warn!("nobody leads, so nobody loses the office"),
@@ -230,10 +237,11 @@ pub async fn strike(scenario: &Scenario, struck: Struck<'_>, cancel: Cancellatio
                     );
                 }
             },
-            // The controller is this process: it is killed by killing the process, which the end-to-end tests do.
-            _ => tracing::warn!(fault = ?fault.kind, "this fault cannot strike inside one process"),
+            // The others are physical: the plants see to them.
+            _ => {}
         }
     }
+    clock.step_aside();
     cancel.cancelled().await;
 }
 
@@ -250,14 +258,22 @@ fn unplug(
     agent.plug.send_replace(false);
     witness.link(&module, clock.now(), false);
     let Some(span) = span else { return };
+    let until = clock.now() + span;
+    let clock = clock.participant(STRIKE_SLACK);
     healings.spawn(async move {
-        clock.sleep_until(clock.now() + span).await;
+        clock.sleep_until(until).await;
         agent.plug.send_replace(true);
         witness.link(&module, clock.now(), true);
     });
 }
 
-/// Simulated time as wall time; an hour where no span is named.
-fn wall(span: Option<Span>, speed: f64) -> Duration {
-    span.unwrap_or(Span::hours(1)).to_std().div_f64(speed.max(1e-3))
+/// The pool goes, and comes back by simulated time, whatever speed that reaches.
+fn lose_pool(world: &World, span: Option<Span>, healings: &mut JoinSet<()>) {
+    let until = world.clock.now() + span.unwrap_or(POOL_LOSS);
+    let (clock, pool) = (world.clock.participant(STRIKE_SLACK), world.pool.clone());
+    pool.go_away(FOR_GOOD);
+    healings.spawn(async move {
+        clock.sleep_until(until).await;
+        pool.come_back();
+    });
 }

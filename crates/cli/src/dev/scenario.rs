@@ -79,12 +79,6 @@ impl Scenario {
         let sabotage = args.sabotage.as_deref().map(str::parse).transpose()?.unwrap_or_default();
         let asked = begin(&args, prices.as_ref(), difficulty.as_ref())?;
         let jobs = jobs.map(|jobs| replay(jobs, args.from.as_deref())).transpose()?;
-        if args.fault.iter().any(|fault| fault.kind == Kind::ControllerKill) {
-            bail!(
-                "controller-kill cannot strike here: controller and agents are one process; run them apart (README, \
-                 three processes) and kill the controller's"
-            );
-        }
         known_modules(&args.fault, &fleet)?;
         let scratch = Scratch::new(args.data.as_deref())?;
         let data = scratch.path().to_owned();

@@ -93,26 +93,27 @@ impl Score {
     }
 }
 
+/// Every instance of every class; a class is a thread's.
 fn scores() -> Vec<(&'static str, Score)> {
     let golden = golden();
-    CLASSES
-        .iter()
-        .map(|&(class, name)| {
-            let mut score = Score::default();
-            for seed in 0..SEEDS {
-                let of = appraise(&instance(seed, class, size(seed)));
-                let row = &golden[&(name.to_owned(), seed)];
-                assert_eq!(digest(&of), row.digest, "{name} {seed}: the model changed; see docs/planner.md");
-                assert!(
-                    of.plan <= row.bound + TOLERANCE,
-                    "{name} {seed}: the oracle's model misses something"
-                );
-                assert!(of.bound >= row.best - TOLERANCE, "{name} {seed}: our bound lies below a solution");
-                score.add(seed, &of, row);
-            }
-            (name, score)
-        })
-        .collect()
+    std::thread::scope(|scope| {
+        let score = |class, name| class_score(class, name, &golden);
+        let classes = CLASSES.map(|(class, name)| (name, scope.spawn(move || score(class, name))));
+        classes.map(|(name, score)| (name, score.join().unwrap())).into()
+    })
+}
+
+fn class_score(class: Class, name: &str, golden: &BTreeMap<(String, u64), Golden>) -> Score {
+    let mut score = Score::default();
+    for seed in 0..SEEDS {
+        let of = appraise(&instance(seed, class, size(seed)));
+        let row = &golden[&(name.to_owned(), seed)];
+        assert_eq!(digest(&of), row.digest, "{name} {seed}: the model changed; see docs/planner.md");
+        assert!(of.plan <= row.bound + TOLERANCE, "{name} {seed}: the oracle's model misses something");
+        assert!(of.bound >= row.best - TOLERANCE, "{name} {seed}: our bound lies below a solution");
+        score.add(seed, &of, row);
+    }
+    score
 }
 
 fn table(scores: &[(&str, Score)]) -> String {
