@@ -70,7 +70,7 @@ pub enum Command {
     /// Shows modules (containers) and takes them out of service and back.
     #[command(subcommand)]
     Module(ModuleCommand),
-    /// Shows what the controller decided, and why.
+    /// Shows what the controller decided, and why; plans and judges files.
     #[command(subcommand)]
     Plan(PlanCommand),
     /// Shows, submits and cancels workloads of any tenant.
@@ -168,6 +168,16 @@ pub enum PlanCommand {
     },
     /// Says why a plan treats a site, a module or a workload as it does.
     Explain(ExplainArgs),
+    /// Plans the input in a file, without a controller: plan, report, bound.
+    Solve {
+        /// A planner's input as JSON (docs/planner-input.md).
+        file: PathBuf,
+    },
+    /// Judges the plan in a file on the input beside it, without a controller.
+    Check {
+        /// Input and plan as JSON, as `plan solve FILE -o json` prints them.
+        file: PathBuf,
+    },
 }
 
 /// What `plan explain` is asked about.

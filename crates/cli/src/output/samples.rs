@@ -364,8 +364,13 @@ pub fn plan() -> wire::GetPlanResponse {
         sites: [("well-7".to_owned(), site)].into(),
         worth_micro_dollars: 5_832_100_000,
         decisions: vec![decision()],
+        bound: Some(common::Bound {
+            most_micro_dollars: 812_400_000,
+            reached_micro_dollars: 809_950_000,
+            made: wire_time(NOW + Span::secs(-30)),
+        }),
     };
-    wire::GetPlanResponse { plan: Some(plan), in_force: true, bound_micro_dollars: None }
+    wire::GetPlanResponse { plan: Some(plan), in_force: true }
 }
 
 /// A step in which gas falls off and miners with it.
