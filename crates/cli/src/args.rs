@@ -73,6 +73,11 @@ pub enum Command {
     /// Shows what the controller decided, and why; plans and judges files.
     #[command(subcommand)]
     Plan(PlanCommand),
+    /// Shows what lies ahead for three days: GPUs for sale, when gangs would start, when to drain modules.
+    Outlook {
+        /// Only this site.
+        site: Option<String>,
+    },
     /// Shows, submits and cancels workloads of any tenant.
     #[command(subcommand)]
     Workload(WorkloadCommand),

@@ -22,6 +22,7 @@ use self::failure::Error;
 use crate::args::{Args, Command, Output, PlanCommand};
 use crate::case;
 use crate::output::fleet::Fleet;
+use crate::output::outlook::Outlook;
 use crate::output::version::Versions;
 use crate::output::{self, View};
 
@@ -52,6 +53,12 @@ async fn dispatch(args: Args) -> Result<(), Error> {
         Command::Plan(PlanCommand::Solve { file }) => case::solve(&file, output),
         Command::Plan(PlanCommand::Check { file }) => case::check(&file, output),
         Command::Plan(command) => plan::run(&connect().await?, command, output).await,
+        Command::Outlook { site } => {
+            let connection = connect().await?;
+            let request = wire::GetOutlookRequest { site: site.unwrap_or_default() };
+            let answer = connection.ask(connection.client().get_outlook(request)).await?;
+            answer_with(&Outlook::from(answer), output)
+        }
         Command::Workload(command) => workload::run(&connect().await?, command, output).await,
         Command::Tenant(command) => tenant::run(&connect().await?, command, output).await,
         Command::Offering(command) => offering::run(&connect().await?, command, output).await,

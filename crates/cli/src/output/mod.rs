@@ -10,6 +10,7 @@ pub mod event;
 pub mod fleet;
 pub mod module;
 pub mod offering;
+pub mod outlook;
 pub mod plan;
 mod read;
 pub mod show;

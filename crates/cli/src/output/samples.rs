@@ -373,6 +373,43 @@ pub fn plan() -> wire::GetPlanResponse {
     wire::GetPlanResponse { plan: Some(plan), in_force: true }
 }
 
+/// Two days that are known, of which the second has no gas in one case of a hundred.
+pub fn outlook() -> wire::Outlook {
+    let four = |p1, p10, p50, p90| wire::Quantiles { p1, p10, p50, p90 };
+    let hour = |hour: i64| wire::SaleableHour {
+        gpus: Some(if hour < 24 { four(16, 48, 64, 64) } else { four(0, 0, 64, 64) }),
+        short: if hour < 24 { String::new() } else { "gas".into() },
+        least_price_micro_dollars: (hour < 47).then_some(105_000),
+    };
+    let start = |gpus: u32, hour_p90, hour_p10| wire::GangStart {
+        gpus,
+        hour_p1: None,
+        hour_p10,
+        hour_p50: hour_p90,
+        hour_p90,
+    };
+    let supply = wire::GpuSupply {
+        gpu: "h100".into(),
+        tier: common::Tier::Firm.into(),
+        hours: (0..49).map(hour).collect(),
+        starts: vec![start(8, Some(0), Some(0)), start(64, Some(3), None)],
+    };
+    let power = |hour: i64| four(1_100_000 - hour * 20_000, 1_300_000, 1_400_000, 1_500_000);
+    let site = wire::SiteOutlook {
+        site: "well-7".into(),
+        power_watts: (0..49).map(power).collect(),
+        supply: vec![supply],
+        drains: vec![wire::DrainOutlook {
+            module: "m1".into(),
+            loss_micro_dollars: (0..49).map(|hour| if hour < 12 { 45_000_000 } else { 3_250_000 }).collect(),
+            best_hour: 12,
+        }],
+        megawatt_hour_micro_dollars: vec![78_000_000; 49],
+        set_on_micro_dollars: [("g1".to_owned(), 5_000_000), ("g2".to_owned(), 0)].into(),
+    };
+    wire::Outlook { made: wire_time(NOW), generation: 17, sites: vec![site] }
+}
+
 /// A step in which gas falls off and miners with it.
 fn site_step(index: i64) -> common::SiteStep {
     common::SiteStep {
