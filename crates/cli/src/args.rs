@@ -21,8 +21,8 @@ pub const DEFAULT_ENDPOINT: &str = "http://127.0.0.1:7600";
 /// What stands below every `--help` of the program itself.
 const EXIT_CODES: &str = "Exit codes:
   0  done
-  1  the command failed: what was named is not there, or an invariant of a run was broken
-  2  the command line or a value in it is wrong
+  1  the command failed: what was named is not there, an invariant of a run was broken, or a plan from a file breaks a rule
+  2  the command line, a value in it or a file it names is wrong
   3  no controller answered, or none that leads
   4  the controller refused: a conflict, a quota, a missing permission, a state that does not allow it";
 

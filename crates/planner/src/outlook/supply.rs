@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use model::module::GpuPool;
-use model::plan::ReasonCode;
+use model::plan::{Plan, ReasonCode};
 use model::report::{FeederState, GensetReport, GensetState, GroupReport, SiteReport};
 use model::site::{GasFlow, GasVolume, Genset};
 use model::workload::Tier;
@@ -152,8 +152,11 @@ struct Scene {
 impl Scene {
     fn of(ahead: &Ahead<'_>, id: &SiteId) -> Self {
         let input = ahead.input;
-        let mut plan = ahead.plan.clone();
-        plan.sites.retain(|site, _| site == id);
+        let Plan { generation, parent, made, worth, bound, .. } = ahead.plan;
+        let planned = ahead.plan.sites.get(id).map(|planned| (id.clone(), planned.clone()));
+        let (input_digest, decisions) = (String::new(), Vec::new());
+        let sites = planned.into_iter().collect();
+        let plan = Plan { generation, parent, made, input: input_digest, sites, worth, bound, decisions };
         let modules = input.modules_of(id).map(|(id, given)| (id.clone(), awake(given.clone())));
         let mut site = input.sites[id].clone();
         site.fresh = true;
