@@ -69,12 +69,12 @@ async fn the_outlook_is_of_the_latest_round_for_all_sites_or_one() {
         live.rounds.iter().find(|round| round.plan.generation == all.generation).cloned().unwrap()
     };
     let here = &all.sites[0];
-    assert_eq!((here.power_watts.len(), here.supply.len() % 3), (planner::outlook::HOURS, 0));
+    assert_eq!((here.power.len(), here.supply.len() % 3), (planner::outlook::HOURS, 0));
     assert_eq!(here.drains.len(), round.input.modules.len());
     let assumed = planner::Assumptions::default();
     let computed = planner::outlook(&round.input, &assumed, None).sites.into_values().next().unwrap();
-    let sold: Vec<i64> = here.supply[0].hours.iter().map(|hour| hour.gpus.unwrap().p50).collect();
-    let expected: Vec<i64> = computed.supply[0].hours.iter().map(|hour| hour.gpus.p50.into()).collect();
+    let sold: Vec<u32> = here.supply[0].hours.iter().map(|hour| hour.gpus.unwrap().p50).collect();
+    let expected: Vec<u32> = computed.supply[0].hours.iter().map(|hour| hour.gpus.p50).collect();
     assert_eq!(sold, expected);
     let nobody = operator.get_outlook(GetOutlookRequest { site: "nowhere".into() }).await.unwrap_err();
     assert!(nobody.code() == Code::NotFound && nobody.message().contains("site list"), "{nobody}");

@@ -198,7 +198,7 @@ impl From<wire::SiteOutlook> for Site {
         };
         Self {
             site: site.site,
-            power_watts: site.power_watts.into_iter().map(Quantiles::from).collect(),
+            power_watts: site.power.into_iter().map(Quantiles::from).collect(),
             supply: site.supply.into_iter().map(Supply::from).collect(),
             drains: site.drains.into_iter().map(drain).collect(),
             megawatt_hour_micro_dollars: site.megawatt_hour_micro_dollars,
@@ -230,8 +230,15 @@ impl From<wire::GpuSupply> for Supply {
     }
 }
 
-impl From<wire::Quantiles> for Quantiles {
-    fn from(wire::Quantiles { p1, p10, p50, p90 }: wire::Quantiles) -> Self {
+impl From<wire::PowerQuantiles> for Quantiles {
+    fn from(power: wire::PowerQuantiles) -> Self {
+        let wire::PowerQuantiles { p1_watts: p1, p10_watts: p10, p50_watts: p50, p90_watts: p90 } = power;
         Self { p1, p10, p50, p90 }
+    }
+}
+
+impl From<wire::GpuQuantiles> for Quantiles {
+    fn from(wire::GpuQuantiles { p1, p10, p50, p90 }: wire::GpuQuantiles) -> Self {
+        Self { p1: p1.into(), p10: p10.into(), p50: p50.into(), p90: p90.into() }
     }
 }

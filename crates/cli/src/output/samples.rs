@@ -375,9 +375,9 @@ pub fn plan() -> wire::GetPlanResponse {
 
 /// Two days that are known, of which the second has no gas in one case of a hundred.
 pub fn outlook() -> wire::Outlook {
-    let four = |p1, p10, p50, p90| wire::Quantiles { p1, p10, p50, p90 };
+    let gpus = |p1, p10| Some(wire::GpuQuantiles { p1, p10, p50: 64, p90: 64 });
     let hour = |hour: i64| wire::SaleableHour {
-        gpus: Some(if hour < 24 { four(16, 48, 64, 64) } else { four(0, 0, 64, 64) }),
+        gpus: if hour < 24 { gpus(16, 48) } else { gpus(0, 0) },
         short: if hour < 24 { String::new() } else { "gas".into() },
         least_price_micro_dollars: (hour < 47).then_some(105_000),
     };
@@ -394,10 +394,15 @@ pub fn outlook() -> wire::Outlook {
         hours: (0..49).map(hour).collect(),
         starts: vec![start(8, Some(0), Some(0)), start(64, Some(3), None)],
     };
-    let power = |hour: i64| four(1_100_000 - hour * 20_000, 1_300_000, 1_400_000, 1_500_000);
+    let power = |hour: i64| wire::PowerQuantiles {
+        p1_watts: 1_100_000 - hour * 20_000,
+        p10_watts: 1_300_000,
+        p50_watts: 1_400_000,
+        p90_watts: 1_500_000,
+    };
     let site = wire::SiteOutlook {
         site: "well-7".into(),
-        power_watts: (0..49).map(power).collect(),
+        power: (0..49).map(power).collect(),
         supply: vec![supply],
         drains: vec![wire::DrainOutlook {
             module: "m1".into(),

@@ -55,7 +55,7 @@ fn site_outlook(id: &SiteId, ahead: SiteOutlook) -> wire::SiteOutlook {
     };
     wire::SiteOutlook {
         site: id.to_string(),
-        power_watts: power.into_iter().map(|four| quantiles(four, model::Watts::get)).collect(),
+        power: power.into_iter().map(power_quantiles).collect(),
         supply: supply.into_iter().map(gpu_supply).collect(),
         drains: drains.into_iter().map(drain).collect(),
         megawatt_hour_micro_dollars: megawatt_hour.into_iter().map(model::MicroDollars::get).collect(),
@@ -65,7 +65,7 @@ fn site_outlook(id: &SiteId, ahead: SiteOutlook) -> wire::SiteOutlook {
 
 fn gpu_supply(Supply { gpu, tier, hours, starts }: Supply) -> wire::GpuSupply {
     let hour = |Saleable { gpus, short, least_price }: Saleable| wire::SaleableHour {
-        gpus: Some(quantiles(gpus, i64::from)),
+        gpus: Some(gpu_quantiles(gpus)),
         short: short.map(|short| short.as_str().to_owned()).unwrap_or_default(),
         least_price_micro_dollars: least_price.map(model::MicroDollars::get),
     };
@@ -84,7 +84,15 @@ fn gpu_supply(Supply { gpu, tier, hours, starts }: Supply) -> wire::GpuSupply {
     }
 }
 
-fn quantiles<T>(four: Four<T>, of: impl Fn(T) -> i64) -> wire::Quantiles {
-    let [p1, p10, p50, p90] = four.array().map(of);
-    wire::Quantiles { p1, p10, p50, p90 }
+fn power_quantiles(Four { p1, p10, p50, p90 }: Four<model::Watts>) -> wire::PowerQuantiles {
+    wire::PowerQuantiles {
+        p1_watts: p1.get(),
+        p10_watts: p10.get(),
+        p50_watts: p50.get(),
+        p90_watts: p90.get(),
+    }
+}
+
+fn gpu_quantiles(Four { p1, p10, p50, p90 }: Four<u32>) -> wire::GpuQuantiles {
+    wire::GpuQuantiles { p1, p10, p50, p90 }
 }
