@@ -21,8 +21,8 @@ pub const DEFAULT_ENDPOINT: &str = "http://127.0.0.1:7600";
 /// What stands below every `--help` of the program itself.
 const EXIT_CODES: &str = "Exit codes:
   0  done
-  1  the command failed: what was named is not there, or an invariant of a run was broken
-  2  the command line or a value in it is wrong
+  1  the command failed: what was named is not there, an invariant of a run was broken, or a plan from a file breaks a rule
+  2  the command line, a value in it or a file it names is wrong
   3  no controller answered, or none that leads
   4  the controller refused: a conflict, a quota, a missing permission, a state that does not allow it";
 
@@ -70,9 +70,14 @@ pub enum Command {
     /// Shows modules (containers) and takes them out of service and back.
     #[command(subcommand)]
     Module(ModuleCommand),
-    /// Shows what the controller decided, and why.
+    /// Shows what the controller decided, and why; plans and judges files.
     #[command(subcommand)]
     Plan(PlanCommand),
+    /// Shows what lies ahead for three days: GPUs for sale, when gangs would start, when to drain modules.
+    Outlook {
+        /// Only this site.
+        site: Option<String>,
+    },
     /// Shows, submits and cancels workloads of any tenant.
     #[command(subcommand)]
     Workload(WorkloadCommand),
@@ -168,6 +173,16 @@ pub enum PlanCommand {
     },
     /// Says why a plan treats a site, a module or a workload as it does.
     Explain(ExplainArgs),
+    /// Plans the input in a file, without a controller: plan, report, bound.
+    Solve {
+        /// A planner's input as JSON (docs/planner-input.md).
+        file: PathBuf,
+    },
+    /// Judges the plan in a file on the input beside it, without a controller.
+    Check {
+        /// Input and plan as JSON, as `plan solve FILE -o json` prints them.
+        file: PathBuf,
+    },
 }
 
 /// What `plan explain` is asked about.

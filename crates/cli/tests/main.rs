@@ -4,6 +4,8 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod files;
+
 use std::net::TcpListener;
 use std::process::Command;
 
@@ -116,6 +118,7 @@ fn without_a_controller_it_is_code_3_and_says_how_to_start_one() {
     check(&["site", "list"]);
     check(&["module", "drain", "m1"]);
     check(&["plan", "explain", "--workload", "w"]);
+    check(&["outlook", "well-7"]);
     check(&["workload", "submit", "--tenant", "a", "--offering", "b", "--gpus", "8", "--for", "2h"]);
     check(&["tenant", "create", "a", "--gpu-quota", "8", "-o", "json"]);
     check(&["watch"]);

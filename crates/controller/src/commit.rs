@@ -111,6 +111,7 @@ pub async fn read_plan(store: &Store, generation: u64) -> Result<Option<(Plan, P
         input: head.input.clone(),
         sites: Default::default(),
         worth: head.worth,
+        bound: head.bound,
         decisions: head.decisions.clone(),
     };
     for (site, stored) in &head.sites {
@@ -188,6 +189,7 @@ fn head(plan: &Plan, parent: Option<&InForce>) -> PlanHead {
         sites: plan.sites.keys().map(|site| (site.clone(), stored_at(site))).collect(),
         runs: u32::try_from(modules().map(|module| module.runs.len()).sum::<usize>()).unwrap_or(u32::MAX),
         ceilings: modules().map(|module| module.ceiling).sum::<Watts>(),
+        bound: plan.bound,
         decisions: plan.decisions.iter().take(MAX_DECISIONS).cloned().collect(),
     }
 }

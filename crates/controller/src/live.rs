@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use model::envelope::Fence;
-use model::plan::Plan;
+use model::plan::{Bound, Plan};
 use model::report::Finding;
 use model::workload::Workload;
 use model::{ModuleId, Span, Time, WorkloadId};
@@ -42,6 +42,8 @@ pub struct Live {
     pub workloads: BTreeMap<WorkloadId, Workload>,
     /// The plan in force.
     pub in_force: Option<InForce>,
+    /// The last upper bound that was computed beside the rounds in this term.
+    pub bound: Option<Bound>,
     /// The latest rounds of planning, oldest first.
     pub rounds: VecDeque<Arc<Round>>,
     /// Plans refused by their check in this term.
@@ -97,6 +99,7 @@ impl Live {
             agents: BTreeMap::new(),
             workloads: BTreeMap::new(),
             in_force: None,
+            bound: None,
             rounds: VecDeque::new(),
             refused: 0,
             refusal: Vec::new(),
@@ -126,6 +129,12 @@ impl Live {
         let Some(planned) = input.modules.get(module) else { return false };
         let site = input.sites.get(&planned.module.site);
         planned.report.is_none() || site.is_some_and(|site| site.report.is_none())
+    }
+
+    /// The newest bound there is: the one that the plan in force carries, or one that was computed since.
+    pub fn last_bound(&self) -> Option<Bound> {
+        let carried = self.in_force.as_ref().and_then(|in_force| in_force.plan.bound);
+        carried.into_iter().chain(self.bound).max_by_key(|bound| bound.made)
     }
 
     /// The last committed round, if this term has made one.

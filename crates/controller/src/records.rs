@@ -6,12 +6,14 @@
 use std::collections::BTreeMap;
 
 use model::module::Module;
-use model::plan::{Decision, SitePlan};
+use model::plan::{Bound, Decision, SitePlan};
 use model::site::Site;
 use model::tenant::{Offering, Tenant};
 use model::workload::Workload;
 use model::{MicroDollars, SiteId, TenantId, Time, Watts};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use store::Error;
 use store::record::Versioned;
 
 /// `site/<site>`.
@@ -84,6 +86,8 @@ pub struct PlanHead {
     pub runs: u32,
     /// The sum of all ceilings.
     pub ceilings: Watts,
+    /// The last upper bound that was known; stale unless its time is `made`. Since schema 2.
+    pub bound: Option<Bound>,
     /// Why, in order of site and subject.
     pub decisions: Vec<Decision>,
 }
@@ -171,7 +175,18 @@ impl Versioned for RequestRecord {
 }
 impl Versioned for PlanHead {
     const KIND: &'static str = "plan";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
+
+    /// Schema 1 knew no bound.
+    fn upgrade(from: u32, mut body: Value) -> Result<Value, Error> {
+        match (from, body.as_object_mut()) {
+            (1, Some(plan)) => plan.insert("bound".into(), Value::Null),
+            _ => {
+                return Err(Error::Corrupt { what: format!("a plan record of schema {from}"), source: None });
+            }
+        };
+        Ok(body)
+    }
 }
 impl Versioned for PlanSiteRecord {
     const KIND: &'static str = "plan-site";
@@ -233,6 +248,23 @@ mod tests {
             RequestRecord { made: "w-1".into(), asked: "ab".into(), at: Time(4) },
             r#"{"kind":"request","schema":1,"body":{"made":"w-1","asked":"ab","at":4}}"#,
         );
+    }
+
+    #[test]
+    fn a_plan_of_schema_1_had_no_bound() {
+        let body = concat!(
+            r#""generation":2,"parent":1,"made":30000,"input":"ab","worth":5,"sites":{"well-7":1},"#,
+            r#""runs":1,"ceilings":100000,"decisions":[]"#
+        );
+        let old = format!(r#"{{"kind":"plan","schema":1,"body":{{{body}}}}}"#);
+        let mut head: PlanHead = decode(&key::plan(2), old.as_bytes()).unwrap();
+        assert_eq!((head.generation, head.ceilings, head.bound), (2, Watts::kilo(100), None));
+        let dollars = MicroDollars::dollars;
+        head.bound = Some(Bound { most: dollars(2), reached: dollars(1), made: Time(7) });
+        let bound = r#""bound":{"most":2000000,"reached":1000000,"made":7}"#;
+        let (before, decisions) = body.split_at(body.find(r#""decisions""#).unwrap());
+        let written = format!(r#"{{"kind":"plan","schema":2,"body":{{{before}{bound},{decisions}}}}}"#);
+        check(head, &written);
     }
 
     #[test]

@@ -2,8 +2,9 @@
 //!
 //! Everything arrives here in one order: what agents say, what changes in the store, and time. So two decisions never race.
 //! It sends nothing once the lease may be gone. Assumes a bounded inbox and that the cache has seen the leader's own key.
-//! Read next: `term/settle.rs` (workloads), `term/send.rs` (directives), `cycle.rs` (plans).
+//! Read next: `term/settle.rs` (workloads), `term/send.rs` (directives), `term/certify.rs` (bounds), `cycle.rs` (plans).
 
+mod certify;
 mod send;
 mod settle;
 
@@ -11,6 +12,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use model::envelope::{Directive, Fence};
+use model::plan::Plan;
 use model::report::{EnvelopeState, Report};
 use model::{ModuleId, SiteId, Span, Time, WorkloadId};
 use store::{Compare, Leadership, Revision, Txn, key};
@@ -27,6 +29,7 @@ use crate::observe;
 use crate::records::LostRecord;
 use crate::sabotage::{Sabotage, fence};
 use crate::tracker::{Freshness, SessionId, Taken};
+use certify::Certifier;
 
 /// A plan is made at least this often.
 pub const ROUND: Span = Span::secs(30);
@@ -118,6 +121,7 @@ pub(crate) struct Term {
     /// Why the next round comes early.
     why: Option<String>,
     history: History,
+    certifier: Certifier,
 }
 
 impl Term {
@@ -150,6 +154,7 @@ impl Term {
             asked,
             why: Some("a new leader".into()),
             history: History::default(),
+            certifier: Certifier::default(),
         };
         term.sync_workloads();
         Ok(term)
@@ -175,14 +180,6 @@ impl Term {
         self.fence().is_some() && self.leadership.may_be_gone(self.lease_clock.now())
     }
 
-    /// Returns once the office is lost; never for one that skips its fence.
-    async fn lost(&self) {
-        match self.fence() {
-            Some(_) => self.leadership.lost().await,
-            None => std::future::pending().await,
-        }
-    }
-
     /// Leads until the office is lost or the process ends. What it answers beside is to be kept until everybody can see that the
     /// office is vacant: a session whose slot goes before takes itself for superseded, and names no leader to its agent.
     pub(crate) async fn run(
@@ -191,11 +188,12 @@ impl Term {
         cancel: &CancellationToken,
     ) -> (Ended, Slots) {
         let mut cache = self.context.cache.clone();
+        let fenced = self.fence().is_some();
         let ended = loop {
             let wake = self.wake();
             let outcome = tokio::select! {
                 () = cancel.cancelled() => break Ended::Cancelled,
-                () = self.lost() => break Ended::Lost,
+                () = lost(fenced, &self.leadership) => break Ended::Lost,
                 event = inbox.recv() => match event {
                     Some(event) => self.on_event(event).await,
                     None => break Ended::Cancelled,
@@ -204,6 +202,7 @@ impl Term {
                     Ok(()) => self.on_store().await,
                     Err(_) => break Ended::Cancelled,
                 },
+                bound = self.certifier.done() => self.certified(bound),
                 () = self.context.clock.sleep_until(wake) => self.on_time().await,
             };
             if let Err(error) = outcome {
@@ -364,6 +363,7 @@ impl Term {
     ) -> Result<(), commit::Error> {
         let generation = in_force.plan.generation;
         let target = in_force.target;
+        let on_event = why.is_some();
         tracing::info!(generation, took_ms = round.took.millis(), why = why.as_deref(), "plan committed");
         self.live.send_modify(|live| {
             if let Some(why) = why {
@@ -374,6 +374,7 @@ impl Term {
         self.fence.plan = generation;
         let round = self.live.borrow().round().cloned();
         if let Some(round) = round {
+            self.certify(&round, on_event, now);
             // Nobody listening is no error.
             let _ = self.commits.send(Committed { fence: self.fence, round });
         }
@@ -447,7 +448,10 @@ impl Term {
     fn input(&self, now: Time) -> planner::Input {
         let cache = self.context.cache.borrow();
         let live = self.live.borrow();
-        let parent = live.in_force.as_ref().map(|in_force| (*in_force.plan).clone());
+        let parent = live
+            .in_force
+            .as_ref()
+            .map(|in_force| Plan { bound: live.last_bound(), ..Plan::clone(&in_force.plan) });
         let market = *self.context.market.borrow();
         observe::input(&cache, &live.tracker, &live.workloads, parent, market, now)
     }
@@ -478,6 +482,14 @@ impl Term {
     async fn fenced(&self, txn: Txn) -> Result<Revision, commit::Error> {
         let outcome = call(&self.context.store, txn).await?;
         if outcome.succeeded { Ok(outcome.revision) } else { Err(commit::Error::NotLeader) }
+    }
+}
+
+/// Returns once the office is lost; never for one that skips its fence.
+async fn lost(fenced: bool, leadership: &Leadership) {
+    match fenced {
+        true => leadership.lost().await,
+        false => std::future::pending().await,
     }
 }
 

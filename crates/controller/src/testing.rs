@@ -107,6 +107,7 @@ pub fn plan_with(workload: &WorkloadId, placement: Placement) -> Plan {
         input: String::new(),
         sites: [(model::SiteId::new("well-7").unwrap(), site)].into(),
         worth: MicroDollars::ZERO,
+        bound: None,
         decisions: Vec::new(),
     }
 }

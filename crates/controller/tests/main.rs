@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod agents;
+mod ahead;
 mod harness;
 mod leaders;
 mod tenants;

@@ -33,8 +33,23 @@ pub struct Plan {
     pub sites: BTreeMap<SiteId, SitePlan>,
     /// Expected money over the horizon.
     pub worth: MicroDollars,
+    /// The last upper bound that is known: of this plan's own input, or of an earlier one, and then it is stale.
+    #[serde(default)]
+    pub bound: Option<Bound>,
     /// Why, in order of site and subject.
     pub decisions: Vec<Decision>,
+}
+
+/// An upper bound on what a dispatch can be worth, and what was reached. Money over the dwell of half an hour, without what goes on
+/// anyway; not to be confused with the worth of a plan's two hours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Bound {
+    /// No plan for that input is worth more.
+    pub most: MicroDollars,
+    /// What the search found for it.
+    pub reached: MicroDollars,
+    /// The input it holds for, by its time.
+    pub made: Time,
 }
 
 /// The decision for one island.
@@ -237,6 +252,11 @@ impl fmt::Display for ReasonCode {
 }
 
 impl Plan {
+    /// Whether its bound is one of an earlier input; a plan without a bound has none that could be stale.
+    pub fn bound_is_stale(&self) -> bool {
+        self.bound.is_some_and(|bound| bound.made != self.made)
+    }
+
     /// The plan of one module, wherever it stands.
     pub fn module(&self, id: &ModuleId) -> Option<&ModulePlan> {
         self.sites.values().find_map(|site| site.modules.get(id))

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use model::plan::{Decision, ReasonCode, SitePlan, Subject};
 use model::report::Finding;
 use model::workload::Tier;
-use model::{MicroDollars, SiteId, Watts};
+use model::{MicroDollars, SiteId, Watts, WorkloadId};
 
 use crate::assign::Book;
 use crate::capacity::Limit;
@@ -207,6 +207,22 @@ fn findings(book: &Book<'_>) -> Vec<Finding> {
             "difficulty is no positive number, so mining earns nothing; give a price source",
         );
     }
+    if market.price < MicroDollars::ZERO {
+        add(
+            "price-negative",
+            "market".into(),
+            "the price of bitcoin is below zero, so mining earns nothing; give a price source",
+        );
+    }
+    for (id, workload) in &book.input.workloads {
+        if workload.spec.price < MicroDollars::ZERO {
+            add(
+                "price-negative",
+                format!("workload {id}"),
+                "pays less than nothing, so it is never started by choice; correct its offering's price",
+            );
+        }
+    }
     for (id, module) in &book.input.modules {
         if module.module.most() <= Watts::ZERO {
             add(
@@ -219,6 +235,8 @@ fn findings(book: &Book<'_>) -> Vec<Finding> {
             add("no-site", format!("module {id}"), "stands on a site that is not described; add the site");
         }
     }
+    unserved(book, &mut add);
+    drained(book, &mut add);
     for (id, island) in &book.islands {
         let subject = format!("site {id}");
         match island.capacity.limit {
@@ -239,6 +257,47 @@ fn findings(book: &Book<'_>) -> Vec<Finding> {
         }
     }
     findings
+}
+
+/// Firm work that waits although it was promised.
+fn unserved(book: &Book<'_>, add: &mut impl FnMut(&str, String, &str)) {
+    let waits = |id: &WorkloadId| {
+        let reason = book.verdicts.get(id).map(|verdict| verdict.reason);
+        matches!(
+            reason,
+            Some(
+                ReasonCode::NoFirmCapacity | ReasonCode::NoGpus | ReasonCode::NoSuchGpu | ReasonCode::NoPower
+            )
+        )
+    };
+    let firm =
+        book.input.workloads.iter().filter(|(id, workload)| workload.spec.tier == Tier::Firm && waits(id));
+    let (count, gpus) =
+        firm.fold((0_u32, 0_u64), |sum, (_, work)| (sum.0 + 1, sum.1 + u64::from(work.spec.gpus)));
+    if count > 0 {
+        let message = format!(
+            "{count} firm workloads with {gpus} GPUs wait for capacity that survives the loss of a set, or for GPUs; add sets, \
+             gas or modules, or sell them another tier"
+        );
+        add("firm-unserved", "fleet".into(), &message);
+    }
+}
+
+/// GPU types of which nothing can start, since several modules are taken out of service at once.
+fn drained(book: &Book<'_>, add: &mut impl FnMut(&str, String, &str)) {
+    let mut types: BTreeMap<&str, (usize, usize)> = BTreeMap::new();
+    for given in book.input.modules.values() {
+        let out = given.draining || given.cordoned;
+        let gpus: BTreeSet<&str> = given.module.pools.values().map(|pool| pool.gpu.as_str()).collect();
+        for gpu in gpus {
+            let (all, closed) = types.entry(gpu).or_default();
+            (*all, *closed) = (*all + 1, *closed + usize::from(out));
+        }
+    }
+    for (gpu, _) in types.into_iter().filter(|(_, (all, closed))| *all > 1 && all == closed) {
+        let message = "all modules with it are cordoned or drained at once, so none of it can start; end one of the drains";
+        add("drains-overlap", format!("GPU type {gpu}"), message);
+    }
 }
 
 /// Firm runs that the loss of a set would now stop.

@@ -16,11 +16,12 @@ use serde::{Deserialize, Serialize};
 
 /// Everything a plan is made from.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Input {
     /// When it was taken; the plan's first step begins here.
     pub now: Time,
     /// The plan in force, which the new one names as its parent. Who runs where and how often it was stopped stands in the
-    /// workloads; what the parent adds is the ceilings that must not be forgotten when a link is lost.
+    /// workloads; what the parent adds is the ceilings that must not be forgotten when a link is lost, and the last bound.
     pub parent: Option<Plan>,
     /// The islands.
     pub sites: BTreeMap<SiteId, SiteInput>,
@@ -35,10 +36,12 @@ pub struct Input {
 
 /// One island.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct SiteInput {
     /// Its configuration.
     pub site: Site,
     /// Gas expected in each step of the horizon, the first one now. Empty = persistence of the last reading.
+    #[serde(default)]
     pub forecast: Vec<GasStep>,
     /// What the wired module last said of it; `None` = never.
     pub report: Option<SiteReport>,
@@ -48,6 +51,7 @@ pub struct SiteInput {
 
 /// Gas expected in one step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct GasStep {
     /// The flow that is exceeded nine times out of ten.
     pub p10: GasFlow,
@@ -57,14 +61,17 @@ pub struct GasStep {
 
 /// One container.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct ModuleInput {
     /// Its configuration.
     pub module: Module,
     /// Whether its agent is in touch.
     pub link: Link,
     /// No new run is placed on it.
+    #[serde(default)]
     pub cordoned: bool,
     /// Its runs are stopped with a checkpoint, and no new one is placed on it.
+    #[serde(default)]
     pub draining: bool,
     /// What its agent last said; `None` = never, or not in this leader's term.
     pub report: Option<Report>,

@@ -1,4 +1,4 @@
-//! Decides the whole fleet's next hours: [`plan()`], [`check()`], [`explain()`], [`diff()`]. Pure: no clock, no random source,
+//! Decides the whole fleet's next hours: [`plan()`], [`check()`], [`explain()`], [`diff()`], [`outlook()`]. Pure: no clock, no random source,
 //! no log, no I/O; what it knows comes in as an [`Input`].
 //!
 //! Start at [`input`], then [`plan`] for the order of the steps, then [`check`] for what every plan must hold.
@@ -18,6 +18,7 @@ mod horizon;
 pub mod input;
 mod island;
 mod mining;
+pub mod outlook;
 mod pack;
 pub mod plan;
 pub mod report;
@@ -33,5 +34,7 @@ pub use check::check;
 pub use diff::{Change, diff};
 pub use explain::{Explanation, explain};
 pub use input::{GasStep, Input, Link, ModuleInput, SiteInput};
-pub use plan::{Bound, Planned, bound, plan};
+pub use model::plan::Bound;
+pub use outlook::{Assumptions, Outlook, outlook};
+pub use plan::{Planned, bound, plan};
 pub use report::{Report, SiteView, Uses};

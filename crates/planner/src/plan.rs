@@ -6,9 +6,9 @@
 
 use std::collections::BTreeMap;
 
-use model::plan::{Plan, ReasonCode, SiteStep};
+use model::plan::{Bound, Plan, ReasonCode, SiteStep};
 use model::workload::Phase;
-use model::{MicroDollars, SiteId, Time};
+use model::{MicroDollars, SiteId};
 use serde::{Deserialize, Serialize};
 
 use crate::assign::{Book, lost_work};
@@ -34,19 +34,8 @@ pub struct Planned {
     /// The operator's view.
     pub report: Report,
     /// How good any plan for this input could be. `None` where the fleet is too large to ask on the critical path: ask [`bound`].
+    /// The plan itself carries this one, or else its parent's, which is stale.
     pub bound: Option<Bound>,
-}
-
-/// An upper bound on what a dispatch can be worth, and what was reached. Money over the dwell of half an hour, without what goes on
-/// anyway; not to be confused with the worth of a plan's two hours.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Bound {
-    /// No plan is worth more.
-    pub most: MicroDollars,
-    /// What the search found.
-    pub reached: MicroDollars,
-    /// The input it holds for, by its time.
-    pub made: Time,
 }
 
 /// Decides. The plan's `input` hash is left empty for the caller, who knows the input's canonical form.
@@ -65,6 +54,7 @@ pub fn plan(input: &Input) -> Planned {
         input: String::new(),
         sites,
         worth: steps - switching(&book),
+        bound: bound.or_else(|| input.parent.as_ref().and_then(|parent| parent.bound)),
         decisions,
     };
     Planned { plan, report, bound }

@@ -1,16 +1,16 @@
 //! Plans, as operators see them. Wire: `plan.proto`. Model: [`model::plan`].
 
-use model::plan::{Contingency, Decision, ModulePlan, Plan, SitePlan, SiteStep, Subject};
+use model::plan::{Bound, Contingency, Decision, ModulePlan, Plan, SitePlan, SiteStep, Subject};
 use model::site::GasFlow;
 use model::{MicroDollars, Watts};
 
 use super::field::{
-    Error, choice, id, list, map, map_with, message, required, time, wire_list, wire_map, wire_time,
+    Error, choice, id, list, map, map_with, message, optional, required, time, wire_list, wire_map, wire_time,
 };
 use crate::common as wire;
 
 impl From<Plan> for wire::Plan {
-    fn from(Plan { generation, parent, made, input, sites, worth, decisions }: Plan) -> Self {
+    fn from(Plan { generation, parent, made, input, sites, worth, bound, decisions }: Plan) -> Self {
         Self {
             generation,
             parent,
@@ -19,6 +19,7 @@ impl From<Plan> for wire::Plan {
             sites: wire_map(sites),
             worth_micro_dollars: worth.get(),
             decisions: wire_list(decisions),
+            bound: bound.map(Into::into),
         }
     }
 }
@@ -33,7 +34,25 @@ impl TryFrom<wire::Plan> for Plan {
             input: plan.input_sha256,
             sites: map(plan.sites, "sites")?,
             worth: MicroDollars::new(plan.worth_micro_dollars),
+            bound: optional(plan.bound, "bound")?,
             decisions: list(plan.decisions, "decisions")?,
+        })
+    }
+}
+
+impl From<Bound> for wire::Bound {
+    fn from(Bound { most, reached, made }: Bound) -> Self {
+        Self { most_micro_dollars: most.get(), reached_micro_dollars: reached.get(), made: wire_time(made) }
+    }
+}
+
+impl TryFrom<wire::Bound> for Bound {
+    type Error = Error;
+    fn try_from(bound: wire::Bound) -> Result<Self, Error> {
+        Ok(Self {
+            most: MicroDollars::new(bound.most_micro_dollars),
+            reached: MicroDollars::new(bound.reached_micro_dollars),
+            made: time(bound.made, "made")?,
         })
     }
 }
@@ -265,6 +284,7 @@ mod tests {
             input: v.text(),
             sites: v.map(site),
             worth: v.of(),
+            bound: v.maybe(|v| Bound { most: v.of(), reached: v.of(), made: v.time() }),
             decisions: v.list(decision),
         }
     }

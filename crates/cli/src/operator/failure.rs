@@ -43,6 +43,12 @@ pub enum Error {
         /// Most pages that are read.
         most: usize,
     },
+    /// A plan from a file does not hold what every plan must.
+    #[error("the plan must not be used: {findings} finding(s), see above")]
+    Unsound {
+        /// How many.
+        findings: usize,
+    },
     /// The answer could not be written.
     #[error("standard output cannot be written: {0}")]
     Print(#[source] io::Error),
@@ -58,7 +64,7 @@ impl Error {
             Error::Usage(_) => 2,
             Error::Unreachable { .. } => 3,
             Error::Refused { problem } => code_of(problem.kind),
-            Error::Endless { .. } | Error::Print(_) | Error::Runtime(_) => 1,
+            Error::Endless { .. } | Error::Unsound { .. } | Error::Print(_) | Error::Runtime(_) => 1,
         }
     }
 

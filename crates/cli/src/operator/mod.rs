@@ -19,8 +19,10 @@ use api::operator as wire;
 
 use self::connect::Connection;
 use self::failure::Error;
-use crate::args::{Args, Command, Output};
+use crate::args::{Args, Command, Output, PlanCommand};
+use crate::case;
 use crate::output::fleet::Fleet;
+use crate::output::outlook::Outlook;
 use crate::output::version::Versions;
 use crate::output::{self, View};
 
@@ -48,7 +50,15 @@ async fn dispatch(args: Args) -> Result<(), Error> {
         }
         Command::Site(command) => site::run(&connect().await?, command, output).await,
         Command::Module(command) => module::run(&connect().await?, command, output).await,
+        Command::Plan(PlanCommand::Solve { file }) => case::solve(&file, output),
+        Command::Plan(PlanCommand::Check { file }) => case::check(&file, output),
         Command::Plan(command) => plan::run(&connect().await?, command, output).await,
+        Command::Outlook { site } => {
+            let connection = connect().await?;
+            let request = wire::GetOutlookRequest { site: site.unwrap_or_default() };
+            let answer = connection.ask(connection.client().get_outlook(request)).await?;
+            answer_with(&Outlook::from(answer), output)
+        }
         Command::Workload(command) => workload::run(&connect().await?, command, output).await,
         Command::Tenant(command) => tenant::run(&connect().await?, command, output).await,
         Command::Offering(command) => offering::run(&connect().await?, command, output).await,

@@ -32,6 +32,9 @@ pub(super) async fn run(connection: &Connection, command: PlanCommand, output: O
             };
             answer_with(&Explanation::from(connection.ask(client.explain_plan(request)).await?), output)
         }
+        PlanCommand::Solve { .. } | PlanCommand::Check { .. } => {
+            Err(Error::Usage("a file is planned without a controller to call".into()))
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use expect_test::expect_file;
 use super::decision::all;
 use super::event::Event;
 use super::version::Versions;
-use super::{View, fleet, line, module, offering, plan, samples, site, tenant, text, workload};
+use super::{View, fleet, line, module, offering, outlook, plan, samples, site, tenant, text, workload};
 use crate::args::Output;
 
 /// Compares both forms of a view with `tests/golden/NAME.txt` and `NAME.json`.
@@ -50,6 +50,11 @@ fn plans() {
     check("plan-show", &plan::Plan::from(samples::plan()));
     check("plan-diff", &plan::Diff::from(samples::diff()));
     check("plan-explain", &plan::Explanation::from(samples::explanation()));
+}
+
+#[test]
+fn outlooks() {
+    check("outlook", &outlook::Outlook::from(samples::outlook()));
 }
 
 #[test]

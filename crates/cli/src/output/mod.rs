@@ -4,11 +4,13 @@
 //! "unknown", never zero. Views are made from what the wire brings in the same file; they call nobody. Answers go to standard
 //! output, talk to standard error. Read next: [`fleet`], which `status` and the live table are drawn from.
 
+pub mod case;
 pub mod decision;
 pub mod event;
 pub mod fleet;
 pub mod module;
 pub mod offering;
+pub mod outlook;
 pub mod plan;
 mod read;
 pub mod show;
@@ -39,12 +41,14 @@ pub trait View: Serialize {
 pub fn text(view: &impl View, output: Output) -> String {
     match output {
         Output::Table => view.table(),
-        Output::Json => {
-            let json =
-                serde_json::to_string_pretty(view).expect("a view has string keys only, so it is JSON");
-            json + "\n"
-        }
+        Output::Json => json(view),
     }
+}
+
+/// A document as JSON that people can read too.
+pub fn json(document: &impl Serialize) -> String {
+    serde_json::to_string_pretty(document).expect("what is printed has string keys only, so it is JSON")
+        + "\n"
 }
 
 /// The text of one of many answers: in JSON one line each, so that a reader can take them as they come.

@@ -64,14 +64,27 @@ pub struct Plan {
     pub in_force: bool,
     /// Expected money over the horizon.
     pub worth_micro_dollars: i64,
-    /// An upper bound on the worth of any plan for its input.
-    pub bound_micro_dollars: Option<i64>,
+    /// How good a plan could be at most.
+    pub bound: Option<Bound>,
     /// SHA-256 of its input.
     pub input_sha256: String,
     /// What each site does.
     pub sites: Vec<Site>,
     /// Why.
     pub decisions: Vec<Decision>,
+}
+
+/// An upper bound on a dispatch: money over half an hour, without what goes on anyway.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Bound {
+    /// No plan for that input is worth more.
+    pub most_micro_dollars: i64,
+    /// What the search found for it.
+    pub reached_micro_dollars: i64,
+    /// When that input was taken.
+    pub made: Option<String>,
+    /// It is of an earlier input than the plan's.
+    pub stale: bool,
 }
 
 /// The decision for one island.
@@ -193,6 +206,25 @@ impl View for List {
     }
 }
 
+impl Bound {
+    fn of(bound: common::Bound, plan: &Option<String>) -> Self {
+        let made = read::moment(optional_time(bound.made, "made"));
+        Self {
+            most_micro_dollars: bound.most_micro_dollars,
+            reached_micro_dollars: bound.reached_micro_dollars,
+            stale: made != *plan,
+            made,
+        }
+    }
+
+    /// In words: `at most $5.20 in half an hour, $5.19 reached`.
+    pub fn words(&self) -> String {
+        let Self { most_micro_dollars: most, reached_micro_dollars: reached, made, stale } = self;
+        let bound = format!("at most {} in half an hour, {} reached", money(*most), money(*reached));
+        if *stale { format!("{bound}; stale: of {}", show::moment(made)) } else { bound }
+    }
+}
+
 impl Site {
     fn table(&self) -> String {
         let on: Vec<&str> = self.gensets.iter().filter(|(_, on)| **on).map(|(id, _)| id.as_str()).collect();
@@ -251,7 +283,7 @@ impl View for Plan {
             ("Made", show::moment(&self.made)),
             ("In force", yes_no(self.in_force)),
             ("Worth", money(self.worth_micro_dollars)),
-            ("Bound", self.bound_micro_dollars.map(money).unwrap_or_default()),
+            ("Bound", self.bound.as_ref().map(Bound::words).unwrap_or_default()),
             ("Input", self.input_sha256.clone()),
         ]) + &sites
             + &decision::table("Decisions", &self.decisions)
@@ -304,13 +336,14 @@ impl From<wire::GetPlanResponse> for Plan {
         let plan = answer.plan.unwrap_or_default();
         let made = optional_time(plan.made, "made");
         let begin = made.as_ref().ok().copied().flatten();
+        let made = read::moment(made);
         Self {
             generation: plan.generation,
             parent: plan.parent,
-            made: read::moment(made),
+            bound: plan.bound.map(|bound| Bound::of(bound, &made)),
+            made,
             in_force: answer.in_force,
             worth_micro_dollars: plan.worth_micro_dollars,
-            bound_micro_dollars: answer.bound_micro_dollars,
             input_sha256: plan.input_sha256,
             sites: plan.sites.into_iter().map(|(id, site)| Site::of(id, site, begin)).collect(),
             decisions: all(plan.decisions),

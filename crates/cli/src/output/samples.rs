@@ -364,8 +364,55 @@ pub fn plan() -> wire::GetPlanResponse {
         sites: [("well-7".to_owned(), site)].into(),
         worth_micro_dollars: 5_832_100_000,
         decisions: vec![decision()],
+        bound: Some(common::Bound {
+            most_micro_dollars: 812_400_000,
+            reached_micro_dollars: 809_950_000,
+            made: wire_time(NOW + Span::secs(-30)),
+        }),
     };
-    wire::GetPlanResponse { plan: Some(plan), in_force: true, bound_micro_dollars: None }
+    wire::GetPlanResponse { plan: Some(plan), in_force: true }
+}
+
+/// Two days that are known, of which the second has no gas in one case of a hundred.
+pub fn outlook() -> wire::Outlook {
+    let gpus = |p1, p10| Some(wire::GpuQuantiles { p1, p10, p50: 64, p90: 64 });
+    let hour = |hour: i64| wire::SaleableHour {
+        gpus: if hour < 24 { gpus(16, 48) } else { gpus(0, 0) },
+        short: if hour < 24 { String::new() } else { "gas".into() },
+        least_price_micro_dollars: (hour < 47).then_some(105_000),
+    };
+    let start = |gpus: u32, hour_p90, hour_p10| wire::GangStart {
+        gpus,
+        hour_p1: None,
+        hour_p10,
+        hour_p50: hour_p90,
+        hour_p90,
+    };
+    let supply = wire::GpuSupply {
+        gpu: "h100".into(),
+        tier: common::Tier::Firm.into(),
+        hours: (0..49).map(hour).collect(),
+        starts: vec![start(8, Some(0), Some(0)), start(64, Some(3), None)],
+    };
+    let power = |hour: i64| wire::PowerQuantiles {
+        p1_watts: 1_100_000 - hour * 20_000,
+        p10_watts: 1_300_000,
+        p50_watts: 1_400_000,
+        p90_watts: 1_500_000,
+    };
+    let site = wire::SiteOutlook {
+        site: "well-7".into(),
+        power: (0..49).map(power).collect(),
+        supply: vec![supply],
+        drains: vec![wire::DrainOutlook {
+            module: "m1".into(),
+            loss_micro_dollars: (0..49).map(|hour| if hour < 12 { 45_000_000 } else { 3_250_000 }).collect(),
+            best_hour: 12,
+        }],
+        megawatt_hour_micro_dollars: vec![78_000_000; 49],
+        set_on_micro_dollars: [("g1".to_owned(), 5_000_000), ("g2".to_owned(), 0)].into(),
+    };
+    wire::Outlook { made: wire_time(NOW), generation: 17, sites: vec![site] }
 }
 
 /// A step in which gas falls off and miners with it.

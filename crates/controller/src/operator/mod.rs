@@ -6,16 +6,20 @@
 mod fleet;
 mod loads;
 mod modules;
+mod outlook;
 mod plans;
 mod status;
 mod tenants;
 mod watch;
+
+use std::sync::Arc;
 
 use api::Problem;
 use api::common;
 use api::operator as wire;
 use api::operator::operator_service_server::OperatorService;
 use model::TenantId;
+use tokio::sync::Semaphore;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
@@ -30,12 +34,14 @@ use crate::tenant::{self, order::submit};
 pub struct Service {
     context: Context,
     cancel: CancellationToken,
+    /// One outlook is computed at a time.
+    outlooks: Arc<Semaphore>,
 }
 
 impl Service {
     /// The operators' API over this context; watches end when `cancel` does.
     pub fn new(context: Context, cancel: CancellationToken) -> Self {
-        Self { context, cancel }
+        Self { context, cancel, outlooks: Arc::new(Semaphore::new(1)) }
     }
 
     /// The context, if this controller leads.
@@ -150,6 +156,14 @@ impl OperatorService for Service {
         request: Request<wire::ExplainPlanRequest>,
     ) -> Result<Response<wire::ExplainPlanResponse>, Status> {
         Ok(Response::new(plans::explain(self.leading()?, request.into_inner()).await?))
+    }
+
+    async fn get_outlook(
+        &self,
+        request: Request<wire::GetOutlookRequest>,
+    ) -> Result<Response<wire::Outlook>, Status> {
+        let site = request.into_inner().site;
+        Ok(Response::new(outlook::get(self.leading()?, &self.outlooks, &site).await?))
     }
 
     async fn list_workloads(

@@ -33,9 +33,12 @@ pub(super) fn list(context: &Context, ask: &Ask) -> Result<Page<wire::PlanSummar
 
 /// One plan, whole; 0 is the one in force.
 pub(super) async fn get(context: &Context, generation: u64) -> Result<wire::GetPlanResponse, Problem> {
-    let plan = read(context, generation).await?;
+    let mut plan = read(context, generation).await?;
     let in_force = in_force(context) == Some(plan.generation);
-    Ok(wire::GetPlanResponse { plan: Some(plan.into()), in_force, bound_micro_dollars: None })
+    // A bound that was computed after the plan was made is not stored with it.
+    let since = context.live.borrow().bound.filter(|bound| bound.made == plan.made);
+    plan.bound = since.or(plan.bound);
+    Ok(wire::GetPlanResponse { plan: Some(plan.into()), in_force })
 }
 
 /// What differs between two plans.

@@ -21,7 +21,7 @@ use crate::start::DWELL;
 use crate::worth;
 
 /// Unserved firm time costs ten times the contract's price (DESIGN.md), so serving it is worth eleven times.
-const FIRM_WEIGHT: i64 = 11;
+pub(crate) const FIRM_WEIGHT: i64 = 11;
 /// Classes of jobs by what limits a site that starts them: firm, and others by the steps for which the forecast must carry them.
 pub(crate) const LEVELS: usize = 8;
 

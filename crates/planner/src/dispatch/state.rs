@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use super::curve;
-use super::problem::{LEVELS, Problem};
+use super::problem::{Job, LEVELS, Problem};
 
 /// The two moments that count.
 pub(crate) const NOW: usize = 0;
@@ -166,8 +166,13 @@ impl<'p> State<'p> {
 
     /// What keeps a job from a seat; `None` = it may have it.
     pub(crate) fn refusal(&self, job: usize, seat: Seat) -> Option<Refusal> {
+        self.refuses(&self.problem.jobs[job], seat)
+    }
+
+    /// The same for a job that need not stand in the problem.
+    pub(crate) fn refuses(&self, wanted: &Job, seat: Seat) -> Option<Refusal> {
         let pool = &self.problem.pools[seat.pool()];
-        let (wanted, site) = (&self.problem.jobs[job], self.problem.modules[pool.module].site);
+        let site = self.problem.modules[pool.module].site;
         if pool.gpu != wanted.gpu || seat.moments().any(|at| self.free[seat.pool()][at] < wanted.gpus) {
             return Some(Refusal::Gpus);
         }
@@ -254,6 +259,12 @@ impl<'p> State<'p> {
         seat.moments().for_each(|at| self.free[seat.pool()][at] -= gpus);
         self.shift(seat, self.watts(job, seat.pool()));
         self.weigh(site);
+    }
+
+    /// Takes GPUs of a pool from now on, for whom it may concern.
+    pub(crate) fn occupy(&mut self, pool: usize, gpus: i64) {
+        self.free[pool].iter_mut().for_each(|free| *free -= gpus);
+        self.shift(Seat::Starts(pool), self.problem.pools[pool].per_gpu * gpus);
     }
 
     /// Takes a job's seat away, and says which it was.

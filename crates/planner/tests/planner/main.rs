@@ -1,7 +1,10 @@
 //! Tests of the planner through its public functions: properties, sabotage of plans, golden stories, bad input.
 #![allow(clippy::unwrap_used)]
 
+mod ahead;
 mod bad_input;
+mod certificate;
+mod examples;
 mod fuzz;
 mod gensets;
 mod golden;

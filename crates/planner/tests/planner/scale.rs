@@ -4,7 +4,7 @@
 
 use std::time::Instant;
 
-use planner::{appraise, check, plan};
+use planner::{Assumptions, appraise, check, outlook, plan};
 
 use crate::instances::{Class, Size, instance};
 
@@ -53,5 +53,23 @@ fn plans_at_scale() {
                 gap * 100.0
             );
         }
+    }
+}
+
+#[test]
+#[ignore = "measures for a minute"]
+fn outlooks_at_scale() {
+    println!("| modules | sites | outlook ms | plan ms |");
+    println!("|---|---|---|---|");
+    for modules in [10, 60, 300, 1_000] {
+        let input = instance(1, Class::Normal, fleet_of(modules));
+        let started = Instant::now();
+        let made = plan(&input);
+        let planned = started.elapsed().as_millis();
+        let started = Instant::now();
+        let ahead = outlook(&input, &Assumptions::default(), None);
+        let looked = started.elapsed().as_millis();
+        assert_eq!(ahead.sites.len(), made.plan.sites.len());
+        println!("| {} | {} | {looked} | {planned} |", input.modules.len(), input.sites.len());
     }
 }
