@@ -26,6 +26,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
+use crate::commit;
 use crate::control_thread::{self, ToControl};
 use crate::disk;
 use crate::held::Held;
@@ -34,6 +35,7 @@ use crate::outbox::{self, OnSegment, Outbox};
 use crate::proxy::{self, Proxy};
 use crate::recorder::{self, Owed, Recorder};
 use crate::session::{self, Session};
+use crate::share_journal::Committed;
 
 /// Records reach the disk at least so often.
 const SYNC_EVERY: Duration = Duration::from_secs(1);
@@ -146,8 +148,12 @@ pub async fn run(options: Options, cancel: CancellationToken) -> anyhow::Result<
         },
         restored.clone(),
     );
+    let (commits, intake) = commit::open(&data.join("commitments"))?;
     let proxy = match &stratum {
-        Some(stratum) => Some(start_proxy(stratum, &module, &data, clock.clone(), outbox.clone()).await?),
+        Some(stratum) => {
+            let journal = Committed { outbox: outbox.clone(), commits: commits.clone() };
+            Some(start_proxy(stratum, &module, &data, clock.clone(), journal).await?)
+        }
         None => None,
     };
     let handle = proxy.as_ref().map(Proxy::handle);
@@ -163,6 +169,7 @@ pub async fn run(options: Options, cancel: CancellationToken) -> anyhow::Result<
         holder: Holder::new(bounds, restored),
         held,
         outbox: outbox.clone(),
+        commits,
         control: lines.control.clone(),
         directive: lines.directive.clone(),
         reports: lines.reports.subscribe(),
@@ -177,6 +184,7 @@ pub async fn run(options: Options, cancel: CancellationToken) -> anyhow::Result<
     let mut tasks = JoinSet::new();
     tasks.spawn(recorder::run(recorder, snapshots));
     tasks.spawn(keep_synced(outbox.clone()));
+    tasks.spawn(commit::run(intake));
     if !session.controllers.is_empty() {
         tasks.spawn(session::run(session, cancel.child_token()));
     }
@@ -232,7 +240,7 @@ async fn start_proxy(
     module: &Module,
     data: &Path,
     clock: Arc<dyn Clock>,
-    outbox: Outbox,
+    journal: Committed,
 ) -> anyhow::Result<Proxy> {
     let known: BTreeMap<MinerGroupId, u64> =
         module.groups.iter().map(|(id, group)| (id.clone(), group.scale)).collect();
@@ -253,7 +261,7 @@ async fn start_proxy(
         session: stratum::downstream::Config::default(),
         sabotage: stratum.sabotage,
     };
-    Ok(Proxy::start(config, clock, Box::new(outbox)).await?)
+    Ok(Proxy::start(config, clock, Box::new(journal)).await?)
 }
 
 /// Sets slices aside for this run, so that no miner of it gets one that a miner of an earlier run may still use.

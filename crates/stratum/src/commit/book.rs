@@ -10,7 +10,7 @@ use super::leaf::Untrue;
 use super::proof::MAX_SAMPLES;
 use super::sample::positions;
 use super::tree::Tree;
-use super::{Answer, Claim, Digest, Event, Kind, Leaf, Note, Opening, Proof, Template};
+use super::{Answer, Claim, Digest, Event, Kind, Leaf, Note, Opening, Proof, Share, Template};
 use crate::hash::HeaderHash;
 use std::collections::BTreeMap;
 
@@ -81,16 +81,23 @@ impl Book {
     }
 
     /// The pool has accepted a share. It is hashed once more: what would not pass an audit is not claimed.
-    pub fn on_share(&self, at_ms: u64, previous: Digest, leaf: Leaf) -> Result<Event, Refused> {
+    pub fn on_share(
+        &self,
+        at_ms: u64,
+        previous: Digest,
+        hash: HeaderHash,
+        share: Share,
+    ) -> Result<Event, Refused> {
         let block = self.blocks.get(&previous).filter(|block| block.closed_ms.is_none());
         let block = block.ok_or(Refused::Closed)?;
-        let (_, template) = block.jobs.get(&leaf.share.job).ok_or(Refused::UnknownJob)?;
-        if block.shares.contains_key(&leaf.hash) {
+        let (_, template) = block.jobs.get(&share.job).ok_or(Refused::UnknownJob)?;
+        if block.shares.contains_key(&hash) {
             return Err(Refused::Duplicate);
         }
         if block.shares.len() >= MAX_BLOCK_SHARES || block.claims.len() >= MAX_BATCHES {
             return Err(Refused::Full);
         }
+        let leaf = Leaf { hash, work: template.target().work(), share };
         leaf.check(template).map_err(Refused::Untrue)?;
         Ok(Event::Share { previous, at_ms, leaf })
     }
@@ -167,6 +174,12 @@ impl Book {
         let block = self.blocks.values().find(|block| block.claims.contains_key(&sequence));
         let proof = block.and_then(|block| block.open_at(sequence, seed, samples.min(MAX_SAMPLES)));
         proof.map_or(Answer::Lost, Answer::Shown)
+    }
+
+    /// A book of the one block that a claim is of, to answer from while this one goes on.
+    pub fn part(&self, sequence: u64) -> Book {
+        let blocks = self.blocks.iter().filter(|(_, block)| block.claims.contains_key(&sequence));
+        Book { blocks: blocks.map(|(previous, block)| (*previous, block.clone())).collect(), last: self.last }
     }
 
     /// The block that a judged closing was of: it may be forgotten.

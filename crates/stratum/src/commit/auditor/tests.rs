@@ -331,7 +331,7 @@ fn a_real_book_passes_and_its_auditor_survives_a_restart() {
     put(&mut book, event);
     for (second, leaf) in leaves(&old, 300, 0).into_iter().enumerate() {
         let at_ms = 2_000 + 1_000 * second as u64;
-        let event = book.on_share(at_ms, old.previous(), leaf).unwrap();
+        let event = book.on_share(at_ms, old.previous(), leaf.hash, leaf.share).unwrap();
         put(&mut book, event);
         while let Some(event) = book.due(at_ms) {
             put(&mut book, event);

@@ -24,7 +24,7 @@ impl Agent {
     }
 
     fn share(&mut self, at_ms: u64, template: &Template, leaf: &Leaf) -> Result<(), Refused> {
-        let event = self.book.on_share(at_ms, template.previous(), leaf.clone())?;
+        let event = self.book.on_share(at_ms, template.previous(), leaf.hash, leaf.share.clone())?;
         self.put(event);
         Ok(())
     }
@@ -109,8 +109,8 @@ fn what_would_not_pass_an_audit_is_not_claimed() {
     assert_eq!(agent.book.on_job(1_000, job.clone()), None, "known");
     assert_eq!(agent.share(1_000, &unannounced, &leaves(&unannounced, 1, 0)[0]), Err(Refused::UnknownJob));
     let mut wrong = leaf.clone();
-    wrong.work.0 += 1;
-    assert_eq!(agent.share(1_000, &job, &wrong), Err(Refused::Untrue(Untrue::Work)));
+    wrong.hash.0[31] ^= 1;
+    assert_eq!(agent.share(1_000, &job, &wrong), Err(Refused::Untrue(Untrue::Hash)));
     assert_eq!(agent.share(1_000, &job, &leaf), Ok(()));
     assert_eq!(agent.share(1_000, &job, &leaf), Err(Refused::Duplicate));
 }
@@ -135,7 +135,8 @@ fn a_restart_at_any_event_claims_the_same() {
         assert_eq!(before.notes(0, usize::MAX), agent.book.notes(0, usize::MAX));
     }
     for claim in agent.claims() {
-        let Answer::Shown(proof) = agent.book.answer(claim.sequence, &digest(3), 16) else { panic!("lost") };
+        let part = agent.book.part(claim.sequence);
+        let Answer::Shown(proof) = part.answer(claim.sequence, &digest(3), 16) else { panic!("lost") };
         let judged =
             super::super::proof::judge(&claim.root, &claim.previous, &digest(3), 16, &proof, |_| true);
         assert!(judged.is_ok(), "{judged:?}");
