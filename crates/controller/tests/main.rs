@@ -4,4 +4,5 @@
 mod agents;
 mod harness;
 mod leaders;
+mod shares;
 mod tenants;
