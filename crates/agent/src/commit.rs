@@ -18,7 +18,7 @@ use stratum::commit::{Answer, Book, Digest, Event, Note, Share, Template};
 use stratum::hash::HeaderHash;
 use stratum::upstream::Outgoing;
 use tokio::sync::{Notify, mpsc};
-use tracing::{error, warn};
+use tracing::{debug, error, warn};
 
 use self::log::Log;
 use crate::disk;
@@ -135,9 +135,16 @@ pub async fn run(mut intake: Intake) {
     let mut every = tokio::time::interval(TICK);
     every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut seen = Vec::new();
+    let mut known = 0;
     loop {
         tokio::select! {
-            _ = every.tick() => {}
+            _ = every.tick() => {
+                let unclaimed = intake.shared.unclaimed.load(Ordering::Relaxed);
+                if unclaimed > known {
+                    warn!(unclaimed, "accepted shares were not claimed: they are paid, and will not be proven");
+                }
+                known = unclaimed;
+            }
             count = intake.seen.recv_many(&mut seen, AT_ONCE) => if count == 0 { return },
         }
         let (shared, batch) = (Arc::clone(&intake.shared), std::mem::take(&mut seen));
@@ -212,7 +219,7 @@ impl Inner {
         match self.book.on_share(now_ms, previous, hash, share) {
             Ok(event) => self.put(event).map(|()| true),
             Err(refused) => {
-                warn!(why = %refused, "an accepted share is not claimed");
+                debug!(why = %refused, "an accepted share is not claimed");
                 Ok(false)
             }
         }

@@ -149,13 +149,8 @@ pub async fn run(options: Options, cancel: CancellationToken) -> anyhow::Result<
         restored.clone(),
     );
     let (commits, intake) = commit::open(&data.join("commitments"))?;
-    let proxy = match &stratum {
-        Some(stratum) => {
-            let journal = Committed { outbox: outbox.clone(), commits: commits.clone() };
-            Some(start_proxy(stratum, &module, &data, clock.clone(), journal).await?)
-        }
-        None => None,
-    };
+    let journal = Committed { outbox: outbox.clone(), commits: commits.clone() };
+    let proxy = start_proxy(stratum.as_ref(), &module, &data, clock.clone(), journal).await?;
     let handle = proxy.as_ref().map(Proxy::handle);
     let book = Book::new(module.clone(), &boot_id);
     let book = book.resume(outbox.book().cloned(), simulated).forgetful(options.misattribute);
@@ -236,12 +231,13 @@ fn tell_started(started: Option<oneshot::Sender<Started>>, proxy: Option<proxy::
 }
 
 async fn start_proxy(
-    stratum: &Stratum,
+    stratum: Option<&Stratum>,
     module: &Module,
     data: &Path,
     clock: Arc<dyn Clock>,
     journal: Committed,
-) -> anyhow::Result<Proxy> {
+) -> anyhow::Result<Option<Proxy>> {
+    let Some(stratum) = stratum else { return Ok(None) };
     let known: BTreeMap<MinerGroupId, u64> =
         module.groups.iter().map(|(id, group)| (id.clone(), group.scale)).collect();
     let outside = match known.keys().next() {
@@ -261,7 +257,7 @@ async fn start_proxy(
         session: stratum::downstream::Config::default(),
         sabotage: stratum.sabotage,
     };
-    Ok(Proxy::start(config, clock, Box::new(journal)).await?)
+    Ok(Some(Proxy::start(config, clock, Box::new(journal)).await?))
 }
 
 /// Sets slices aside for this run, so that no miner of it gets one that a miner of an earlier run may still use.

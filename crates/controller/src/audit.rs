@@ -5,6 +5,7 @@
 //! clock, since shares are. Assumes one process per directory. Read next: `stratum::commit::auditor`, which decides;
 //! `session/shares.rs`, the caller.
 
+mod blocks;
 mod file;
 pub(crate) mod wire;
 
@@ -20,6 +21,8 @@ use model::{ModuleId, Time, Work};
 use stratum::account::Tally;
 use stratum::commit::auditor::{Challenge, Misconduct, Sum, Totals, Verdict};
 use stratum::commit::{Answer, Auditor, Digest, Note};
+
+use self::blocks::Blocks;
 
 /// Why audits cannot go on.
 #[derive(Debug, thiserror::Error)]
@@ -68,13 +71,14 @@ pub struct Audits(Arc<Mutex<Inner>>);
 struct Inner {
     dir: PathBuf,
     modules: BTreeMap<ModuleId, Auditor>,
+    blocks: Blocks,
 }
 
 impl Audits {
     /// Opens the audits beside the ledger in `dir`. Blocks on the disk.
     pub fn open(dir: &Path) -> Result<Self, Error> {
         let modules = file::read_all(dir)?;
-        Ok(Self(Arc::new(Mutex::new(Inner { dir: dir.to_owned(), modules }))))
+        Ok(Self(Arc::new(Mutex::new(Inner { dir: dir.to_owned(), modules, blocks: Blocks::default() }))))
     }
 
     /// The last note of a module that is durable; 0 = none.
@@ -89,6 +93,9 @@ impl Audits {
         note: &Note,
         seed: Digest,
     ) -> Result<Result<Option<Challenge>, Misconduct>, Error> {
+        if let Note::Job { previous, .. } = note {
+            self.inner().blocks.on_job(module, previous);
+        }
         self.change(module, |auditor, now| {
             auditor.expire(now);
             auditor.take(note, now, seed)
@@ -97,7 +104,15 @@ impl Audits {
 
     /// Judges an answer; `None` for one that nobody waits for. Blocks on the disk.
     pub fn judge(&self, module: &ModuleId, sequence: u64, answer: &Answer) -> Result<Option<Verdict>, Error> {
-        self.change(module, |auditor, now| auditor.on_answer(sequence, answer, now))
+        let judge = |auditor: &mut Auditor, now| {
+            let closing = auditor.closing_of(sequence);
+            (auditor.on_answer(sequence, answer, now), closing)
+        };
+        let (verdict, closing) = self.change(module, judge)?;
+        if let (Some(Verdict::Passed), Some(previous)) = (verdict, closing) {
+            self.inner().blocks.on_closing(module, &previous);
+        }
+        Ok(verdict)
     }
 
     /// Notes what the pool accepted, once for each segment. Blocks on the disk.
@@ -122,7 +137,7 @@ impl Audits {
             totals: auditor.totals().clone(),
             provisional: auditor.provisional(),
             paid: auditor.paid(),
-            findings: auditor.findings(),
+            findings: auditor.findings().into_iter().chain(inner.blocks.finding(module)).collect(),
         })
     }
 

@@ -151,11 +151,10 @@ impl Auditor {
 
     /// Takes a job or a claim. `seed` is a fresh random one. A repeat answers what the first time did.
     pub fn take(&mut self, note: &Note, at: Time, seed: Digest) -> Result<Option<Challenge>, Misconduct> {
-        if note.sequence() <= self.taken {
-            return self.again(note);
-        }
-        self.taken = note.sequence();
+        let is_repeat = note.sequence() <= self.taken;
+        self.taken = self.taken.max(note.sequence());
         let taken = match note {
+            _ if is_repeat => self.again(note),
             Note::Job { sequence, digest, previous } => self.announce(*sequence, *digest, *previous, at),
             Note::Claim(claim) => self.claim(claim, at, seed),
         };
@@ -178,6 +177,13 @@ impl Auditor {
         }
         open.sort_by_key(|challenge| challenge.sequence);
         open
+    }
+
+    /// The block that a closing is of, while its answer is waited for.
+    pub fn closing_of(&self, sequence: u64) -> Option<Digest> {
+        let is_it =
+            |block: &Block| block.closing.as_ref().is_some_and(|(claim, _)| claim.sequence == sequence);
+        self.blocks.iter().find(|(_, block)| is_it(block)).map(|(previous, _)| *previous)
     }
 
     /// Judges an answer; `None` for one that nobody waits for.
@@ -364,11 +370,13 @@ impl Auditor {
     }
 
     fn find(&mut self, at: Time, code: &str, message: String) {
+        if self.findings.len() >= MAX_FINDINGS {
+            // The oldest of its kind, so that many of one kind hide none of another.
+            let same = self.findings.iter().position(|(_, finding)| finding.code == code);
+            self.findings.remove(same.unwrap_or(0));
+        }
         let finding = Finding { code: code.into(), subject: "share commitments".into(), message };
         self.findings.push_back((at, finding));
-        if self.findings.len() > MAX_FINDINGS {
-            self.findings.pop_front();
-        }
     }
 }
 

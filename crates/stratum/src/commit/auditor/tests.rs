@@ -237,6 +237,7 @@ fn no_claim_is_drawn_from_twice_and_none_comes_with_two_contents() {
     let Note::Claim(mut other) = note else { unreachable!() };
     other.root.sum.0 += 1;
     assert_eq!(agent.auditor.take(&Note::Claim(other), AT, digest(99)), Err(Misconduct::Conflict));
+    assert_eq!(agent.codes(), ["share-claim-refused"]);
     assert_eq!(agent.answer(challenge), Verdict::Passed);
     assert_eq!(agent.auditor.open(), []);
     assert_eq!(agent.auditor.on_answer(challenge.sequence, &Answer::Lost, AT), None, "judged once");
@@ -313,10 +314,13 @@ fn everything_is_bounded() {
     let all = leaves(&job, 1, 0);
     let heavy = |root: &mut Node| root.count = MAX_BLOCK_SHARES as u32 + 1;
     assert_eq!(agent.claim(Kind::Batch, &all, heavy), Err(Misconduct::TooMuch));
+    let inflated = agent.claim(Kind::Batch, &all, |root| root.sum.0 += 1).unwrap().unwrap();
+    assert!(matches!(agent.answer(inflated), Verdict::Failed(_)));
     for _ in 0..2 * MAX_FINDINGS {
         assert!(agent.claim(Kind::Batch, &all, heavy).is_err());
     }
     assert_eq!(agent.codes().len(), MAX_FINDINGS);
+    assert_eq!(agent.codes()[0], "share-audit-failed", "many of one kind hide none of another");
     agent.auditor.expire(AT + REMEMBERED + Span::secs(1));
     assert_eq!(agent.codes().len(), 0);
 }
