@@ -127,6 +127,8 @@ async fn an_honest_agents_block_is_proven_across_sessions() {
     let mut agent = Agent::connect(&controller, "m1").await;
     for seed in &seeds {
         assert_eq!(challenge(&mut agent).await, *seed);
+    }
+    for seed in &seeds {
         agent.send(answer(&book, seed)).await;
         assert_eq!(verdict(&mut agent).await, "");
     }
