@@ -22,6 +22,7 @@ use tracing::{debug, error, warn};
 
 use self::log::Log;
 use crate::disk;
+use crate::outbox::Outbox;
 
 /// What waits between proxy and book: a minute at 100 shares a second, of some 200 bytes each.
 const QUEUE: usize = 6_000;
@@ -57,6 +58,8 @@ struct Shared {
     news: Notify,
     /// Accepted shares that are not claimed.
     unclaimed: AtomicU64,
+    /// Its lock keeps other agents out until the last change is written.
+    _lock: Option<Outbox>,
 }
 
 struct Inner {
@@ -66,13 +69,14 @@ struct Inner {
     jobs: VecDeque<((u64, String), Digest, Digest)>,
 }
 
-/// Opens the commitments in `dir`, making it if need be, with what was claimed before.
-pub fn open(dir: &Path) -> Result<(Commits, Intake), disk::Error> {
+/// Opens the commitments in `dir`, making it if need be, with what was claimed before. `lock` is of the agent that `dir` is of.
+pub fn open(dir: &Path, lock: Option<Outbox>) -> Result<(Commits, Intake), disk::Error> {
     let (log, events) = Log::open(dir)?;
     let mut book = Book::default();
     events.into_iter().for_each(|event| book.apply(event));
     let inner = Inner { book, log, jobs: VecDeque::new() };
-    let shared = Shared { inner: Mutex::new(inner), news: Notify::new(), unclaimed: AtomicU64::new(0) };
+    let (inner, news, unclaimed) = (Mutex::new(inner), Notify::new(), AtomicU64::new(0));
+    let shared = Shared { inner, news, unclaimed, _lock: lock };
     let shared = Arc::new(shared);
     let (sender, seen) = mpsc::channel(QUEUE);
     Ok((Commits { seen: sender, shared: Arc::clone(&shared) }, Intake { seen, shared }))

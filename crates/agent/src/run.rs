@@ -26,12 +26,13 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
-use crate::commit;
+use crate::commit::{self, Commits};
 use crate::control_thread::{self, ToControl};
 use crate::disk;
 use crate::held::Held;
 use crate::meterbook::Book;
 use crate::outbox::{self, OnSegment, Outbox};
+use crate::proxy::journal::ShareJournal;
 use crate::proxy::{self, Proxy};
 use crate::recorder::{self, Owed, Recorder};
 use crate::session::{self, Session};
@@ -148,8 +149,8 @@ pub async fn run(options: Options, cancel: CancellationToken) -> anyhow::Result<
         },
         restored.clone(),
     );
-    let (commits, intake) = commit::open(&data.join("commitments"))?;
-    let journal = Committed { outbox: outbox.clone(), commits: commits.clone() };
+    let (commits, intake) = commit::open(&data.join("commitments"), Some(outbox.clone()))?;
+    let journal = journal(&outbox, &commits, &controllers);
     let proxy = start_proxy(stratum.as_ref(), &module, &data, clock.clone(), journal).await?;
     let handle = proxy.as_ref().map(Proxy::handle);
     let book = Book::new(module.clone(), &boot_id);
@@ -230,12 +231,21 @@ fn tell_started(started: Option<oneshot::Sender<Started>>, proxy: Option<proxy::
     }
 }
 
+/// Where the proxy records shares. Nobody asks a proxy that runs alone to prove any.
+fn journal(outbox: &Outbox, commits: &Commits, controllers: &[String]) -> Box<dyn ShareJournal> {
+    let outbox = outbox.clone();
+    match controllers {
+        [] => Box::new(outbox),
+        _ => Box::new(Committed { outbox, commits: commits.clone() }),
+    }
+}
+
 async fn start_proxy(
     stratum: Option<&Stratum>,
     module: &Module,
     data: &Path,
     clock: Arc<dyn Clock>,
-    journal: Committed,
+    journal: Box<dyn ShareJournal>,
 ) -> anyhow::Result<Option<Proxy>> {
     let Some(stratum) = stratum else { return Ok(None) };
     let known: BTreeMap<MinerGroupId, u64> =
@@ -257,7 +267,7 @@ async fn start_proxy(
         session: stratum::downstream::Config::default(),
         sabotage: stratum.sabotage,
     };
-    Ok(Some(Proxy::start(config, clock, Box::new(journal)).await?))
+    Ok(Some(Proxy::start(config, clock, journal).await?))
 }
 
 /// Sets slices aside for this run, so that no miner of it gets one that a miner of an earlier run may still use.

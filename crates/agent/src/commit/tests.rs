@@ -64,7 +64,7 @@ fn shares(block: u64, count: usize) -> Vec<Seen> {
 
 /// An agent that saw shares of block 1, sealed them in three batches, and went on to block 2.
 fn claimed(dir: &TestDir) -> (Commits, Intake) {
-    let (commits, intake) = open(&dir.0).unwrap();
+    let (commits, intake) = open(&dir.0, None).unwrap();
     let take = |seen, after_s: u64| intake.shared.take(seen, START_MS + 1_000 * after_s).unwrap();
     take(vec![job(1)], 0);
     let mut all = shares(1, 30);
@@ -109,7 +109,7 @@ fn a_killed_agent_answers_for_what_it_claimed() {
     let dir = TestDir::new();
     let before = claimed(&dir).0.notes(0, 100);
     // Nothing was closed or flushed by hand: the files are as kill -9 leaves them.
-    let (commits, _intake) = open(&dir.0).unwrap();
+    let (commits, _intake) = open(&dir.0, None).unwrap();
     assert_eq!(commits.notes(0, 100), before);
     let Some(Note::Claim(closing)) = before.last() else { panic!("the last note is the closing") };
     let Answer::Shown(shown) = commits.answer(closing.sequence, &SEED, 64) else { panic!("lost") };
@@ -126,13 +126,13 @@ fn a_torn_end_costs_only_what_was_not_told() {
     // The closing's frame is the last: half of it, and a frame of another that was begun.
     for (cut, tail, left) in [(0, &b"\0\0\0\x40abcd"[..], 6), (3, b"", 5), (3, b"xyz", 5)] {
         fs::write(&path, [&whole[..whole.len() - cut], tail].concat()).unwrap();
-        let (commits, intake) = open(&dir.0).unwrap();
+        let (commits, intake) = open(&dir.0, None).unwrap();
         let notes = commits.notes(0, 100);
         assert_eq!(notes.len(), left);
         assert!(notes.iter().all(|note| before.contains(note)));
         // It goes on where it stood: the block is closed again.
         intake.shared.take(Vec::new(), START_MS + 300_000).unwrap();
-        assert_eq!(kinds(&open(&dir.0).unwrap().0.notes(0, 100)), "jbbbjc");
+        assert_eq!(kinds(&open(&dir.0, None).unwrap().0.notes(0, 100)), "jbbbjc");
     }
 }
 
@@ -147,13 +147,13 @@ fn a_settled_block_leaves_the_disk() {
     commits.settled(notes[5].sequence()).unwrap();
     assert_eq!(dir.logs().len(), 1);
     assert_eq!(commits.answer(notes[5].sequence(), &SEED, 64), Answer::Lost);
-    assert_eq!(kinds(&open(&dir.0).unwrap().0.notes(0, 100)), "j");
+    assert_eq!(kinds(&open(&dir.0, None).unwrap().0.notes(0, 100)), "j");
 }
 
 #[test]
 fn what_cannot_be_claimed_is_counted() {
     let dir = TestDir::new();
-    let (commits, intake) = open(&dir.0).unwrap();
+    let (commits, intake) = open(&dir.0, None).unwrap();
     // Its job was never seen.
     intake.shared.take(shares(1, 2), START_MS).unwrap();
     assert_eq!(commits.unclaimed(), 2);
@@ -175,7 +175,7 @@ fn a_wiped_agent_goes_on_behind_what_was_heard() {
     let dir = TestDir::new();
     let heard = claimed(&dir).0.notes(0, 100).last().unwrap().sequence();
     let empty = TestDir::new();
-    let (commits, intake) = open(&empty.0).unwrap();
+    let (commits, intake) = open(&empty.0, None).unwrap();
     commits.go_on_behind(heard);
     intake.shared.take(vec![job(3)], START_MS - 5_000).unwrap();
     assert_eq!(commits.notes(heard, 10).len(), 1);

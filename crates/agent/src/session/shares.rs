@@ -96,10 +96,16 @@ impl Session {
     }
 
     pub(super) fn take_verdict(&self, verdict: &wire::ShareVerdict) {
-        match verdict.fault.as_str() {
-            "" => debug!(sequence = verdict.sequence, "a share claim passed its audit"),
-            fault => error!(sequence = verdict.sequence, fault, "a share claim did not pass its audit"),
+        if !verdict.fault.is_empty() {
+            // What did not pass stays for a day, for whoever looks into it.
+            error!(
+                sequence = verdict.sequence,
+                fault = verdict.fault,
+                "a share claim did not pass its audit"
+            );
+            return;
         }
+        debug!(sequence = verdict.sequence, "a share claim passed its audit");
         if let Err(error) = self.commits.settled(verdict.sequence) {
             // It stays, and goes with its age.
             warn!(error = &error as &dyn std::error::Error, "a settled block was not removed");

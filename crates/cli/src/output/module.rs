@@ -60,6 +60,27 @@ pub struct Status {
     pub agent_version: Option<String>,
     /// Where miners reach its proxy.
     pub stratum_address: Option<String>,
+    /// What its agent claimed of accepted shares, and proved.
+    pub share_audit: Option<ShareAudit>,
+}
+
+/// Accepted shares as claimed and proven, since this controller began to audit the module.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ShareAudit {
+    /// Shares of blocks that passed their audit.
+    pub proven_shares: u64,
+    /// Their work in hashes, as a decimal number.
+    pub proven_work_hashes: String,
+    /// Shares claimed in blocks that are not judged yet.
+    pub claimed_shares: u64,
+    /// Shares that the agent could not show any more.
+    pub unproven_shares: u64,
+    /// Shares of claims that failed.
+    pub failed_shares: u64,
+    /// Shares that the pool accepted by the module's ledger.
+    pub accepted_shares: u64,
+    /// Shares that were drawn and hashed again.
+    pub samples: u64,
 }
 
 /// What a module may draw.
