@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use crate::support::cli::text;
 use crate::support::dev::{WATCHED, run};
-use crate::support::ledger::Ledger;
+use crate::support::ledger::{Ledger, audits};
 use crate::support::{TempDir, alone, repository};
 
 /// Jobs of the trace that ask for no GPU, by the README that lies beside it.
@@ -148,4 +148,7 @@ fn a_killed_agent_goes_on_with_its_books() {
         assert!(part.iter().map(accepted).sum::<u64>() > 0, "no accepted shares on one side of the restart");
     }
     assert!(after.iter().any(|line| line.get("run").is_some()), "no GPU time after the restart");
+    let audits = audits(&dir.path().join("data"));
+    println!("share claims that passed and failed: {audits:?}");
+    assert!(audits[KILLED].1 == 0, "the restart made a cheat of an agent: {audits:?}");
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use crate::support::cli::Cli;
 use crate::support::dev::run;
 use crate::support::fleet::MODULES;
-use crate::support::ledger::Ledger;
+use crate::support::ledger::{Ledger, audits};
 use crate::support::process::Process;
 use crate::support::{PATIENCE, TempDir, alone, free_address, wait_for};
 
@@ -71,6 +71,10 @@ fn kill_nine_twenty_times_loses_nothing_that_was_acknowledged() {
     }
     assert!(cli.tenants().contains(&"e2e".to_owned()));
     assert!(kept.segments() > 0, "no segment was sealed in {KILLS} runs");
+    let audits = audits(&data);
+    println!("share claims that passed and failed: {audits:?}");
+    assert!(audits.values().all(|(_, failed)| *failed == 0), "kill -9 made a cheat of an agent: {audits:?}");
+    assert!(audits.values().any(|(passed, _)| *passed > 0), "nothing was claimed in {KILLS} runs");
 }
 
 fn start(dir: &TempDir, grpc: &str, rest: &str) -> Process {

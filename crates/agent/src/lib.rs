@@ -2,10 +2,11 @@
 //!
 //! [`run`] wires everything. The control thread ([`control_thread`]) decides; the [`recorder`] writes what it saw into the
 //! [`outbox`] by way of the [`meterbook`]; the [`session`] carries reports, directives and ledger segments; the [`proxy`]
-//! verifies shares.
+//! verifies shares, and [`commit`] makes its accepted ones provable.
 
 pub mod bare;
 pub mod boot;
+pub mod commit;
 pub mod config;
 pub mod control_thread;
 pub mod disk;

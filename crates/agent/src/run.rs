@@ -26,14 +26,17 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
+use crate::commit::{self, Commits};
 use crate::control_thread::{self, ToControl};
 use crate::disk;
 use crate::held::Held;
 use crate::meterbook::Book;
 use crate::outbox::{self, OnSegment, Outbox};
+use crate::proxy::journal::ShareJournal;
 use crate::proxy::{self, Proxy};
 use crate::recorder::{self, Owed, Recorder};
 use crate::session::{self, Session};
+use crate::share_journal::Committed;
 
 /// Records reach the disk at least so often.
 const SYNC_EVERY: Duration = Duration::from_secs(1);
@@ -146,10 +149,9 @@ pub async fn run(options: Options, cancel: CancellationToken) -> anyhow::Result<
         },
         restored.clone(),
     );
-    let proxy = match &stratum {
-        Some(stratum) => Some(start_proxy(stratum, &module, &data, clock.clone(), outbox.clone()).await?),
-        None => None,
-    };
+    let (commits, intake) = commit::open(&data.join("commitments"), Some(outbox.clone()))?;
+    let journal = journal(&outbox, &commits, &controllers);
+    let proxy = start_proxy(stratum.as_ref(), &module, &data, clock.clone(), journal).await?;
     let handle = proxy.as_ref().map(Proxy::handle);
     let book = Book::new(module.clone(), &boot_id);
     let book = book.resume(outbox.book().cloned(), simulated).forgetful(options.misattribute);
@@ -163,6 +165,7 @@ pub async fn run(options: Options, cancel: CancellationToken) -> anyhow::Result<
         holder: Holder::new(bounds, restored),
         held,
         outbox: outbox.clone(),
+        commits,
         control: lines.control.clone(),
         directive: lines.directive.clone(),
         reports: lines.reports.subscribe(),
@@ -177,6 +180,7 @@ pub async fn run(options: Options, cancel: CancellationToken) -> anyhow::Result<
     let mut tasks = JoinSet::new();
     tasks.spawn(recorder::run(recorder, snapshots));
     tasks.spawn(keep_synced(outbox.clone()));
+    tasks.spawn(commit::run(intake));
     if !session.controllers.is_empty() {
         tasks.spawn(session::run(session, cancel.child_token()));
     }
@@ -227,13 +231,23 @@ fn tell_started(started: Option<oneshot::Sender<Started>>, proxy: Option<proxy::
     }
 }
 
+/// Where the proxy records shares. Nobody asks a proxy that runs alone to prove any.
+fn journal(outbox: &Outbox, commits: &Commits, controllers: &[String]) -> Box<dyn ShareJournal> {
+    let outbox = outbox.clone();
+    match controllers {
+        [] => Box::new(outbox),
+        _ => Box::new(Committed { outbox, commits: commits.clone() }),
+    }
+}
+
 async fn start_proxy(
-    stratum: &Stratum,
+    stratum: Option<&Stratum>,
     module: &Module,
     data: &Path,
     clock: Arc<dyn Clock>,
-    outbox: Outbox,
-) -> anyhow::Result<Proxy> {
+    journal: Box<dyn ShareJournal>,
+) -> anyhow::Result<Option<Proxy>> {
+    let Some(stratum) = stratum else { return Ok(None) };
     let known: BTreeMap<MinerGroupId, u64> =
         module.groups.iter().map(|(id, group)| (id.clone(), group.scale)).collect();
     let outside = match known.keys().next() {
@@ -253,7 +267,7 @@ async fn start_proxy(
         session: stratum::downstream::Config::default(),
         sabotage: stratum.sabotage,
     };
-    Ok(Proxy::start(config, clock, Box::new(outbox)).await?)
+    Ok(Some(Proxy::start(config, clock, journal).await?))
 }
 
 /// Sets slices aside for this run, so that no miner of it gets one that a miner of an earlier run may still use.

@@ -1,7 +1,9 @@
-//! The stream to the controller: reports, directives, ledger segments. Everything resumes by sequence, so that either side may
+//! The stream to the controller: reports, directives, ledger segments, share notes. Everything resumes by sequence, so that either side may
 //! drop it at any time.
 //!
 //! The agent opens it (NAT, satellites), tries every address it knows in turn, and follows a standby's word to the leader.
+
+mod shares;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -22,6 +24,8 @@ use tokio_util::sync::CancellationToken;
 use tonic::transport::Endpoint;
 use tracing::{debug, error, info, warn};
 
+use self::shares::{Answered, Shares, send_answer};
+use crate::commit::Commits;
 use crate::control_thread::ToControl;
 use crate::held::Held;
 use crate::outbox::{self, Outbox};
@@ -31,8 +35,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// First and longest wait before another try. Drawn at random below the current bound, so that a thousand agents of a
 /// restarted controller do not come back in one second.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(5));
-/// Messages that may wait in the stream: a report a second and a window of segments.
-const QUEUE: usize = 32;
+/// Messages that may wait in the stream: a report a second, a window of segments and one of share notes, and as much for answers.
+const QUEUE: usize = 64;
 /// Ledger segments in flight without an acknowledgement.
 const WINDOW: usize = 8;
 
@@ -81,6 +85,8 @@ pub struct Session {
     pub held: Held,
     /// The ledger segments that wait.
     pub outbox: Outbox,
+    /// What is claimed of shares.
+    pub commits: Commits,
     /// To the control thread.
     pub control: SyncSender<ToControl>,
     /// The directive in force, for the recorder.
@@ -159,6 +165,8 @@ enum Next {
     Heard(Option<Box<wire::ControllerMessage>>),
     Report,
     Sealed,
+    ShareNews,
+    Answered(Answered),
 }
 
 /// One connection's state.
@@ -171,6 +179,7 @@ struct Stream {
     /// Reports whose acknowledgement is out: (sequence, time).
     reported: VecDeque<(u64, Time)>,
     heard: Instant,
+    shares: Shares,
 }
 
 impl Session {
@@ -207,8 +216,8 @@ impl Session {
         let mut client = AgentServiceClient::new(channel);
         let opened = client.session(ReceiverStream::new(messages));
         let down = timeout(PATIENCE, opened).await.map_err(|_| Ended::Silent)?.map_err(broken)?.into_inner();
-        let mut stream =
-            Stream { up, down, sent: 0, sequence: 0, reported: VecDeque::new(), heard: Instant::now() };
+        let (reported, heard, shares) = (VecDeque::new(), Instant::now(), Shares::default());
+        let mut stream = Stream { up, down, sent: 0, sequence: 0, reported, heard, shares };
         let first =
             timeout(PATIENCE, stream.down.message()).await.map_err(|_| Ended::Silent)?.map_err(broken)?;
         self.hear(first, &mut stream)?;
@@ -247,6 +256,8 @@ impl Session {
                 report.map_or(Ok(()), |report| send_report(&report, stream))
             }
             Next::Sealed => self.send_segments(stream),
+            Next::ShareNews => self.send_notes(stream),
+            Next::Answered(answered) => send_answer(answered, stream),
         }
     }
 
@@ -255,6 +266,8 @@ impl Session {
             message = stream.down.message() => Ok(Next::Heard(message.map_err(broken)?.map(Box::new))),
             changed = self.reports.changed() => changed.map(|()| Next::Report).map_err(|_| Ended::Closed),
             () = self.sealed.notified() => Ok(Next::Sealed),
+            () = self.commits.news() => Ok(Next::ShareNews),
+            Some(answered) = stream.shares.answered(&stream.up) => Ok(Next::Answered(answered)),
             _ = self.link.wait_for(|plugged| !plugged) => Err(Ended::Unplugged),
             () = tokio::time::sleep_until(stream.heard + PATIENCE) => Err(Ended::Silent),
         }
@@ -268,7 +281,8 @@ impl Session {
                 self.outbox.resume_after(welcome.ledger_watermark, self.clock.now())?;
                 self.outbox.acknowledge(welcome.ledger_watermark)?;
                 stream.sent = welcome.ledger_watermark;
-                self.send_segments(stream)
+                self.send_segments(stream)?;
+                self.resume_notes(welcome.share_note_watermark, stream)
             }
             controller_message::Kind::Directive(directive) => self.take_directive(directive, stream),
             controller_message::Kind::LedgerAck(ack) => {
@@ -277,6 +291,15 @@ impl Session {
             }
             controller_message::Kind::ReportAck(ack) => {
                 self.keep_pace(ack.sequence, stream);
+                Ok(())
+            }
+            controller_message::Kind::ShareNoteAck(ack) => self.on_note_ack(ack.sequence, stream),
+            controller_message::Kind::ShareChallenge(challenge) => {
+                self.take_challenge(challenge, stream);
+                Ok(())
+            }
+            controller_message::Kind::ShareVerdict(verdict) => {
+                self.take_verdict(&verdict);
                 Ok(())
             }
             controller_message::Kind::Redirect(redirect) => Err(Ended::Redirected(redirect.leader_address)),

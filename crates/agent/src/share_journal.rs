@@ -1,8 +1,13 @@
-//! Joins the proxy's journal port to the outbox: each share becomes a record in the page cache before its miner hears of it.
+//! Joins the proxy's journal port to the outbox: each share becomes a record in the page cache before its miner hears of it. What
+//! a pool accepted goes on to the share commitments.
 
 use model::Work;
 use model::ledger::ShareEnd;
+use stratum::commit::Template;
+use stratum::hash::HeaderHash;
+use stratum::upstream::Outgoing;
 
+use crate::commit::Commits;
 use crate::outbox::record::ShareDetail;
 use crate::outbox::{self, Outbox};
 use crate::proxy::journal::{JournalError, ShareJournal, ShareRecord, ShareSeq};
@@ -18,6 +23,36 @@ impl ShareJournal for Outbox {
 
     fn ended(&mut self, share: &ShareRecord, end: &ShareEnd) -> Result<(), JournalError> {
         Outbox::ended(self, detail(share), end.clone()).map_err(failed)
+    }
+}
+
+/// An outbox with commitments beside it.
+pub struct Committed {
+    /// Where shares are recorded.
+    pub outbox: Outbox,
+    /// Where accepted ones are claimed.
+    pub commits: Commits,
+}
+
+impl ShareJournal for Committed {
+    fn intent(&mut self, share: &ShareRecord) -> Result<ShareSeq, JournalError> {
+        ShareJournal::intent(&mut self.outbox, share)
+    }
+
+    fn outcome(&mut self, seq: ShareSeq, end: &ShareEnd) -> Result<(), JournalError> {
+        ShareJournal::outcome(&mut self.outbox, seq, end)
+    }
+
+    fn ended(&mut self, share: &ShareRecord, end: &ShareEnd) -> Result<(), JournalError> {
+        ShareJournal::ended(&mut self.outbox, share, end)
+    }
+
+    fn job(&mut self, session: u64, job_id: &str, template: Template) {
+        self.commits.job(session, job_id, template);
+    }
+
+    fn accepted(&mut self, share: Outgoing, hash: HeaderHash) {
+        self.commits.accepted(share, hash);
     }
 }
 

@@ -19,6 +19,7 @@ use store::{Compare, Revision, Store, Txn};
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 
+use crate::audit::Audits;
 use crate::cache::Cache;
 use crate::commit::{self, call};
 use crate::ledger::Sink;
@@ -48,6 +49,8 @@ pub struct Context {
     pub market: watch::Receiver<Market>,
     /// The ledger.
     pub sink: Sink,
+    /// What agents claimed of their shares, and proved.
+    pub audits: Audits,
     /// What does not change while it runs.
     pub settings: Arc<Settings>,
 }

@@ -8,6 +8,7 @@
 //! Invariant: only [`rest`] knows HTTP status, and only [`commit`], [`context`] and [`leader`] write to the store outside of
 //! `term`.
 
+pub mod audit;
 pub mod cache;
 pub mod commit;
 pub mod config;

@@ -24,6 +24,7 @@ use tokio_stream::wrappers::TcpListenerStream;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Server;
 
+use crate::audit::{self, Audits};
 use crate::cache::Cache;
 use crate::context::{Context, Settings};
 use crate::cycle::Planner;
@@ -81,6 +82,9 @@ pub enum Error {
     /// The ledger cannot be opened.
     #[error("the ledger cannot be opened")]
     Ledger(#[from] ledger::Error),
+    /// The audits of shares cannot be opened.
+    #[error("the audits of shares cannot be opened")]
+    Audits(#[from] audit::Error),
     /// A listener has no address.
     #[error("a listener has no address")]
     Listener(#[source] std::io::Error),
@@ -143,7 +147,8 @@ pub async fn run(options: Options, cancel: CancellationToken) -> Result<(), Erro
 /// Starts a controller.
 pub async fn start(options: Options, cancel: CancellationToken) -> Result<Handle, Error> {
     let dir = options.ledger_dir.clone();
-    let sink = tokio::task::spawn_blocking(move || Sink::open(&dir)).await.map_err(Error::Panicked)??;
+    let open = move || Ok::<_, Error>((Sink::open(&dir)?, Audits::open(&dir)?));
+    let (sink, audits) = tokio::task::spawn_blocking(open).await.map_err(Error::Panicked)??;
     let grpc_at = options.grpc.local_addr().map_err(Error::Listener)?;
     let settings = Settings {
         address: format!("http://{grpc_at}"),
@@ -164,6 +169,7 @@ pub async fn start(options: Options, cancel: CancellationToken) -> Result<Handle
         office,
         market: options.market,
         sink,
+        audits,
         settings: Arc::new(settings),
     };
     let rules = Rules { freshness: options.freshness, planner: options.planner, sabotage: options.sabotage };

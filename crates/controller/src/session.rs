@@ -2,9 +2,10 @@
 //!
 //! A standby answers with the leader's address; a newer session of the same module ends the older. Directives wait in a slot of
 //! one, where the latest wins, so a slow link never delays the newest word. Assumes that everything may arrive twice.
-//! Read next: `term.rs`, where reports go; `session/ledger.rs` for segments.
+//! Read next: `term.rs`, where reports go; `session/ledger.rs` for segments, `session/shares.rs` for share commitments.
 
 mod ledger;
+mod shares;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -180,8 +181,10 @@ impl Session {
             fence: Some(Fence { plan, ..office.term }.into()),
             ledger_watermark: watermark,
             at: wire_time(self.context.clock.now()),
+            share_note_watermark: self.context.audits.taken(&module),
         }))
         .await;
+        self.ask_again(&module).await;
         Ok(Peer { module, office, slot })
     }
 
@@ -262,6 +265,8 @@ impl Session {
                 }
                 Ok(())
             }
+            Up::ShareNote(note) => self.on_share_note(note, &peer.module).await,
+            Up::ShareAnswer(answer) => self.on_share_answer(answer, &peer.module).await,
             Up::DirectiveStatus(status) => {
                 if let Some(wire::directive_status::Outcome::Refused(refused)) = status.outcome {
                     let module = peer.module.as_str();

@@ -5,4 +5,5 @@ mod agents;
 mod ahead;
 mod harness;
 mod leaders;
+mod shares;
 mod tenants;

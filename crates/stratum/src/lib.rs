@@ -4,11 +4,13 @@
 //! lines and events go out as values; whoever owns the sockets acts on them in order.
 //!
 //! The way of a share: `line` → `message` → `downstream` → `batch` (hashing) → `verify` (+ `seen`) → `account`, and by
-//! `upstream` to the pool. Which pool: `failover`, `reconnect`, `weights`; and without any: `keepalive`.
+//! `upstream` to the pool. Which pool: `failover`, `reconnect`, `weights`; and without any: `keepalive`. What a pool accepted is
+//! proven to the controller by `commit`.
 
 pub mod account;
 pub mod batch;
 pub mod coinbase;
+pub mod commit;
 pub mod downstream;
 pub mod failover;
 pub mod hash;

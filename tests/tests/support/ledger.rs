@@ -85,3 +85,17 @@ fn content(file: &str) -> String {
     let begin = file.find("{\"module\"").unwrap_or_else(|| panic!("no segment in {file}"));
     file[begin..].trim_end().to_owned()
 }
+
+/// What the audits of shares came to, for each module that claimed any: claims that passed, and claims that failed.
+pub fn audits(data: &Path) -> BTreeMap<String, (u64, u64)> {
+    let mut audits = BTreeMap::new();
+    for entry in fs::read_dir(data.join("ledger")).into_iter().flatten() {
+        let entry = entry.unwrap();
+        let Ok(text) = fs::read_to_string(entry.path().join("shares.json")) else { continue };
+        let kept: Value = serde_json::from_str(&text).unwrap();
+        let totals = &kept["auditor"]["totals"];
+        let count = |field: &str| totals[field].as_u64().unwrap_or_else(|| panic!("no {field} in {totals}"));
+        audits.insert(entry.file_name().into_string().unwrap(), (count("passed"), count("failures")));
+    }
+    audits
+}

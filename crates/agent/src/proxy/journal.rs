@@ -6,7 +6,9 @@
 
 use model::ledger::ShareEnd;
 use model::{MinerGroupId, Work};
+use stratum::commit::Template;
 use stratum::hash::HeaderHash;
+use stratum::upstream::Outgoing;
 
 /// Names an intent until its outcome.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -46,4 +48,10 @@ pub trait ShareJournal: Send + 'static {
 
     /// A share that ended at the edge: `Counted`, `KeepAlive` or `Rejected`.
     fn ended(&mut self, share: &ShareRecord, end: &ShareEnd) -> Result<(), JournalError>;
+
+    /// A pool sent a job in a session: what accepted shares of it are proven by. Nobody need listen.
+    fn job(&mut self, _session: u64, _job_id: &str, _template: Template) {}
+
+    /// A pool accepted a share that was forwarded, in these words and with this hash. Nobody need listen.
+    fn accepted(&mut self, _share: Outgoing, _hash: HeaderHash) {}
 }

@@ -13,6 +13,7 @@ use model::report::Verified;
 use model::{Hashrate, MinerGroupId, Span, Time, Work};
 use stratum::account::{Accounts, End, HashrateWindow};
 use stratum::downstream::{Fate, Share};
+use stratum::hash::HeaderHash;
 use stratum::job::{Assignment, Slice, Source};
 use stratum::keepalive::KeepAlive;
 use stratum::message::Submission;
@@ -65,6 +66,8 @@ struct Live {
     lines: mpsc::Sender<String>,
     /// The slices that begin with the session's next job.
     fresh: Option<Slice>,
+    /// The session's own slice, which its jobs are for.
+    slice: Option<Slice>,
 }
 
 struct InFlight {
@@ -72,6 +75,8 @@ struct InFlight {
     records: [Option<ShareSeq>; Sabotage::MOST_RECORDS],
     miner: String,
     work: Work,
+    /// What is claimed once the pool accepts.
+    claim: Option<Box<(Outgoing, HeaderHash)>>,
 }
 
 struct Proof {
@@ -311,7 +316,8 @@ impl State {
         }
         let share = ShareRef(self.next_share);
         self.next_share += 1;
-        self.in_flight.insert(share, InFlight { records, miner: record.miner, work: record.work });
+        let claim = record.hash.map(|hash| Box::new((outgoing.clone(), hash)));
+        self.in_flight.insert(share, InFlight { records, miner: record.miner, work: record.work, claim });
         let lane = self.lane_of(outgoing.session);
         let Some(live) = lane.and_then(|lane| lane.live.as_mut()) else {
             self.finish(share, End::Unknown, &ShareEnd::Unknown);
@@ -351,6 +357,9 @@ impl State {
                 tracing::error!(error = &error as &dyn std::error::Error, "outcome of a share not recorded");
             }
             self.book(Some(&flown.miner), flown.work, end);
+        }
+        if let (End::ForwardedAccepted, Some(claim)) = (end, flown.claim) {
+            self.journal.accepted(claim.0, claim.1);
         }
     }
 

@@ -41,6 +41,7 @@ async fn the_pools_account_the_journal_and_the_miners_agree() {
     let mut paid: Vec<[u8; 32]> = pool.paid().copied().collect();
     paid.sort_unstable();
     assert_eq!(paid, rig.ledger.hashes(|end| *end == ShareEnd::Accepted));
+    rig.ledger.check_claims();
     assert!(stats.balanced);
     assert_eq!(stats.received.shares, rig.ledger.all().len() as u64);
     assert_eq!((seen.submitted, seen.unanswered), (stats.received.shares, 0));

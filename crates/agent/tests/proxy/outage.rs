@@ -69,6 +69,7 @@ fn check_payments(rig: &Rig) {
     assert!(paid.iter().all(|hash| known.contains(hash)), "paid is accepted or unknown");
     let all = rig.ledger.hashes(|_| true);
     assert_eq!(all.iter().collect::<BTreeSet<_>>().len(), all.len(), "one record a share");
+    rig.ledger.check_claims();
 }
 
 /// Takes every share and never says a word about it.

@@ -129,6 +129,7 @@ async fn miners_are_split_over_accounts_by_weight_and_each_pays_its_own() {
     assert_eq!(rig.pool.handle().total().accepted - first, 6);
     let accounts = rig.ledger.all().into_iter().filter(|(share, _)| share.worker == "second").count() as u64;
     assert_eq!(accounts, other.handle().total().accepted, "the ledger names the account");
+    rig.ledger.check_claims();
 }
 
 /// Gives each connection one line, and counts them.

@@ -14,6 +14,10 @@ use model::{Hashrate, MinerGroupId, ModuleId, Span, Time, Work};
 use sim::hashing::Engine;
 use sim::miner_net::{self, MinerFleet};
 use sim::pool::{self, Pool};
+use stratum::commit::book::Refused;
+use stratum::commit::{Book, Share, Template};
+use stratum::hash::HeaderHash;
+use stratum::upstream::Outgoing;
 
 /// Longest wait for anything, on a machine that others use too.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -162,6 +166,17 @@ struct Books {
     intents: Vec<(ShareRecord, Option<ShareEnd>)>,
     ended: Vec<(ShareRecord, ShareEnd)>,
     broken: bool,
+    claims: Claims,
+}
+
+/// What an agent could claim of the shares that the pool accepted.
+#[derive(Debug, Default)]
+struct Claims {
+    book: Book,
+    jobs: BTreeMap<(u64, String), Template>,
+    claimed: u64,
+    work: Work,
+    refused: Vec<Refused>,
 }
 
 impl Ledger {
@@ -182,6 +197,15 @@ impl Ledger {
         let books = self.books.lock().unwrap();
         let forwarded = books.intents.iter().filter_map(|(share, end)| Some((share.clone(), end.clone()?)));
         forwarded.chain(books.ended.iter().cloned()).collect()
+    }
+
+    /// Every share that the pool accepted can be claimed, under a job that was told before, for what the pool credits.
+    pub fn check_claims(&self) {
+        let accepted = self.ends().get(&ShareEnd::Accepted).copied().unwrap_or(0);
+        let credited = self.credited();
+        let claims = &self.books.lock().unwrap().claims;
+        assert_eq!((claims.claimed, claims.refused.as_slice()), (accepted, &[][..]));
+        assert_eq!(claims.work, credited);
     }
 
     pub fn intents(&self) -> usize {
@@ -224,6 +248,28 @@ impl ShareJournal for Ledger {
         books.check()?;
         books.ended.push((share.clone(), end.clone()));
         Ok(())
+    }
+
+    fn job(&mut self, session: u64, job_id: &str, template: Template) {
+        let claims = &mut self.books.lock().unwrap().claims;
+        claims.jobs.insert((session, job_id.to_owned()), template.clone());
+        let event = claims.book.on_job(1_000, template);
+        event.into_iter().for_each(|event| claims.book.apply(event));
+    }
+
+    fn accepted(&mut self, share: Outgoing, hash: HeaderHash) {
+        let claims = &mut self.books.lock().unwrap().claims;
+        let Outgoing { session, job_id, extranonce2, ntime, nonce, version } = share;
+        let template = &claims.jobs[&(session, job_id)];
+        let share = Share { job: template.digest(), extranonce2, version, ntime, nonce };
+        match claims.book.on_share(1_000, template.previous(), hash, share) {
+            Ok(event) => {
+                claims.claimed += 1;
+                claims.work += template.target().work();
+                claims.book.apply(event);
+            }
+            Err(refused) => claims.refused.push(refused),
+        }
     }
 }
 

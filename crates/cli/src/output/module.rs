@@ -60,6 +60,27 @@ pub struct Status {
     pub agent_version: Option<String>,
     /// Where miners reach its proxy.
     pub stratum_address: Option<String>,
+    /// What its agent claimed of accepted shares, and proved.
+    pub share_audit: Option<ShareAudit>,
+}
+
+/// Accepted shares as claimed and proven, since this controller began to audit the module.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ShareAudit {
+    /// Shares of blocks that passed their audit.
+    pub proven_shares: u64,
+    /// Their work in hashes, as a decimal number.
+    pub proven_work_hashes: String,
+    /// Shares claimed in blocks that are not judged yet.
+    pub claimed_shares: u64,
+    /// Shares that the agent could not show any more.
+    pub unproven_shares: u64,
+    /// Shares of claims that failed.
+    pub failed_shares: u64,
+    /// Shares that the pool accepted by the module's ledger.
+    pub accepted_shares: u64,
+    /// Shares that were drawn and hashed again.
+    pub samples: u64,
 }
 
 /// What a module may draw.
@@ -233,6 +254,22 @@ impl Envelope {
     }
 }
 
+impl ShareAudit {
+    /// `1200 proven of 1260 accepted, 60 claimed; 320 drawn`, and what is wrong where something is.
+    pub fn show(&self) -> String {
+        let mut text = format!(
+            "{} proven of {} accepted, {} claimed; {} drawn",
+            self.proven_shares, self.accepted_shares, self.claimed_shares, self.samples
+        );
+        for (shares, what) in [(self.unproven_shares, "lost unproven"), (self.failed_shares, "FAILED")] {
+            if shares > 0 {
+                text += &format!(", {shares} {what}");
+            }
+        }
+        text
+    }
+}
+
 impl Verified {
     /// `39.8 PH/s ±3.2%`.
     pub fn show(&self) -> String {
@@ -279,6 +316,7 @@ impl Described {
             ("Hash rate", hash_rates(status)),
             ("Revenue", status.revenue.show()),
             ("Ledger", format!("durable to segment {}", status.ledger_sequence)),
+            ("Shares", status.share_audit.as_ref().map(ShareAudit::show).unwrap_or_default()),
             ("Stratum", status.stratum_address.clone().unwrap_or_default()),
             ("Etag", self.etag.clone()),
         ])
@@ -403,6 +441,21 @@ impl From<wire::ModuleStatus> for Status {
             ledger_sequence: status.ledger_sequence,
             agent_version: read::text(status.agent_version),
             stratum_address: status.stratum_address,
+            share_audit: status.share_audit.map(ShareAudit::from),
+        }
+    }
+}
+
+impl From<wire::ShareAudit> for ShareAudit {
+    fn from(audit: wire::ShareAudit) -> Self {
+        Self {
+            proven_shares: audit.proven_shares,
+            proven_work_hashes: audit.proven_work_hashes,
+            claimed_shares: audit.claimed_shares,
+            unproven_shares: audit.unproven_shares,
+            failed_shares: audit.failed_shares,
+            accepted_shares: audit.accepted_shares,
+            samples: audit.samples,
         }
     }
 }
@@ -513,6 +566,14 @@ mod tests {
         assert_eq!(envelope.standing(), "valid #41, 42s left");
         let expired = Envelope { expires_in_milliseconds: Some(-3_000), state: None, ..envelope };
         assert_eq!(expired.standing(), "- #41, expired 3s ago");
+    }
+
+    #[test]
+    fn an_audit_says_what_is_wrong_only_where_something_is() {
+        let audit = ShareAudit::from(samples::share_audit());
+        assert_eq!(audit.show(), "1200 proven of 1260 accepted, 60 claimed; 320 drawn");
+        let bad = ShareAudit { unproven_shares: 5, failed_shares: 7, ..audit };
+        assert!(bad.show().ends_with("320 drawn, 5 lost unproven, 7 FAILED"));
     }
 
     #[test]

@@ -131,6 +131,19 @@ pub fn module_status() -> wire::ModuleStatus {
         ledger_sequence: 17,
         agent_version: "0.1.0".into(),
         stratum_address: Some("127.0.0.1:3333".into()),
+        share_audit: Some(share_audit()),
+    }
+}
+
+pub fn share_audit() -> wire::ShareAudit {
+    wire::ShareAudit {
+        proven_shares: 1_200,
+        proven_work_hashes: "5154039399600".into(),
+        claimed_shares: 60,
+        unproven_shares: 0,
+        failed_shares: 0,
+        accepted_shares: 1_260,
+        samples: 320,
     }
 }
 

@@ -20,6 +20,7 @@ use planner::Link;
 use tokio::sync::watch;
 
 use super::loads;
+use crate::audit;
 use crate::cache::Cache;
 use crate::context::Context;
 use crate::live::Live;
@@ -158,6 +159,9 @@ pub(super) fn module(view: &View, config: &Module) -> wire::ModuleStatus {
     let record = view.cache.modules.get(id).map(|stored| &stored.value);
     let agent = view.live.agents.get(id);
     let groups = || report.into_iter().flat_map(|report| report.groups.values());
+    let audit = view.context.audits.summary(id);
+    let reported = report.iter().flat_map(|report| report.findings.clone());
+    let audited: Vec<_> = audit.iter().flat_map(|audit| audit.findings.clone()).collect();
     let claimed: Vec<Hashrate> = groups().filter_map(|group| group.claimed).collect();
     wire::ModuleStatus {
         module: id.as_str().to_owned(),
@@ -178,11 +182,25 @@ pub(super) fn module(view: &View, config: &Module) -> wire::ModuleStatus {
         groups: group_states(view, config, report),
         pools: pool_states(view, config, report),
         runs: run_states(view, report),
-        findings: report.iter().flat_map(|report| report.findings.clone()).map(Into::into).collect(),
+        findings: reported.chain(audited).map(Into::into).collect(),
         revenue: Some(revenue_of(view, config)),
         ledger_sequence: view.cache.watermarks.get(id).copied().unwrap_or(0),
         agent_version: agent.map(|agent| agent.version.clone()).unwrap_or_default(),
         stratum_address: agent.and_then(|agent| agent.stratum.clone()),
+        share_audit: audit.map(share_audit),
+    }
+}
+
+fn share_audit(audit: audit::Summary) -> wire::ShareAudit {
+    let audit::Summary { totals, provisional, paid, .. } = audit;
+    wire::ShareAudit {
+        proven_shares: totals.proven.shares,
+        proven_work_hashes: totals.proven.work.0.to_string(),
+        claimed_shares: provisional.shares,
+        unproven_shares: totals.unproven.shares,
+        failed_shares: totals.failed.shares,
+        accepted_shares: paid.shares,
+        samples: totals.samples,
     }
 }
 

@@ -27,7 +27,16 @@ impl Session {
         }
         let floor = self.watermark(module);
         let sink = self.context.sink.clone();
-        let taken = spawn_blocking(move || sink.take(&segment, &wire.sha256, floor)).await;
+        let audits = self.context.audits.clone();
+        let take = move || {
+            let kept = sink.take(&segment, &wire.sha256, floor)?;
+            // The audits count a segment once; where their disk fails they compare with too little, and say so.
+            if let Err(error) = audits.on_segment(&segment) {
+                tracing::error!(error = &error as &dyn std::error::Error, "audits did not see a segment");
+            }
+            Ok(kept)
+        };
+        let taken = spawn_blocking(take).await;
         let kept = match taken {
             Ok(Ok(kept)) => kept,
             Ok(Err(error)) => return Err(refused(error)),

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use model::ledger::ShareEnd;
 use stratum::account::End;
+use stratum::commit::Template;
 use stratum::job::{Assignment, Slice, Source};
 use stratum::slices::{self, Slices};
 use stratum::upstream::{self, Event, Outcome, ShareRef, Upstream};
@@ -31,7 +32,7 @@ impl State {
         let session = self.counters.pool_sessions;
         let Some(lane) = self.lanes.get_mut(lane) else { return Vec::new() };
         let (upstream, opening) = Upstream::new(config, session, mono_ms);
-        lane.live = Some(Live { upstream, lines, fresh: None });
+        lane.live = Some(Live { upstream, lines, fresh: None, slice: None });
         opening
     }
 
@@ -97,6 +98,9 @@ impl State {
                     if let Some(lane) = self.lanes.get_mut(lane) {
                         lane.mask = mask;
                     }
+                    if let Some(assignment) = self.standing(lane) {
+                        self.announce(lane, &assignment);
+                    }
                     rest.push(event);
                 }
                 Event::Job(assignment) => match self.on_job(lane, &assignment) {
@@ -127,7 +131,27 @@ impl State {
         let Some(at) = self.lanes.get_mut(lane) else { return Ok(()) };
         at.keep_alive.on_pool_job(&assignment.job);
         let fresh = at.live.as_mut().and_then(|live| live.fresh.take());
+        if let Some(live) = at.live.as_mut().filter(|_| fresh.is_some()) {
+            live.slice.clone_from(&fresh);
+        }
+        self.announce(lane, assignment);
         self.stand_on(lane, assignment, fresh)
+    }
+
+    /// The lane's current job.
+    fn standing(&self, lane: usize) -> Option<Arc<Assignment>> {
+        self.lanes.get(lane)?.ground.as_ref().map(|ground| Arc::clone(&ground.assignment))
+    }
+
+    /// Says what accepted shares of a job are to be proven by; before the first of them can be found.
+    fn announce(&mut self, lane: usize, assignment: &Assignment) {
+        let Source::Upstream { session, difficulty } = assignment.source else { return };
+        let Some(lane) = self.lanes.get(lane) else { return };
+        let live = lane.live.as_ref().filter(|live| live.upstream.session() == session);
+        let Some(slice) = live.and_then(|live| live.slice.as_ref()) else { return };
+        if let Some(template) = Template::new(&assignment.job, slice, lane.mask, difficulty.target()) {
+            self.journal.job(session, &assignment.job.id, template);
+        }
     }
 
     /// From now on the lane's miners work on this; with a fresh slice they all get new ones.

@@ -1,0 +1,127 @@
+//! The book's changes on disk: one append-only file for each block, removed as a whole when the block is settled.
+//!
+//! A frame is a length, a CRC-32 and an encoded event. Assumes one process per directory (the outbox's lock sees to that). A
+//! torn end is cut; what it held was never told, since a claim is told only once it is on the disk. Next: `../commit.rs`.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File, OpenOptions};
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+use stratum::commit::{Digest, Event};
+use tracing::warn;
+
+use crate::disk::{self, at};
+
+/// Longest event: a job with two halves of a coinbase of 12 KiB and 32 branches.
+const MAX_FRAME: usize = 32 << 10;
+const HEAD: usize = 8;
+
+/// Private fields: files that are open are those of blocks that still change.
+pub(super) struct Log {
+    dir: PathBuf,
+    files: BTreeMap<Digest, Open>,
+}
+
+struct Open {
+    file: File,
+    /// Of whole frames.
+    length: u64,
+}
+
+impl Log {
+    /// Opens the directory and reads all events, those of one block in their order.
+    pub(super) fn open(dir: &Path) -> Result<(Log, Vec<Event>), disk::Error> {
+        fs::create_dir_all(dir).map_err(at("create", dir))?;
+        let mut events = Vec::new();
+        for entry in fs::read_dir(dir).map_err(at("read", dir))? {
+            let path = entry.map_err(at("read", dir))?.path();
+            if path.extension().is_some_and(|extension| extension == "log") {
+                events.extend(read(&path)?);
+            }
+        }
+        Ok((Log { dir: dir.to_path_buf(), files: BTreeMap::new() }, events))
+    }
+
+    /// Writes an event; a claim is on the disk when this returns, a share in the page cache.
+    pub(super) fn append(&mut self, event: &Event) -> Result<(), disk::Error> {
+        let previous = event.previous();
+        let path = self.path(&previous);
+        let Open { mut file, length } = match self.files.remove(&previous) {
+            Some(open) => open,
+            None => open_file(&path)?,
+        };
+        let frame = frame(event);
+        if let Err(error) = file.write_all(&frame) {
+            // A torn frame in the middle would hide what comes after it; where this fails too, the next start cuts it off.
+            let _ = file.set_len(length);
+            return Err(at("write", &path)(error));
+        }
+        match event {
+            Event::Seal { .. } | Event::Close { .. } => {
+                file.sync_all().map_err(at("sync", &path))?;
+                disk::sync_parent(&path)?;
+            }
+            Event::Job { .. } | Event::Share { .. } => {}
+        }
+        if !matches!(event, Event::Close { .. }) {
+            self.files.insert(previous, Open { file, length: length + frame.len() as u64 });
+        }
+        Ok(())
+    }
+
+    /// Removes a block's file. One that is gone already is fine.
+    pub(super) fn remove(&mut self, previous: &Digest) -> Result<(), disk::Error> {
+        self.files.remove(previous);
+        let path = self.path(previous);
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(at("remove", &path)(error)),
+            _ => Ok(()),
+        }
+    }
+
+    fn path(&self, previous: &Digest) -> PathBuf {
+        self.dir.join(format!("{previous}.log"))
+    }
+}
+
+fn open_file(path: &Path) -> Result<Open, disk::Error> {
+    let file = OpenOptions::new().create(true).append(true).open(path).map_err(at("open", path))?;
+    let length = file.metadata().map_err(at("read", path))?.len();
+    Ok(Open { file, length })
+}
+
+fn frame(event: &Event) -> Vec<u8> {
+    let body = event.encode();
+    let mut frame = Vec::with_capacity(HEAD + body.len());
+    frame.extend_from_slice(&(body.len() as u32).to_be_bytes());
+    frame.extend_from_slice(&crc32fast::hash(&body).to_be_bytes());
+    frame.extend(body);
+    frame
+}
+
+/// All whole events of a file; the file is cut behind them.
+fn read(path: &Path) -> Result<Vec<Event>, disk::Error> {
+    let bytes = fs::read(path).map_err(at("read", path))?;
+    let mut events = Vec::new();
+    let mut rest = bytes.as_slice();
+    while let Some((event, behind)) = first(rest) {
+        events.push(event);
+        rest = behind;
+    }
+    if !rest.is_empty() {
+        warn!(path = %path.display(), bytes = rest.len(), "the end of a share log was torn and is cut");
+        let file = OpenOptions::new().write(true).open(path).map_err(at("open", path))?;
+        file.set_len((bytes.len() - rest.len()) as u64).map_err(at("cut", path))?;
+    }
+    Ok(events)
+}
+
+fn first(bytes: &[u8]) -> Option<(Event, &[u8])> {
+    let (head, rest) = bytes.split_at_checked(HEAD)?;
+    let word = |at: usize| head.get(at..at + 4)?.try_into().ok().map(u32::from_be_bytes);
+    let (length, crc) = (word(0)? as usize, word(4)?);
+    let (body, behind) = rest.split_at_checked(length).filter(|_| length <= MAX_FRAME)?;
+    (crc32fast::hash(body) == crc).then_some(())?;
+    Event::decode(body).ok().map(|event| (event, behind))
+}

@@ -1,0 +1,182 @@
+//! Commitments on a disk that is killed, torn and wiped.
+
+#![allow(clippy::unwrap_used)]
+
+use std::fs;
+use std::path::PathBuf;
+use std::sync::atomic::AtomicU32;
+
+use stratum::commit::auditor::{Auditor, Verdict};
+use stratum::commit::{Kind, proof};
+use stratum::job::{Job, Slice};
+use stratum::target::Target;
+use stratum::uint256::U256;
+
+use super::*;
+
+const SEED: Digest = Digest([7; 32]);
+const START_MS: u64 = 1_700_000_000_000;
+
+struct TestDir(PathBuf);
+
+impl TestDir {
+    fn new() -> TestDir {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let dir = std::env::temp_dir().join(format!("flareshift-commit-{}-{number}", std::process::id()));
+        TestDir(dir)
+    }
+
+    fn logs(&self) -> Vec<PathBuf> {
+        fs::read_dir(&self.0).unwrap().map(|entry| entry.unwrap().path()).collect()
+    }
+}
+
+impl Drop for TestDir {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// A job on the block of that number, whose shares take eight hashes.
+fn template(block: u64) -> Template {
+    let job = Job::keep_alive(block, 0x2000_0000, 0x1d00_ffff, 9).unwrap();
+    let slice = Slice { extranonce1: vec![1, 2], extranonce2_size: 4 };
+    Template::new(&job, &slice, 0, Target::new(U256::MAX.shift_right(3)).unwrap()).unwrap()
+}
+
+fn job(block: u64) -> Seen {
+    Seen::Job { session: 1, job_id: format!("j{block}"), template: Box::new(template(block)) }
+}
+
+fn shares(block: u64, count: usize) -> Vec<Seen> {
+    let template = template(block);
+    let found = (0u32..).filter_map(|nonce| {
+        let (version, ntime, extranonce2) = (0x2000_0000, 9, vec![0; 4]);
+        let share = Share { job: template.digest(), extranonce2: extranonce2.clone(), version, ntime, nonce };
+        let leaf = stratum::commit::Leaf::of(share, &template);
+        let outgoing =
+            Outgoing { session: 1, job_id: format!("j{block}"), extranonce2, ntime, nonce, version };
+        leaf.check(&template).is_ok().then(|| Seen::Accepted(Box::new((outgoing, leaf.hash))))
+    });
+    found.take(count).collect()
+}
+
+/// An agent that saw shares of block 1, sealed them in three batches, and went on to block 2.
+fn claimed(dir: &TestDir) -> (Commits, Intake) {
+    let (commits, intake) = open(&dir.0, None).unwrap();
+    let take = |seen, after_s: u64| intake.shared.take(seen, START_MS + 1_000 * after_s).unwrap();
+    take(vec![job(1)], 0);
+    let mut all = shares(1, 30);
+    for part in 0..3 {
+        take(all.split_off(all.len() - 10), 40 * part);
+        take(Vec::new(), 40 * part + 35);
+    }
+    take(vec![job(2)], 130);
+    take(Vec::new(), 250);
+    (commits, intake)
+}
+
+fn kinds(notes: &[Note]) -> String {
+    let kind = |note: &Note| match note {
+        Note::Job { .. } => 'j',
+        Note::Claim(claim) if claim.kind == Kind::Batch => 'b',
+        Note::Claim(_) => 'c',
+    };
+    notes.iter().map(kind).collect()
+}
+
+#[test]
+fn what_was_accepted_is_claimed_and_passes() {
+    let dir = TestDir::new();
+    let (commits, _intake) = claimed(&dir);
+    let notes = commits.notes(0, 100);
+    assert_eq!(kinds(&notes), "jbbbjc");
+    let mut auditor = Auditor::default();
+    for note in &notes {
+        let taken = auditor.take(note, model::Time(0), SEED).unwrap();
+        let Some(challenge) = taken else { continue };
+        let answer = commits.answer(challenge.sequence, &challenge.seed, challenge.samples);
+        let verdict = auditor.on_answer(challenge.sequence, &answer, model::Time(0));
+        assert_eq!(verdict, Some(Verdict::Passed));
+    }
+    assert_eq!(auditor.totals().proven.shares, 30);
+    assert_eq!(commits.unclaimed(), 0);
+}
+
+#[test]
+fn a_killed_agent_answers_for_what_it_claimed() {
+    let dir = TestDir::new();
+    let before = claimed(&dir).0.notes(0, 100);
+    // Nothing was closed or flushed by hand: the files are as kill -9 leaves them.
+    let (commits, _intake) = open(&dir.0, None).unwrap();
+    assert_eq!(commits.notes(0, 100), before);
+    let Some(Note::Claim(closing)) = before.last() else { panic!("the last note is the closing") };
+    let Answer::Shown(shown) = commits.answer(closing.sequence, &SEED, 64) else { panic!("lost") };
+    let judged = proof::judge(&closing.root, &closing.previous, &SEED, 64, &shown, |_| true);
+    assert!(judged.is_ok(), "{judged:?}");
+}
+
+#[test]
+fn a_torn_end_costs_only_what_was_not_told() {
+    let dir = TestDir::new();
+    let before = claimed(&dir).0.notes(0, 100);
+    let path = dir.logs().into_iter().max_by_key(|path| fs::metadata(path).unwrap().len()).unwrap();
+    let whole = fs::read(&path).unwrap();
+    // The closing's frame is the last: half of it, and a frame of another that was begun.
+    for (cut, tail, left) in [(0, &b"\0\0\0\x40abcd"[..], 6), (3, b"", 5), (3, b"xyz", 5)] {
+        fs::write(&path, [&whole[..whole.len() - cut], tail].concat()).unwrap();
+        let (commits, intake) = open(&dir.0, None).unwrap();
+        let notes = commits.notes(0, 100);
+        assert_eq!(notes.len(), left);
+        assert!(notes.iter().all(|note| before.contains(note)));
+        // It goes on where it stood: the block is closed again.
+        intake.shared.take(Vec::new(), START_MS + 300_000).unwrap();
+        assert_eq!(kinds(&open(&dir.0, None).unwrap().0.notes(0, 100)), "jbbbjc");
+    }
+}
+
+#[test]
+fn a_settled_block_leaves_the_disk() {
+    let dir = TestDir::new();
+    let (commits, _intake) = claimed(&dir);
+    let notes = commits.notes(0, 100);
+    assert_eq!(dir.logs().len(), 2);
+    commits.settled(notes[1].sequence()).unwrap();
+    assert_eq!(dir.logs().len(), 2, "a batch alone settles nothing");
+    commits.settled(notes[5].sequence()).unwrap();
+    assert_eq!(dir.logs().len(), 1);
+    assert_eq!(commits.answer(notes[5].sequence(), &SEED, 64), Answer::Lost);
+    assert_eq!(kinds(&open(&dir.0, None).unwrap().0.notes(0, 100)), "j");
+}
+
+#[test]
+fn what_cannot_be_claimed_is_counted() {
+    let dir = TestDir::new();
+    let (commits, intake) = open(&dir.0, None).unwrap();
+    // Its job was never seen.
+    intake.shared.take(shares(1, 2), START_MS).unwrap();
+    assert_eq!(commits.unclaimed(), 2);
+    // The same share twice.
+    intake.shared.take(vec![job(1)], START_MS).unwrap();
+    intake.shared.take(shares(1, 2), START_MS).unwrap();
+    intake.shared.take(shares(1, 2), START_MS).unwrap();
+    assert_eq!(commits.unclaimed(), 4);
+    // The queue is full.
+    let Seen::Accepted(share) = shares(1, 1).remove(0) else { unreachable!() };
+    for _ in 0..QUEUE + 5 {
+        commits.accepted(share.0.clone(), share.1);
+    }
+    assert_eq!(commits.unclaimed(), 9);
+}
+
+#[test]
+fn a_wiped_agent_goes_on_behind_what_was_heard() {
+    let dir = TestDir::new();
+    let heard = claimed(&dir).0.notes(0, 100).last().unwrap().sequence();
+    let empty = TestDir::new();
+    let (commits, intake) = open(&empty.0, None).unwrap();
+    commits.go_on_behind(heard);
+    intake.shared.take(vec![job(3)], START_MS - 5_000).unwrap();
+    assert_eq!(commits.notes(heard, 10).len(), 1);
+}

@@ -1,0 +1,366 @@
+//! Agents, honest and not, before one auditor.
+
+#![allow(clippy::unwrap_used)]
+
+use super::super::leaf::Untrue;
+use super::super::proof::{Opening, Proof};
+use super::super::sample::positions;
+use super::super::testing::{digest, leaves, template, with_bits};
+use super::super::tree::Tree;
+use super::super::{Book, Leaf, Template};
+use super::*;
+
+const AT: Time = Time(1_000_000);
+
+/// An agent that claims whatever it likes, under the numbers 1, 2, 3, …
+#[derive(Default)]
+struct Agent {
+    auditor: Auditor,
+    last: u64,
+    jobs: Vec<Template>,
+    claimed: Vec<(Claim, Vec<Leaf>)>,
+}
+
+impl Agent {
+    fn new(jobs: &[Template]) -> Agent {
+        let mut agent = Agent { jobs: jobs.to_vec(), ..Agent::default() };
+        jobs.iter().for_each(|job| agent.announce(job));
+        agent
+    }
+
+    fn announce(&mut self, job: &Template) {
+        self.last += 1;
+        let note = Note::Job { sequence: self.last, digest: job.digest(), previous: job.previous() };
+        assert_eq!(self.auditor.take(&note, AT, digest(0)), Ok(None));
+    }
+
+    /// Claims leaves in the order given, with the root that `change` makes of theirs.
+    fn claim(
+        &mut self,
+        kind: Kind,
+        leaves: &[Leaf],
+        change: impl Fn(&mut Node),
+    ) -> Result<Option<Challenge>, Misconduct> {
+        self.last += 1;
+        let mut root = Tree::build(leaves).unwrap().root();
+        change(&mut root);
+        let claim = Claim { sequence: self.last, kind, previous: self.jobs[0].previous(), root };
+        self.claimed.push((claim.clone(), leaves.to_vec()));
+        self.auditor.take(&Note::Claim(claim), AT, digest(self.last as u8))
+    }
+
+    fn batch(&mut self, leaves: &[Leaf]) -> Challenge {
+        self.claim(Kind::Batch, leaves, |_| {}).unwrap().unwrap()
+    }
+
+    fn closing(&mut self, leaves: &[Leaf], batches: &[u64]) -> Result<Option<Challenge>, Misconduct> {
+        self.claim(Kind::Closing { batches: batches.to_vec() }, leaves, |_| {})
+    }
+
+    /// Opens what is asked for, as well as the leaves allow.
+    fn answer(&mut self, challenge: Challenge) -> Verdict {
+        let (claim, leaves) =
+            self.claimed.iter().find(|(claim, _)| claim.sequence == challenge.sequence).unwrap();
+        let tree = Tree::build(leaves).unwrap();
+        let open = |position| {
+            let index = tree.at(position).unwrap_or(0);
+            Opening { leaf: leaves[index].clone(), path: tree.path(index) }
+        };
+        let openings: Vec<Opening> =
+            positions(&challenge.seed, &claim.root, challenge.samples).into_iter().map(open).collect();
+        let drawn =
+            |job: &&Template| openings.iter().any(|opening: &Opening| opening.leaf.share.job == job.digest());
+        let proof = Proof { jobs: self.jobs.iter().filter(drawn).cloned().collect(), openings };
+        self.auditor.on_answer(challenge.sequence, &Answer::Shown(proof), AT).unwrap()
+    }
+
+    fn codes(&self) -> Vec<String> {
+        self.auditor.findings().into_iter().map(|finding| finding.code).collect()
+    }
+}
+
+fn sum_of(leaves: &[Leaf]) -> Sum {
+    Sum { shares: leaves.len() as u64, work: leaves.iter().map(|leaf| leaf.work).sum() }
+}
+
+#[test]
+fn an_honest_block_is_proven_once_it_is_closed() {
+    let job = template(1, 0);
+    let all = leaves(&job, 200, 0);
+    let (mut even, mut odd) = (Vec::new(), Vec::new());
+    all.iter()
+        .enumerate()
+        .for_each(|(i, leaf)| if i % 2 == 0 { &mut even } else { &mut odd }.push(leaf.clone()));
+    let mut agent = Agent::new(std::slice::from_ref(&job));
+    for batch in [&even, &odd] {
+        let challenge = agent.batch(batch);
+        assert_eq!(agent.answer(challenge), Verdict::Passed);
+    }
+    assert_eq!(agent.auditor.provisional(), sum_of(&all));
+    assert_eq!(agent.auditor.totals().proven, Sum::default());
+    let closing = agent.closing(&all, &[2, 3]).unwrap().unwrap();
+    assert_eq!(agent.answer(closing), Verdict::Passed);
+    assert_eq!(agent.auditor.totals().proven, sum_of(&all));
+    assert_eq!(agent.auditor.provisional(), Sum::default());
+    assert_eq!(agent.auditor.totals().samples, (2 * BATCH_SAMPLES + CLOSING_SAMPLES) as u64);
+    assert_eq!(agent.codes(), [""; 0]);
+}
+
+#[test]
+fn duplicates_inside_a_batch_are_caught() {
+    let job = template(1, 0);
+    let once = leaves(&job, 32, 0);
+    let twice = [once.clone(), once].concat();
+    let mut agent = Agent::new(&[job]);
+    let challenge = agent.batch(&twice);
+    assert_eq!(agent.answer(challenge), Verdict::Failed(Fault::Order));
+    assert_eq!(agent.codes(), ["share-audit-failed"]);
+}
+
+#[test]
+fn duplicates_across_batches_are_caught_at_the_closing() {
+    let job = template(1, 0);
+    let once = leaves(&job, 64, 0);
+    let honest_batches = || {
+        let mut agent = Agent::new(std::slice::from_ref(&job));
+        for _ in 0..2 {
+            // Each batch is in order and true by itself.
+            let challenge = agent.batch(&once);
+            assert_eq!(agent.answer(challenge), Verdict::Passed);
+        }
+        agent
+    };
+    // The closing has each share once: then it is not the sum.
+    let mut agent = honest_batches();
+    assert_eq!(agent.closing(&once, &[2, 3]), Err(Misconduct::Sums));
+    // Or has them twice: then it is not in order.
+    let mut agent = honest_batches();
+    let pairs: Vec<Leaf> = once.iter().flat_map(|leaf| [leaf.clone(), leaf.clone()]).collect();
+    let closing = agent.closing(&pairs, &[2, 3]).unwrap().unwrap();
+    assert_eq!(agent.answer(closing), Verdict::Failed(Fault::Order));
+    assert_eq!(agent.auditor.totals().failed.shares, 128);
+    // Or names one batch alone: then the other one is never proven.
+    let mut agent = honest_batches();
+    let closing = agent.closing(&once, &[2]).unwrap().unwrap();
+    assert_eq!(agent.answer(closing), Verdict::Passed);
+    assert_eq!(agent.auditor.totals().proven, sum_of(&once));
+    assert_eq!(agent.auditor.totals().unproven, sum_of(&once));
+    // Or names one twice.
+    let mut agent = honest_batches();
+    assert_eq!(agent.closing(&pairs, &[2, 2]), Err(Misconduct::Batches));
+}
+
+#[test]
+fn an_inflated_sum_is_caught() {
+    let job = template(1, 0);
+    let all = leaves(&job, 64, 0);
+    // In the root: nothing opened leads to it.
+    let mut agent = Agent::new(std::slice::from_ref(&job));
+    let challenge = agent.claim(Kind::Batch, &all, |root| root.sum.0 *= 2).unwrap().unwrap();
+    assert!(matches!(agent.answer(challenge), Verdict::Failed(Fault::Root)));
+    // In a node below it: what lies in the other subtree cannot be where the sum says, nor lead to the root.
+    let mut agent = Agent::new(std::slice::from_ref(&job));
+    let (left, right) = (Tree::build(&all[..32]).unwrap().root(), Tree::build(&all[32..]).unwrap().root());
+    let heavy = Node { sum: Work(left.sum.0 * 3), ..left };
+    let root = Node::join(&heavy, &right).unwrap();
+    let challenge = agent.claim(Kind::Batch, &all, |to| *to = root).unwrap().unwrap();
+    assert!(matches!(agent.answer(challenge), Verdict::Failed(Fault::Root | Fault::Position)));
+}
+
+#[test]
+fn one_heavy_fake_leaf_is_caught() {
+    let job = template(1, 0);
+    let mut all = leaves(&job, 64, 0);
+    all[20].work.0 *= 1_000_000;
+    let mut agent = Agent::new(&[job]);
+    let challenge = agent.batch(&all);
+    assert_eq!(agent.answer(challenge), Verdict::Failed(Fault::Untrue(Untrue::Work)));
+}
+
+#[test]
+fn an_invented_job_is_caught() {
+    let (told, invented) = (template(1, 0), template(1, 1));
+    let mut agent = Agent::new(std::slice::from_ref(&told));
+    agent.jobs.push(invented.clone());
+    let challenge = agent.batch(&leaves(&invented, 8, 0));
+    assert_eq!(agent.answer(challenge), Verdict::Failed(Fault::UnknownJob));
+    // Announced only after the claim.
+    let mut agent = Agent::new(&[told]);
+    agent.jobs.push(invented.clone());
+    let challenge = agent.batch(&leaves(&invented, 8, 100));
+    agent.announce(&invented);
+    assert_eq!(agent.answer(challenge), Verdict::Failed(Fault::UnknownJob));
+    // Announced under another block than its own.
+    let other = template(2, 0);
+    let mut agent = Agent::new(&[template(1, 0)]);
+    agent.last += 1;
+    let note =
+        Note::Job { sequence: agent.last, digest: other.digest(), previous: template(1, 0).previous() };
+    assert_eq!(agent.auditor.take(&note, AT, digest(0)), Ok(None));
+    agent.jobs.push(other.clone());
+    let challenge = agent.batch(&leaves(&other, 8, 0));
+    assert_eq!(agent.answer(challenge), Verdict::Failed(Fault::OtherBlock));
+}
+
+#[test]
+fn targets_picked_after_the_search_show_as_luck() {
+    // One job under many targets, all announced; each share is claimed under the hardest it meets.
+    let jobs: Vec<Template> = (3..12).map(|bits| with_bits(1, 0, bits)).collect();
+    let mut agent = Agent::new(&jobs);
+    let mut picked: Vec<Leaf> = leaves(&jobs[0], 2_000, 0)
+        .into_iter()
+        .map(|leaf| {
+            let met = jobs.iter().rev().find(|job| job.target().is_met_by(&leaf.hash)).unwrap();
+            let share = super::super::Share { job: met.digest(), ..leaf.share };
+            Leaf { hash: leaf.hash, work: met.target().work(), share }
+        })
+        .collect();
+    picked.sort_by_key(|leaf| leaf.hash);
+    let honest = 2_000 * u128::from(1u32 << 3);
+    assert!(picked.iter().map(|leaf| leaf.work.0).sum::<u128>() > 3 * honest, "it pays, if nobody looks");
+    for part in picked.chunks(20) {
+        let challenge = agent.batch(part);
+        assert_eq!(agent.answer(challenge), Verdict::Passed);
+    }
+    assert_eq!(agent.codes(), ["share-luck"]);
+}
+
+#[test]
+fn no_claim_is_drawn_from_twice_and_none_comes_with_two_contents() {
+    let job = template(1, 0);
+    let all = leaves(&job, 8, 0);
+    let mut agent = Agent::new(std::slice::from_ref(&job));
+    let challenge = agent.batch(&all);
+    let note = Note::Claim(agent.claimed[0].0.clone());
+    assert_eq!(agent.auditor.take(&note, AT, digest(99)), Ok(Some(challenge)), "the first seed stays");
+    assert_eq!(agent.auditor.open(), [challenge]);
+    let Note::Claim(mut other) = note else { unreachable!() };
+    other.root.sum.0 += 1;
+    assert_eq!(agent.auditor.take(&Note::Claim(other), AT, digest(99)), Err(Misconduct::Conflict));
+    assert_eq!(agent.codes(), ["share-claim-refused"]);
+    assert_eq!(agent.answer(challenge), Verdict::Passed);
+    assert_eq!(agent.auditor.open(), []);
+    assert_eq!(agent.auditor.on_answer(challenge.sequence, &Answer::Lost, AT), None, "judged once");
+}
+
+#[test]
+fn a_block_is_never_opened_again() {
+    let job = template(1, 0);
+    let all = leaves(&job, 8, 0);
+    let mut agent = Agent::new(std::slice::from_ref(&job));
+    let challenge = agent.batch(&all);
+    assert_eq!(agent.answer(challenge), Verdict::Passed);
+    let closing = agent.closing(&all, &[2]).unwrap().unwrap();
+    assert_eq!(agent.claim(Kind::Batch, &all, |_| {}), Err(Misconduct::Reopened), "before the answer");
+    assert_eq!(agent.answer(closing), Verdict::Passed);
+    assert_eq!(agent.claim(Kind::Batch, &all, |_| {}), Err(Misconduct::Reopened), "and after it");
+    assert_eq!(agent.auditor.totals().proven, sum_of(&all));
+    assert_eq!(agent.codes(), ["share-claim-refused", "share-claim-refused"]);
+}
+
+#[test]
+fn a_closing_that_holds_a_failed_batch_fails() {
+    let job = template(1, 0);
+    let mut all = leaves(&job, 8, 0);
+    all.iter_mut().for_each(|leaf| leaf.share.nonce ^= 1 << 31);
+    let mut agent = Agent::new(&[job]);
+    let challenge = agent.batch(&all);
+    assert_eq!(agent.answer(challenge), Verdict::Failed(Fault::Untrue(Untrue::Hash)));
+    assert_eq!(agent.closing(&all, &[2]), Err(Misconduct::Batches));
+    assert_eq!(agent.auditor.totals().proven, Sum::default());
+    assert_eq!(agent.auditor.totals().failed, sum_of(&all));
+}
+
+#[test]
+fn what_was_lost_is_unproven_and_no_lie() {
+    let job = template(1, 0);
+    let all = leaves(&job, 8, 0);
+    let mut agent = Agent::new(std::slice::from_ref(&job));
+    let challenge = agent.batch(&all);
+    assert_eq!(agent.auditor.on_answer(challenge.sequence, &Answer::Lost, AT), Some(Verdict::Lost));
+    let closing = agent.closing(&all, &[2]).unwrap().unwrap();
+    assert_eq!(agent.auditor.on_answer(closing.sequence, &Answer::Lost, AT), Some(Verdict::Lost));
+    assert_eq!(agent.auditor.totals().unproven, sum_of(&all));
+    assert_eq!(agent.codes(), [""; 0]);
+}
+
+#[test]
+fn what_is_never_shown_expires_as_unproven() {
+    let job = template(1, 0);
+    let all = leaves(&job, 8, 0);
+    let mut agent = Agent::new(&[job]);
+    agent.batch(&all);
+    agent.auditor.expire(AT + PATIENCE);
+    assert_eq!(agent.auditor.totals().unproven, Sum::default());
+    agent.auditor.expire(AT + PATIENCE + Span::secs(1));
+    assert_eq!(agent.auditor.totals().unproven, sum_of(&all));
+    assert_eq!(agent.auditor.open(), []);
+}
+
+#[test]
+fn everything_is_bounded() {
+    let mut auditor = Auditor::default();
+    let mut taken = Vec::new();
+    for number in 0..MAX_OPEN as u64 + 1 {
+        let mut previous = [0; 32];
+        previous[..8].copy_from_slice(&number.to_be_bytes());
+        let note = Note::Job { sequence: number + 1, digest: digest(1), previous: Digest(previous) };
+        taken.push(auditor.take(&note, AT, digest(0)));
+    }
+    assert_eq!(taken.pop(), Some(Err(Misconduct::TooMuch)));
+    assert!(taken.iter().all(Result::is_ok));
+    let job = template(1, 0);
+    let mut agent = Agent::new(std::slice::from_ref(&job));
+    let all = leaves(&job, 1, 0);
+    let heavy = |root: &mut Node| root.count = MAX_BLOCK_SHARES as u32 + 1;
+    assert_eq!(agent.claim(Kind::Batch, &all, heavy), Err(Misconduct::TooMuch));
+    let inflated = agent.claim(Kind::Batch, &all, |root| root.sum.0 += 1).unwrap().unwrap();
+    assert!(matches!(agent.answer(inflated), Verdict::Failed(_)));
+    for _ in 0..2 * MAX_FINDINGS {
+        assert!(agent.claim(Kind::Batch, &all, heavy).is_err());
+    }
+    assert_eq!(agent.codes().len(), MAX_FINDINGS);
+    assert_eq!(agent.codes()[0], "share-audit-failed", "many of one kind hide none of another");
+    agent.auditor.expire(AT + REMEMBERED + Span::secs(1));
+    assert_eq!(agent.codes().len(), 0);
+}
+
+#[test]
+fn a_real_book_passes_and_its_auditor_survives_a_restart() {
+    let (old, new) = (template(1, 0), template(2, 0));
+    let mut book = Book::new(0);
+    let mut auditor = Auditor::default();
+    let put = |book: &mut Book, event| book.apply(event);
+    let event = book.on_job(1_000, old.clone()).unwrap();
+    put(&mut book, event);
+    for (second, leaf) in leaves(&old, 300, 0).into_iter().enumerate() {
+        let at_ms = 2_000 + 1_000 * second as u64;
+        let event = book.on_share(at_ms, old.previous(), leaf.hash, leaf.share).unwrap();
+        put(&mut book, event);
+        while let Some(event) = book.due(at_ms) {
+            put(&mut book, event);
+        }
+    }
+    let event = book.on_job(310_000, new).unwrap();
+    put(&mut book, event);
+    while let Some(event) = book.due(500_000) {
+        put(&mut book, event);
+    }
+    loop {
+        let notes = book.notes(auditor.taken(), 3);
+        for note in &notes {
+            auditor.take(note, AT, digest(note.sequence() as u8)).unwrap();
+        }
+        let text = serde_json::to_vec(&auditor).unwrap();
+        auditor = serde_json::from_slice(&text).unwrap();
+        for Challenge { sequence, seed, samples } in auditor.open() {
+            let verdict = auditor.on_answer(sequence, &book.answer(sequence, &seed, samples), AT);
+            assert_eq!(verdict, Some(Verdict::Passed));
+        }
+        if notes.is_empty() {
+            break;
+        }
+    }
+    assert_eq!(auditor.totals().proven.shares, 300);
+    assert_eq!(auditor.totals().failures, 0);
+}
