@@ -11,6 +11,7 @@ pub mod module;
 pub mod offering;
 pub mod plan;
 mod read;
+pub mod share;
 pub mod show;
 pub mod site;
 pub mod table;
