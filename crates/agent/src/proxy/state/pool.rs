@@ -18,6 +18,11 @@ const OWN_EXTRANONCE2: usize = 8;
 /// Version bits while no pool was ever seen: those that BIP 310 leaves to miners.
 const OWN_MASK: u32 = 0x1fff_e000;
 
+/// Differs between lanes, or miners of two accounts that never saw a pool would hash the same.
+fn own_extranonce1(unix_s: u64, lane: usize) -> Vec<u8> {
+    [&unix_s.to_be_bytes()[4..], &lane.to_be_bytes()[6..]].concat()
+}
+
 impl State {
     /// A connection to a pool is there; answers the lines that open the conversation.
     pub(in crate::proxy) fn open(
@@ -62,10 +67,16 @@ impl State {
     pub(in crate::proxy) fn keep_alive(&mut self, mono_ms: u64, unix_s: u64) -> bool {
         let mut news = false;
         for lane in 0..self.lanes.len() {
+            // Nobody works on the accounts' own lanes where each miner has its own.
+            let is_idle =
+                self.lanes[lane].retired || (self.pass_through && self.lanes[lane].account.is_none());
+            if is_idle {
+                continue;
+            }
             let Some(assignment) = self.lanes[lane].keep_alive.tick(mono_ms, unix_s) else { continue };
             let first = self.lanes[lane].ground.is_none();
             let slice =
-                Slice { extranonce1: unix_s.to_be_bytes()[4..].to_vec(), extranonce2_size: OWN_EXTRANONCE2 };
+                Slice { extranonce1: own_extranonce1(unix_s, lane), extranonce2_size: OWN_EXTRANONCE2 };
             if first {
                 self.lanes[lane].mask = OWN_MASK;
             }
@@ -123,6 +134,9 @@ impl State {
     fn on_job(&mut self, lane: usize, assignment: &Arc<Assignment>) -> Result<(), slices::Error> {
         if let Source::Upstream { difficulty, .. } = assignment.source {
             self.counters.pool_difficulty = Some(difficulty.value());
+            if let Some(at) = self.lanes.get_mut(lane) {
+                at.difficulty = Some(difficulty.value());
+            }
         }
         let Some(at) = self.lanes.get_mut(lane) else { return Ok(()) };
         at.keep_alive.on_pool_job(&assignment.job);
@@ -141,7 +155,9 @@ impl State {
         let Some(lane) = self.lanes.get_mut(lane) else { return Ok(()) };
         match (&mut lane.ground, fresh) {
             (_, Some(slice)) => {
-                let slices = Slices::new(slice, counter, limit)?;
+                // A pool gave this slice to one miner alone, where each has a session of its own; one of ours never is.
+                let alone = lane.account.is_some() && assignment.source != Source::KeepAlive;
+                let slices = if alone { Slices::whole(slice) } else { Slices::new(slice, counter, limit)? };
                 self.epoch += 1;
                 lane.ground = Some(Ground { epoch: self.epoch, slices, assignment: Arc::clone(assignment) });
             }
