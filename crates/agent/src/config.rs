@@ -136,7 +136,7 @@ mod tests {
     use super::*;
 
     fn parse(arguments: &str) -> Result<Config, String> {
-        Config::try_parse_from(arguments.split(' ')).map_err(|error| error.to_string())
+        Config::try_parse_from(arguments.split_whitespace()).map_err(|error| error.to_string())
     }
 
     #[test]

@@ -340,7 +340,9 @@ impl TryFrom<String> for Pool {
         if proxy::is_pool(&text) {
             return Ok(Pool(text));
         }
-        Err("expected HOST:PORT, stratum+tcp://HOST:PORT, or stratum+ssl://HOST:PORT for TLS".to_owned())
+        Err(format!(
+            "{text:?}: expected HOST:PORT, stratum+tcp://HOST:PORT, or stratum+ssl://HOST:PORT for TLS"
+        ))
     }
 }
 
@@ -399,8 +401,8 @@ mod tests {
         check("[[account]]\nname = \"\"\npools = [\"a:1\"]", "2, column 8", "expected 1 to 160 characters");
         check(
             "[[account]]\nname = \"f\"\npools = [\"a:1\", \"https://b:1\"]",
-            "3, column 17",
-            "stratum+ssl://HOST:PORT",
+            "3, column 9",
+            "\"https://b:1\": expected HOST:PORT, stratum+tcp://HOST:PORT, or stratum+ssl://HOST:PORT",
         );
         check("[[account]]\nname = \"f\"\npools = []", "3, column 9", "expected 1 to 8 pools");
         check("[[account]]\nname = \"f\"\nweight = -1\npools = [\"a:1\"]", "3, column 10", "from 0 to 10000");
@@ -412,7 +414,7 @@ mod tests {
     fn what_means_nothing_together_is_told_by_the_file() {
         let check = |text: &str, expected: &str| {
             let error = parse(text).unwrap_err().to_string();
-            assert!(error.starts_with("farm/proxy.toml: ") && error.contains(expected), "{error}");
+            assert!(error.starts_with("farm/proxy.toml") && error.contains(expected), "{error}");
         };
         check("", "no account; add [[account]]");
         check("[[account]]\nname = \"f\"\nweight = 0\npools = [\"a:1\"]", "every account has weight 0");
@@ -421,7 +423,7 @@ mod tests {
             &format!("{LEAST}[limits]\nlowest_difficulty = 2.0\nfirst_difficulty = 1.0"),
             "lowest_difficulty <= first",
         );
-        check(&"#".repeat(300_000), "larger than 262144 bytes");
+        check(&"#".repeat(300_000), "is larger than 262144 bytes");
     }
 
     #[test]

@@ -82,6 +82,9 @@ pub enum Command {
     /// Shows what is sold, and at what price.
     #[command(subcommand)]
     Offering(OfferingCommand),
+    /// Shows what a Stratum proxy on this machine does.
+    #[command(subcommand)]
+    Proxy(ProxyCommand),
     /// Judges mining shares offline, as the proxy does.
     #[command(subcommand)]
     Share(ShareCommand),
@@ -272,6 +275,17 @@ pub enum TenantCommand {
 pub enum OfferingCommand {
     /// Lists offerings: tier, GPU type, price, notice before a preemption, promised availability.
     List,
+}
+
+/// What `proxy` does.
+#[derive(Debug, Subcommand)]
+pub enum ProxyCommand {
+    /// Shows sessions, upstreams, workers, rejects by reason, and whether every share received has its one end.
+    Stats {
+        /// The directory of the agent (its --data); for a fleet's agent data/agent unless told otherwise.
+        #[arg(long, value_name = "DIR", default_value = "data/proxy")]
+        data: PathBuf,
+    },
 }
 
 /// What stands below `share check --help`.

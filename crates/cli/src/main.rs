@@ -7,6 +7,7 @@ mod dev;
 mod duration;
 mod operator;
 mod output;
+mod proxy;
 mod share;
 
 use std::process::ExitCode;
@@ -14,6 +15,7 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     match args::Args::read() {
         Ok(args::Args { command: args::Command::Dev(dev), .. }) => dev::run(*dev),
+        Ok(args::Args { command: args::Command::Proxy(command), output, .. }) => proxy::run(&command, output),
         Ok(args::Args { command: args::Command::Share(command), output, .. }) => share::run(&command, output),
         Ok(args) => operator::run(args),
         Err(code) => code,

@@ -135,6 +135,22 @@ fn without_a_controller_it_is_code_3_and_says_how_to_start_one() {
 }
 
 #[test]
+fn without_an_agent_a_proxy_is_code_3_and_says_how_to_start_one() {
+    let run = flareshift(&["proxy", "stats", "--data", "/nowhere"]);
+    assert_eq!((run.code, run.stdout.as_str()), (Some(3), ""));
+    assert!(
+        run.stderr.starts_with("flareshift: no agent answers at /nowhere/agent.sock: No such file"),
+        "{}",
+        run.stderr
+    );
+    assert!(
+        run.stderr.contains("flareshift-agent proxy FILE") && run.stderr.contains("--data DIR"),
+        "{}",
+        run.stderr
+    );
+}
+
+#[test]
 fn the_endpoint_comes_from_the_environment_too() {
     let endpoint = nobody();
     let mut command = Command::new(env!("CARGO_BIN_EXE_flareshift"));

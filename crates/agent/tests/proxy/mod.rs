@@ -5,7 +5,10 @@
 
 mod attacks;
 mod mining;
+mod moves;
 mod outage;
-mod plain;
+pub mod plain;
 mod pools;
-mod rig;
+pub mod rig;
+#[cfg(feature = "tls")]
+mod tls;

@@ -10,6 +10,7 @@ pub mod fleet;
 pub mod module;
 pub mod offering;
 pub mod plan;
+pub mod proxy;
 mod read;
 pub mod share;
 pub mod show;
