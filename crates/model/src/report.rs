@@ -244,7 +244,10 @@ impl Verified {
     pub fn interval(&self) -> Option<(Hashrate, Hashrate)> {
         let shares = self.shares as f64;
         let (least, most) = poisson_interval(self.shares)?;
-        let scaled = |expected: f64| Hashrate::from_f64(self.rate.as_f64() * expected / shares);
+        // To a millionth, so that the last digits do not depend on a machine's way with powers.
+        let scaled = |expected: f64| {
+            Hashrate::from_f64(self.rate.as_f64() * ((expected / shares * 1e6).round() / 1e6))
+        };
         Some((scaled(least), scaled(most)))
     }
 }
@@ -255,7 +258,10 @@ const Z: f64 = 1.959_964;
 /// The means of a Poisson process of which so many events are not too many and not too few, at 95 %; `None` for none. Byar's
 /// approximation of the exact bounds (Rothman and Boice, 1979), within 2 % of the exact from 5 events on.
 fn poisson_interval(events: u64) -> Option<(f64, f64)> {
-    let bound = |n: f64, z: f64| n * (1.0 - 1.0 / (9.0 * n) + z / (3.0 * n.sqrt())).powi(3);
+    let bound = |n: f64, z: f64| {
+        let root = 1.0 - 1.0 / (9.0 * n) + z / (3.0 * n.sqrt());
+        n * root * root * root
+    };
     (events > 0).then(|| (bound(events as f64, -Z).max(0.0), bound(events as f64 + 1.0, Z)))
 }
 
@@ -283,7 +289,7 @@ mod tests {
     fn a_rate_scales_with_its_shares() {
         let verified = |shares| Verified { rate: Hashrate::tera(100), shares, window: Span::minutes(5) };
         let (least, most) = verified(100).interval().unwrap();
-        assert_eq!((least.get() / 1_000_000_000, most.get() / 1_000_000_000), (81_361, 121_627));
+        assert_eq!((least.get() / 1_000_000_000, most.get() / 1_000_000_000), (81_362, 121_627));
         assert_eq!(verified(0).interval(), None);
     }
 }
