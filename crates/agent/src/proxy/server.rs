@@ -60,7 +60,7 @@ pub(super) async fn run(listener: TcpListener, shared: Arc<Shared>) {
     miners.shutdown().await;
     pools.shutdown().await;
     let now_ms = shared.mono_ms();
-    (0..lanes).for_each(|lane| shared.state().close(lane, now_ms));
+    (0..lanes).for_each(|lane| shared.state().end_lane(lane, now_ms));
 }
 
 fn keep_session(lane: usize, shared: &Arc<Shared>, pools: &mut JoinSet<()>) {

@@ -6,6 +6,7 @@
 mod detail;
 mod lanes;
 mod pool;
+mod spool;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -27,6 +28,7 @@ use tokio::sync::mpsc;
 use super::journal::{JournalError, ShareJournal, ShareRecord, ShareSeq};
 use super::upstreams::{Route, routes};
 use super::{Config, GroupStatus, Groups, Sabotage, Stats};
+use spool::Spool;
 
 /// The books and the session. Private fields: shares in `in_flight` are exactly those in flight in `accounts`.
 pub(super) struct State {
@@ -61,6 +63,8 @@ struct Lane {
     trouble: Option<String>,
     /// The pool's difficulty.
     difficulty: Option<f64>,
+    /// Shares that wait for the session they were found in.
+    spool: Spool,
     /// Miners that shall move to another account now.
     leaving: u32,
     /// Where each miner has a lane of its own: the lane of the account it works for.
@@ -81,6 +85,7 @@ struct Live {
     lines: mpsc::Sender<String>,
     /// The slices that begin with the session's next job.
     fresh: Option<Slice>,
+    opened_ms: u64,
 }
 
 struct InFlight {
@@ -237,7 +242,7 @@ impl State {
     /// Records a verified share and sends it on. After an error it must not be acknowledged.
     pub(super) fn on_share(&mut self, lane: usize, share: &Share, now: Moment) -> Result<(), JournalError> {
         let outgoing = match &share.fate {
-            Fate::Forward(outgoing) if self.index_of(outgoing.session).is_some() => Some(outgoing),
+            Fate::Forward(outgoing) if self.has_place(outgoing.session) => Some(outgoing),
             _ => None,
         };
         let end = match &share.fate {
@@ -334,7 +339,7 @@ impl State {
         self.in_flight.insert(share, InFlight { records, miner: record.miner, work: record.work });
         let lane = self.lane_of(outgoing.session);
         let Some(live) = lane.and_then(|lane| lane.live.as_mut()) else {
-            self.finish(share, End::Unknown, &ShareEnd::Unknown);
+            self.keep_for_later(share, outgoing);
             return Ok(());
         };
         match live.upstream.submit(now.mono_ms, share, outgoing) {

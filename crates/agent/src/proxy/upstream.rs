@@ -1,7 +1,7 @@
 //! One account's session with a pool: connect, talk, lose it, take the next one, come back. For as long as the proxy lives.
 //!
-//! Assumes that losing a pool concerns nobody's connection but this one. There is no spool beyond the lines that wait to be
-//! written: a share is good in its session alone, and no pool resumes one; what was not answered ends as unknown. Next:
+//! Assumes that losing a pool concerns nobody's connection but this one. What was on the wire and not answered ends as unknown;
+//! shares found while a session is away wait only where the pool goes on with its sessions (`state/spool.rs`). Next:
 //! [`stratum::upstream`] for the protocol, [`stratum::failover`] for which pool, `state.rs` for shares on the wire.
 
 use std::time::Duration;

@@ -9,6 +9,7 @@ mod moves;
 mod outage;
 pub mod plain;
 mod pools;
+mod resumed;
 pub mod rig;
 #[cfg(feature = "tls")]
 mod tls;

@@ -7,6 +7,7 @@
 use stratum::keepalive::KeepAlive;
 use stratum::weights;
 
+use super::spool::Spool;
 use super::{Held, Lane, State};
 use crate::proxy::upstreams::Route;
 
@@ -26,6 +27,7 @@ impl Lane {
             pool: 0,
             trouble: None,
             difficulty: None,
+            spool: Spool::default(),
             leaving: 0,
             account: None,
             retired: false,
@@ -126,6 +128,7 @@ impl State {
     /// The miner of a lane of its own has gone.
     pub(in crate::proxy) fn retire(&mut self, index: usize, mono_ms: u64) {
         self.close(index, mono_ms);
+        self.give_up_spool(index);
         let Some(lane) = self.lanes.get_mut(index) else { return };
         (lane.retired, lane.ground) = (true, None);
         if let Some(account) = lane.account.and_then(|account| self.lanes.get_mut(account)) {

@@ -35,8 +35,9 @@ impl State {
         self.counters.pool_sessions += 1;
         let session = self.counters.pool_sessions;
         let Some(lane) = self.lanes.get_mut(lane) else { return Vec::new() };
+        let config = upstream::Config { resume: lane.spool.resume(lane.pool), ..config };
         let (upstream, opening) = Upstream::new(config, session, mono_ms);
-        lane.live = Some(Live { upstream, lines, fresh: None });
+        lane.live = Some(Live { upstream, lines, fresh: None, opened_ms: mono_ms });
         opening
     }
 
@@ -45,6 +46,7 @@ impl State {
         let Some(lane) = self.lanes.get_mut(lane) else { return };
         lane.keep_alive.on_lost(mono_ms);
         let Some(live) = lane.live.take() else { return };
+        lane.spool.on_lost(lane.pool, &live.upstream);
         for share in live.upstream.disconnect() {
             self.finish(share, End::Unknown, &ShareEnd::Unknown);
         }
@@ -82,6 +84,7 @@ impl State {
             }
             match self.stand_on(lane, &assignment, first.then_some(slice)) {
                 Ok(()) => {
+                    self.give_up_spool(lane);
                     tracing::warn!(
                         account = self.lanes[lane].route.name,
                         "all pools are away; miners get a job of our own"
@@ -102,12 +105,14 @@ impl State {
         for event in events {
             match event {
                 Event::Outcome { share, outcome } => self.on_outcome(share, outcome),
-                Event::Ready { slice, mask } => self.renew(lane, slice, Some(mask)),
+                Event::Ready { mask, .. } if self.goes_on(lane) => self.set_mask(lane, mask),
+                Event::Ready { slice, mask } => {
+                    self.give_up_spool(lane);
+                    self.renew(lane, slice, Some(mask));
+                }
                 Event::Extranonce(slice) => self.renew(lane, slice, None),
                 Event::Mask(mask) => {
-                    if let Some(lane) = self.lanes.get_mut(lane) {
-                        lane.mask = mask;
-                    }
+                    self.set_mask(lane, mask);
                     rest.push(event);
                 }
                 Event::Job(assignment) => match self.on_job(lane, &assignment) {
@@ -141,7 +146,14 @@ impl State {
         let Some(at) = self.lanes.get_mut(lane) else { return Ok(()) };
         at.keep_alive.on_pool_job(&assignment.job);
         let fresh = at.live.as_mut().and_then(|live| live.fresh.take());
+        self.replay(lane, &assignment.job);
         self.stand_on(lane, assignment, fresh)
+    }
+
+    fn set_mask(&mut self, lane: usize, mask: u32) {
+        if let Some(lane) = self.lanes.get_mut(lane) {
+            lane.mask = mask;
+        }
     }
 
     /// From now on the lane's miners work on this; with a fresh slice they all get new ones.
