@@ -252,6 +252,13 @@ impl Verified {
     }
 }
 
+impl SiteReport {
+    /// The sets that carry load.
+    pub fn online(&self) -> impl Iterator<Item = &GensetId> {
+        self.gensets.iter().filter(|(_, set)| set.state == GensetState::Online).map(|(id, _)| id)
+    }
+}
+
 /// 97.5 % of a normal distribution lie below so many standard deviations.
 const Z: f64 = 1.959_964;
 
@@ -291,12 +298,5 @@ mod tests {
         let (least, most) = verified(100).interval().unwrap();
         assert_eq!((least.get() / 1_000_000_000, most.get() / 1_000_000_000), (81_362, 121_627));
         assert_eq!(verified(0).interval(), None);
-    }
-}
-
-impl SiteReport {
-    /// The sets that carry load.
-    pub fn online(&self) -> impl Iterator<Item = &GensetId> {
-        self.gensets.iter().filter(|(_, set)| set.state == GensetState::Online).map(|(id, _)| id)
     }
 }
