@@ -244,10 +244,8 @@ impl Verified {
     pub fn interval(&self) -> Option<(Hashrate, Hashrate)> {
         let shares = self.shares as f64;
         let (least, most) = poisson_interval(self.shares)?;
-        // To a millionth, so that the last digits do not depend on a machine's way with powers.
-        let scaled = |expected: f64| {
-            Hashrate::from_f64(self.rate.as_f64() * ((expected / shares * 1e6).round() / 1e6))
-        };
+        // In millionths, so that the last digits do not depend on a machine's way with floats.
+        let scaled = |expected: f64| self.rate.fraction((expected / shares * 1e6).round() as i64, 1_000_000);
         Some((scaled(least), scaled(most)))
     }
 }
