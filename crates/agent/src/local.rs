@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::fs::{self, Permissions};
 use std::io;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use api::Problem;
@@ -36,15 +36,31 @@ const STREAMS: u32 = 8;
 /// A socket that is not served yet.
 pub(crate) struct Local {
     listener: UnixListener,
-    path: PathBuf,
+    file: SocketFile,
     proxy: Option<Handle>,
+}
+
+/// The socket's file; it goes with its owner, also when that is aborted.
+struct SocketFile {
+    path: PathBuf,
+    inode: u64,
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        // Another agent may have put its own there by now, if this one's task lived longer than the rest of it.
+        if fs::metadata(&self.path).is_ok_and(|found| found.ino() == self.inode) {
+            // What cannot be removed is replaced by the next start.
+            let _ = fs::remove_file(&self.path);
+        }
+    }
 }
 
 /// Binds the socket in `data`; without it the agent goes on. Needs a tokio runtime.
 pub(crate) fn open(data: &Path, proxy: Option<Handle>) -> Option<Local> {
     let path = data.join(SOCKET);
     match bind(&path) {
-        Ok(listener) => Some(Local { listener, path, proxy }),
+        Ok((listener, inode)) => Some(Local { listener, file: SocketFile { path, inode }, proxy }),
         Err(error) => {
             warn!(
                 %error,
@@ -56,20 +72,21 @@ pub(crate) fn open(data: &Path, proxy: Option<Handle>) -> Option<Local> {
     }
 }
 
-fn bind(path: &Path) -> io::Result<UnixListener> {
+/// The listener, and what tells its file from another's.
+fn bind(path: &Path) -> io::Result<(UnixListener, u64)> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
     let listener = UnixListener::bind(path)?;
     fs::set_permissions(path, Permissions::from_mode(MODE))?;
-    Ok(listener)
+    Ok((listener, fs::metadata(path)?.ino()))
 }
 
 impl Local {
-    /// Serves until cancelled, then takes the socket away.
+    /// Serves until cancelled or dropped; the socket's file goes then.
     pub(crate) async fn serve(self, cancel: CancellationToken) {
-        let Local { listener, path, proxy } = self;
+        let Local { listener, file: _file, proxy } = self;
         let reflection = tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(api::DESCRIPTOR_SET)
             .build_v1();
@@ -86,8 +103,6 @@ impl Local {
         if let Err(error) = served {
             error!(error = &error as &dyn std::error::Error, "the local socket failed; the agent goes on");
         }
-        // One that another process has put there meanwhile is not ours, but then the outbox would not be ours either.
-        let _ = fs::remove_file(path);
     }
 }
 

@@ -27,17 +27,25 @@ struct Place(PathBuf);
 
 impl Place {
     fn new(pools: &[String]) -> Place {
+        let pools = serde_json::to_string(pools).unwrap();
+        Place::with(&format!(
+            "listen = \"127.0.0.1:0\"\n[[account]]\nname = \"farm\"\npools = {pools}\n[limits]\nkeep_alive_after_seconds = 1\n"
+        ))
+    }
+
+    fn with(settings: &str) -> Place {
         static COUNT: AtomicU64 = AtomicU64::new(0);
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
         let dir =
             Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("alone-{}-{count}", std::process::id()));
         fs::create_dir_all(&dir).unwrap();
-        let settings = format!(
-            "listen = \"127.0.0.1:0\"\n[[account]]\nname = \"farm\"\npools = {}\n[limits]\nkeep_alive_after_seconds = 1\n",
-            serde_json::to_string(pools).unwrap()
-        );
-        fs::write(dir.join("proxy.toml"), settings).unwrap();
-        Place(dir)
+        let place = Place(dir);
+        place.write(settings);
+        place
+    }
+
+    fn write(&self, settings: &str) {
+        fs::write(self.0.join("proxy.toml"), settings).unwrap();
     }
 
     fn data(&self) -> PathBuf {
@@ -109,10 +117,14 @@ impl Process {
         self.child.wait().unwrap();
     }
 
+    fn signal(&self, name: &str) {
+        let id = self.child.id().to_string();
+        assert!(Command::new("kill").args([name, &id]).status().unwrap().success());
+    }
+
     /// Asks it to end; answers its exit code.
     async fn terminate(mut self) -> Option<i32> {
-        let id = self.child.id().to_string();
-        assert!(Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
+        self.signal("-TERM");
         until("it has ended", || self.child.try_wait().unwrap().is_some()).await;
         self.child.wait().unwrap().code()
     }
@@ -205,6 +217,32 @@ async fn a_farm_mines_through_it_and_no_kill_loses_a_share_or_counts_one_twice()
     assert_eq!(accepted + unknown, 9, "what was forwarded");
     let paid = pool.handle().total().accepted;
     assert!((accepted..=accepted + unknown).contains(&paid), "{paid} paid, {ends:?}");
+}
+
+#[tokio::test]
+async fn a_hangup_reads_the_weights_again_and_a_mistake_changes_nothing() {
+    let settings = |weights: &[u64]| {
+        let account = |weight: &u64| {
+            format!("[[account]]\nname = \"f\"\nweight = {weight}\npools = [\"127.0.0.1:9\"]\n")
+        };
+        "listen = \"127.0.0.1:0\"\n".to_owned() + &weights.iter().map(account).collect::<String>()
+    };
+    let place = Place::with(&settings(&[1, 2]));
+    let (process, _) = place.start("hangup").await;
+    for (text, said) in [
+        (settings(&[3, 4]), "weights were read again"),
+        (settings(&[5]), "stop the proxy and start it again"),
+        ("weights = 1".to_owned(), "the settings were not read again"),
+    ] {
+        place.write(&text);
+        process.signal("-HUP");
+        until("it says what it read", || process.log().contains(said)).await;
+        let weights: Vec<u32> =
+            stats(&place).await.upstreams.iter().map(|upstream| upstream.weight).collect();
+        assert_eq!(weights, [3, 4], "after {text}");
+    }
+    assert!(process.log().contains("unknown field `weights`"), "{}", process.log());
+    assert_eq!(process.terminate().await, Some(0));
 }
 
 #[tokio::test]

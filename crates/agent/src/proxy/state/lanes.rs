@@ -15,6 +15,10 @@ use crate::proxy::upstreams::Route;
 /// which is less than what a miner's own starts and stops do.
 const MOVE_ONE_IN: u32 = 256;
 
+/// A newcomer with a lane of its own waits so long for its pool at most: then it gets a job of ours, before the proxy gives up on
+/// finding it a first one (25 s).
+const NEWCOMER_MS: u64 = 15_000;
+
 impl Lane {
     pub(super) fn new(route: Route, keep_alive: KeepAlive) -> Lane {
         Lane {
@@ -111,8 +115,9 @@ impl State {
         let account = weights::choose(&weighed).unwrap_or(0);
         self.lanes[account].miners += 1;
         let route = self.lanes[account].route.clone();
-        let lane =
-            Lane { account: Some(account), ..Lane::new(route, KeepAlive::new(self.keep_alive, mono_ms)) };
+        let away_since = mono_ms.saturating_sub(self.keep_alive.after_ms.saturating_sub(NEWCOMER_MS));
+        let keep_alive = KeepAlive::new(self.keep_alive, away_since);
+        let lane = Lane { account: Some(account), ..Lane::new(route, keep_alive) };
         match self.lanes.iter().position(|lane| lane.retired) {
             Some(free) => {
                 self.lanes[free] = lane;
