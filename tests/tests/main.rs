@@ -7,6 +7,7 @@ mod architecture;
 mod bad_input;
 mod dev_runs;
 mod durable;
+mod proxy_stats;
 mod sabotage;
 mod support;
 mod tenants;

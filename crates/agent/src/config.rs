@@ -5,12 +5,14 @@
 use std::fs::File;
 use std::io::{self, Read};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use clap::Parser;
+use clap::{Parser, Subcommand};
 use model::fleet::Fleet;
 use model::fleet_file::{self, Error, MAX_BYTES};
 use model::{ModuleId, SiteId};
+
+use crate::settings::{self, Settings};
 
 /// What stands below `--help`.
 const AFTER_HELP: &str =
@@ -23,11 +25,14 @@ Exit codes:
 
 /// Runs one container: reads its devices, keeps inside its envelope, verifies mining shares, keeps the ledger.
 #[derive(Clone, Debug, Parser)]
-#[command(name = "flareshift-agent", version, after_help = AFTER_HELP)]
+#[command(name = "flareshift-agent", version, after_help = AFTER_HELP, subcommand_negates_reqs = true)]
 pub struct Config {
+    /// What to run instead of a module's agent.
+    #[command(subcommand)]
+    pub command: Option<Command>,
     /// The fleet description, the same file that the controller reads.
-    #[arg(long, value_name = "FILE", env = "FLARESHIFT_FLEET", hide_env_values = true)]
-    pub fleet: PathBuf,
+    #[arg(long, value_name = "FILE", env = "FLARESHIFT_FLEET", hide_env_values = true, required = true)]
+    pub fleet: Option<PathBuf>,
     /// The module this agent serves.
     #[arg(long, value_name = "ID", required_unless_present = "site", conflicts_with = "site")]
     pub module: Option<ModuleId>,
@@ -47,8 +52,11 @@ pub struct Config {
     /// The agent's directory: outbox, directive. One process at a time; with --site a directory in it for each module.
     #[arg(long, value_name = "DIR", default_value = "data/agent")]
     pub data: PathBuf,
+    /// All settings of the Stratum proxy: accounts, pools, limits (docs/proxy.md).
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["stratum", "pool", "account"])]
+    pub proxy: Option<PathBuf>,
     /// Where miners connect, on loopback; port 0 takes a free one, and so does each module of --site. The proxy runs where --pool
-    /// is given, and with --simulate for a module that has miners.
+    /// or --proxy is given, and with --simulate for a module that has miners.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:3333")]
     pub stratum: SocketAddr,
     /// The mining pool, as host:port. With --simulate a pool of the simulation's own is the default.
@@ -70,16 +78,48 @@ pub struct Config {
     #[arg(long, value_name = "SHARE", default_value_t = 1.0, requires = "simulate", value_parser = share)]
     pub gas_variability: f64,
     /// Log lines as JSON.
-    #[arg(long)]
+    #[arg(long, global = true)]
     pub log_json: bool,
+}
+
+/// What the program runs besides a module's agent.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Command {
+    /// Runs the Stratum proxy alone: no fleet, no controller. Miners mine through it, and each share is verified and kept account of.
+    Proxy(ProxyArgs),
+}
+
+/// Flags of the proxy alone.
+#[derive(Clone, Debug, clap::Args)]
+pub struct ProxyArgs {
+    /// Its settings (docs/proxy.md). SIGHUP reads the accounts' weights from it again.
+    pub file: PathBuf,
+    /// Its directory: ledger, slices, the socket that `flareshift proxy stats` asks. One process at a time.
+    #[arg(long, value_name = "DIR", default_value = "data/proxy")]
+    pub data: PathBuf,
 }
 
 impl Config {
     /// The fleet description, checked.
     pub fn read_fleet(&self) -> Result<Fleet, Error> {
-        let text = File::open(&self.fleet).and_then(|file| io::read_to_string(file.take(MAX_BYTES + 1)));
-        let text = text.map_err(|source| Error::Unreadable { path: self.fleet.clone(), source })?;
-        fleet_file::parse(&self.fleet, &text)
+        let path = self.fleet_path();
+        let text = File::open(path).and_then(|file| io::read_to_string(file.take(MAX_BYTES + 1)));
+        let text = text.map_err(|source| Error::Unreadable { path: path.into(), source })?;
+        fleet_file::parse(path, &text)
+    }
+
+    /// Where the fleet description is; the command line asks for it unless there is a command that needs none.
+    pub fn fleet_path(&self) -> &Path {
+        self.fleet.as_deref().unwrap_or(Path::new(""))
+    }
+
+    /// The settings of the proxy: from their file, else from the flags. `None` where neither says that there is one.
+    pub fn settings(&self) -> Result<Option<Settings>, settings::Error> {
+        let plain = |pool: &String| Settings::plain(self.stratum, pool.clone(), self.account.clone());
+        match &self.proxy {
+            Some(file) => Settings::read(file).map(Some),
+            None => Ok(self.pool.as_ref().map(plain)),
+        }
     }
 }
 
@@ -96,7 +136,7 @@ mod tests {
     use super::*;
 
     fn parse(arguments: &str) -> Result<Config, String> {
-        Config::try_parse_from(arguments.split(' ')).map_err(|error| error.to_string())
+        Config::try_parse_from(arguments.split_whitespace()).map_err(|error| error.to_string())
     }
 
     #[test]
@@ -111,7 +151,32 @@ mod tests {
         check("--fleet f --module m --site s --simulate", "cannot be used with");
         check("--fleet f --module m --seed 2", "--simulate");
         check("--fleet f --module M!", "--module <ID>");
+        check("--fleet f --module m --proxy p --pool h:1", "cannot be used with");
+        check("proxy", "<FILE>");
         check("--fleet f --module m --simulate --gas-variability 2", "expected a number from 0 to 1");
+    }
+
+    #[test]
+    fn the_proxy_alone_needs_its_settings_and_nothing_else() {
+        let Some(Command::Proxy(args)) =
+            parse("flareshift-agent proxy farm.toml --log-json").unwrap().command
+        else {
+            panic!("a command was given");
+        };
+        assert_eq!((args.file, args.data), ("farm.toml".into(), "data/proxy".into()));
+    }
+
+    #[test]
+    fn the_proxys_settings_come_from_a_file_or_from_flags() {
+        let settings = |arguments: &str| {
+            let config = parse(&format!("flareshift-agent --fleet f --module m {arguments}")).unwrap();
+            config.settings().unwrap()
+        };
+        assert_eq!(settings(""), None);
+        let plain = settings("--stratum 127.0.0.1:4 --pool p:1 --account a").unwrap();
+        assert_eq!(plain, Settings::plain("127.0.0.1:4".parse().unwrap(), "p:1".into(), "a".into()));
+        let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/examples/proxy.toml");
+        assert_eq!(settings(&format!("--proxy {file}")).unwrap().accounts.len(), 2);
     }
 
     #[test]

@@ -3,10 +3,13 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use agent::alone;
 use agent::bare;
 use agent::boot;
-use agent::config::Config;
-use agent::run::{Options, Stratum};
+use agent::config::{Command, Config};
+use agent::edge::Stratum;
+use agent::run::Options;
+use agent::settings::Settings;
 use anyhow::Context;
 use api::clock::WallClock;
 use clap::Parser;
@@ -21,9 +24,17 @@ use tracing_subscriber::EnvFilter;
 fn main() -> anyhow::Result<()> {
     let config = Config::parse();
     log(config.log_json);
-    let fleet = config.read_fleet()?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    runtime.block_on(run(config, fleet))
+    let runtime = || tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    match &config.command {
+        Some(Command::Proxy(args)) => {
+            let settings = Settings::read(&args.file)?;
+            runtime()?.block_on(async { alone::run(settings, &args.file, &args.data, until_told()?).await })
+        }
+        None => {
+            let fleet = config.read_fleet()?;
+            runtime()?.block_on(run(config, fleet))
+        }
+    }
 }
 
 fn log(json: bool) {
@@ -33,6 +44,12 @@ fn log(json: bool) {
 }
 
 async fn run(config: Config, fleet: Fleet) -> anyhow::Result<()> {
+    let cancel = until_told()?;
+    if config.simulate { simulate(config, fleet, cancel).await } else { serve(config, &fleet, cancel).await }
+}
+
+/// Cancelled by SIGTERM and SIGINT. Needs the runtime.
+fn until_told() -> anyhow::Result<CancellationToken> {
     let cancel = CancellationToken::new();
     let stop = cancel.clone();
     let mut terminate = signal(SignalKind::terminate())?;
@@ -43,28 +60,22 @@ async fn run(config: Config, fleet: Fleet) -> anyhow::Result<()> {
         }
         stop.cancel();
     });
-    if config.simulate { simulate(config, fleet, cancel).await } else { serve(config, &fleet, cancel).await }
+    Ok(cancel)
 }
 
 /// An agent on this machine's own devices. Drivers are a later issue: until then the plant has none.
 async fn serve(config: Config, fleet: &Fleet, cancel: CancellationToken) -> anyhow::Result<()> {
+    let settings = config.settings()?;
+    let path = config.fleet_path().to_owned();
     let id = config.module.context("--module names the module to serve")?;
     let module = fleet.modules.iter().find(|module| module.id == id);
-    let module = module.with_context(|| unknown(&id, &config.fleet))?.clone();
+    let module = module.with_context(|| unknown(&id, &path))?.clone();
     let site = fleet.sites.iter().find(|site| site.id == module.site);
-    let site = site
-        .with_context(|| format!("{} describes no site {}", config.fleet.display(), module.site))?
-        .clone();
+    let site = site.with_context(|| format!("{} describes no site {}", path.display(), module.site))?.clone();
     let boot_id = boot::boot_id();
     // The sender lives as long as the agent: a plug that is never pulled.
     let (_plug, link) = watch::channel(true);
-    let stratum = config.pool.map(|pool| Stratum {
-        listen: config.stratum,
-        pool,
-        account: config.account,
-        password: "x".into(),
-        sabotage: Default::default(),
-    });
+    let stratum = settings.map(|settings| Stratum { settings, sabotage: Default::default() });
     let options = Options {
         module,
         site,
@@ -109,7 +120,7 @@ async fn simulate(config: Config, fleet: Fleet, cancel: CancellationToken) -> an
     };
     let first = modules.first().and_then(|id| fleet.modules.iter().find(|module| module.id == *id));
     let site = first
-        .with_context(|| format!("{} describes no such module or site", config.fleet.display()))?
+        .with_context(|| format!("{} describes no such module or site", config.fleet_path().display()))?
         .site
         .clone();
     let world = World::start(
@@ -129,11 +140,12 @@ async fn simulate(config: Config, fleet: Fleet, cancel: CancellationToken) -> an
     )
     .await?;
     let world = Arc::new(world);
+    let settings = if config.proxy.is_some() { config.settings()? } else { None };
     let (_plug, link) = watch::channel(true);
     let alone = modules.len() == 1;
     let mut agents = JoinSet::new();
     for id in modules {
-        let mut listen = config.stratum;
+        let mut listen = settings.as_ref().map_or(config.stratum, |settings| settings.listen);
         // Several proxies cannot share a port: each takes a free one.
         listen.set_port(if alone { listen.port() } else { 0 });
         let wiring = Wiring {
@@ -141,6 +153,7 @@ async fn simulate(config: Config, fleet: Fleet, cancel: CancellationToken) -> an
             controllers: config.controller.clone(),
             listen,
             pool: config.pool.clone(),
+            settings: settings.clone(),
             link: link.clone(),
             reflex: true,
             sabotage: Sabotages::default(),

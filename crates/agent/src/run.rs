@@ -1,10 +1,7 @@
 //! Wires one agent: control thread, recorder, proxy, session. Everything that runs is started here.
 
-use std::collections::BTreeMap;
 use std::fs;
-use std::io;
-use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread::JoinHandle;
@@ -15,12 +12,12 @@ use control::envelope::{Bounds, Holder, MAX_VALIDITY};
 use control::island::Island;
 use control::sabotage::Sabotages;
 use control::{Brain, Plant};
+use model::Time;
 use model::envelope::Directive;
 use model::module::Module;
 use model::report::Report;
 use model::site::Site;
 use model::time::Clock;
-use model::{MinerGroupId, Span, Time};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -29,7 +26,9 @@ use tracing::{error, info};
 use crate::commit::{self, Commits};
 use crate::control_thread::{self, ToControl};
 use crate::disk;
+use crate::edge::{self, Stratum};
 use crate::held::Held;
+use crate::local;
 use crate::meterbook::Book;
 use crate::outbox::{self, OnSegment, Outbox};
 use crate::proxy::journal::ShareJournal;
@@ -40,15 +39,6 @@ use crate::share_journal::Committed;
 
 /// Records reach the disk at least so often.
 const SYNC_EVERY: Duration = Duration::from_secs(1);
-/// Extranonce2 slices set aside for one run of the process; a miner takes one when it connects.
-const SLICES_PER_RUN: u64 = 65_536;
-/// Connections of one container's miners: 300 are usual, and a reconnecting one may hold two for a moment.
-const MAX_MINERS: usize = 1_024;
-/// Simulated time over which a verified hash rate is taken.
-const RATE_WINDOW: Span = Span::minutes(5);
-/// The group that miners of nobody are counted in, when the module has no group of its own.
-const OUTSIDE: &str = "outside";
-
 /// Everything one agent needs.
 pub struct Options {
     /// The module it serves.
@@ -85,21 +75,6 @@ pub struct Options {
     pub pace: Option<session::Pace>,
     /// Told once everything listens.
     pub started: Option<oneshot::Sender<Started>>,
-}
-
-/// The Stratum side of an agent.
-#[derive(Clone, Debug)]
-pub struct Stratum {
-    /// Where miners connect.
-    pub listen: SocketAddr,
-    /// The pool, as `host:port`.
-    pub pool: String,
-    /// Our account there.
-    pub account: String,
-    /// Its password.
-    pub password: String,
-    /// Faults built in on purpose.
-    pub sabotage: proxy::Sabotage,
 }
 
 /// What others may look at while the agent runs.
@@ -150,8 +125,14 @@ pub async fn run(options: Options, cancel: CancellationToken) -> anyhow::Result<
         restored.clone(),
     );
     let (commits, intake) = commit::open(&data.join("commitments"), Some(outbox.clone()))?;
-    let journal = journal(&outbox, &commits, &controllers);
-    let proxy = start_proxy(stratum.as_ref(), &module, &data, clock.clone(), journal).await?;
+    let proxy = match &stratum {
+        Some(stratum) => {
+            let groups = module.groups.iter().map(|(id, group)| (id.clone(), group.scale)).collect();
+            let journal = journal(&outbox, &commits, &controllers);
+            Some(edge::start(stratum, groups, &data, clock.clone(), journal).await?)
+        }
+        None => None,
+    };
     let handle = proxy.as_ref().map(Proxy::handle);
     let book = Book::new(module.clone(), &boot_id);
     let book = book.resume(outbox.book().cloned(), simulated).forgetful(options.misattribute);
@@ -175,12 +156,15 @@ pub async fn run(options: Options, cancel: CancellationToken) -> anyhow::Result<
         pace: options.pace.clone(),
     };
     let thread = control_thread::spawn(plant, brain, inbox, snapshots_in).context("no control thread")?;
-    tell_started(options.started, handle, &lines);
+    tell_started(options.started, handle.clone(), &lines);
     info!(module = %module.id, "the agent runs");
     let mut tasks = JoinSet::new();
     tasks.spawn(recorder::run(recorder, snapshots));
     tasks.spawn(keep_synced(outbox.clone()));
     tasks.spawn(commit::run(intake));
+    if let Some(local) = local::open(&data, handle) {
+        tasks.spawn(local.serve(cancel.child_token()));
+    }
     if !session.controllers.is_empty() {
         tasks.spawn(session::run(session, cancel.child_token()));
     }
@@ -240,52 +224,8 @@ fn journal(outbox: &Outbox, commits: &Commits, controllers: &[String]) -> Box<dy
     }
 }
 
-async fn start_proxy(
-    stratum: Option<&Stratum>,
-    module: &Module,
-    data: &Path,
-    clock: Arc<dyn Clock>,
-    journal: Box<dyn ShareJournal>,
-) -> anyhow::Result<Option<Proxy>> {
-    let Some(stratum) = stratum else { return Ok(None) };
-    let known: BTreeMap<MinerGroupId, u64> =
-        module.groups.iter().map(|(id, group)| (id.clone(), group.scale)).collect();
-    let outside = match known.keys().next() {
-        Some(first) => first.clone(),
-        None => MinerGroupId::new(OUTSIDE)?,
-    };
-    let config = proxy::Config {
-        listen: stratum.listen,
-        pool: stratum.pool.clone(),
-        account: stratum.account.clone(),
-        password: stratum.password.clone(),
-        upstreams: proxy::Upstreams::default(),
-        max_connections: MAX_MINERS,
-        groups: proxy::Groups::new(known, outside),
-        first_slice: reserve_slices(data)?,
-        window: RATE_WINDOW,
-        session: stratum::downstream::Config::default(),
-        sabotage: stratum.sabotage,
-    };
-    Ok(Some(Proxy::start(config, clock, journal).await?))
-}
-
-/// Sets slices aside for this run, so that no miner of it gets one that a miner of an earlier run may still use.
-fn reserve_slices(data: &Path) -> anyhow::Result<u64> {
-    let path = data.join("slices");
-    let first = match fs::read_to_string(&path) {
-        Ok(text) => {
-            text.trim().parse().with_context(|| format!("{} holds no number; remove it", path.display()))?
-        }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => 0u64,
-        Err(error) => return Err(disk::at("read", &path)(error).into()),
-    };
-    disk::replace(&path, first.wrapping_add(SLICES_PER_RUN).to_string().as_bytes())?;
-    Ok(first)
-}
-
 /// Has records reach the disk once a second.
-async fn keep_synced(outbox: Outbox) {
+pub(crate) async fn keep_synced(outbox: Outbox) {
     let mut every = tokio::time::interval(SYNC_EVERY);
     loop {
         every.tick().await;
@@ -306,7 +246,7 @@ async fn thread_ended(thread: &JoinHandle<()>) {
 
 /// Seals what the open journal holds, so that the controller gets it with the next session. A seal that the recorder began and was
 /// not let finish goes on by itself; this one waits for it.
-fn finish(outbox: &Outbox, now: Time) {
+pub(crate) fn finish(outbox: &Outbox, now: Time) {
     if let Err(error) = outbox.seal(now) {
         let error = &error as &dyn std::error::Error;
         error!(error, "the last journal was not sealed; the next start does it");

@@ -26,10 +26,12 @@ use sim::pool::{self, Pool};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use crate::edge::Stratum;
 use crate::outbox::OnSegment;
 use crate::proxy;
-use crate::run::{Options, Started, Stratum};
+use crate::run::{Options, Started};
 use crate::session::Pace;
+use crate::settings::Settings;
 
 /// A report a second, and one more may be on its way: the controller calls readings older than 3 s stale.
 const SESSION_SLACK: Span = Span::new(2_500);
@@ -156,10 +158,13 @@ impl World {
         let module = self.module(id)?.clone();
         let site = self.site(&module.site)?.clone();
         let stratum = (!module.groups.is_empty()).then(|| Stratum {
-            listen: wiring.listen,
-            pool: wiring.pool.unwrap_or_else(|| self.pool.address().to_string()),
-            account: account(id),
-            password: "x".into(),
+            settings: match wiring.settings {
+                Some(settings) => Settings { listen: wiring.listen, ..settings },
+                None => {
+                    let pool = wiring.pool.unwrap_or_else(|| self.pool.address().to_string());
+                    Settings::plain(wiring.listen, pool, account(id))
+                }
+            },
             sabotage: wiring.proxy_sabotage,
         });
         Ok(Options {
@@ -265,6 +270,8 @@ pub struct Wiring {
     pub listen: SocketAddr,
     /// The pool, where it is not the world's own.
     pub pool: Option<String>,
+    /// All settings of its proxy but where it listens, where they are not the usual ones.
+    pub settings: Option<Settings>,
     /// False while the plug of the link is pulled.
     pub link: watch::Receiver<bool>,
     /// Whether the reflex acts.

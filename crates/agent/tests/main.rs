@@ -1,3 +1,4 @@
 //! The agent's integration tests, one binary.
 
+mod alone;
 mod proxy;

@@ -1,6 +1,6 @@
 //! Generated gRPC code of `proto/`, and the conversions between wire and model.
 //!
-//! [`common`] holds what several audiences share; [`agent`], [`operator`] and [`tenant`] one service each. [`problem`] is what
+//! [`common`] holds what several audiences share; [`agent`], [`operator`], [`proxy`] and [`tenant`] one service each. [`problem`] is what
 //! every service answers when it cannot do what was asked. The conversions stand in [`convert`], one file a noun. [`clock`]
 //! is the wall clock that timestamps on the wire are read from.
 //!
@@ -17,7 +17,8 @@ mod generated {
 }
 
 pub use generated::flareshift::{
-    agent::v1 as agent, common::v1 as common, operator::v1 as operator, tenant::v1 as tenant,
+    agent::v1 as agent, common::v1 as common, operator::v1 as operator, proxy::v1 as proxy,
+    tenant::v1 as tenant,
 };
 pub use problem::Problem;
 

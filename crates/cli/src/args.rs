@@ -87,6 +87,12 @@ pub enum Command {
     /// Shows what is sold, and at what price.
     #[command(subcommand)]
     Offering(OfferingCommand),
+    /// Shows what a Stratum proxy on this machine does.
+    #[command(subcommand)]
+    Proxy(ProxyCommand),
+    /// Judges mining shares offline, as the proxy does.
+    #[command(subcommand)]
+    Share(ShareCommand),
     /// Prints what happens, line by line, until it is interrupted.
     Watch(WatchArgs),
     /// Shows the versions of this program and of the controller.
@@ -284,6 +290,40 @@ pub enum TenantCommand {
 pub enum OfferingCommand {
     /// Lists offerings: tier, GPU type, price, notice before a preemption, promised availability.
     List,
+}
+
+/// What `proxy` does.
+#[derive(Debug, Subcommand)]
+pub enum ProxyCommand {
+    /// Shows sessions, upstreams, workers, rejects by reason, and whether every share received has its one end.
+    Stats {
+        /// The directory of the agent (its --data); for a fleet's agent data/agent unless told otherwise.
+        #[arg(long, value_name = "DIR", default_value = "data/proxy")]
+        data: PathBuf,
+    },
+}
+
+/// What stands below `share check --help`.
+const SHARE_HELP: &str = "The file is one JSON object:
+  job               the nine parameters of mining.notify, or the whole message
+  extranonce1       what the pool (or proxy) gave at subscription, in hex
+  extranonce2_size  bytes that are left to the miner
+  version_mask      the negotiated mask in hex; null or left out without version rolling
+  difficulty        what the share is held against
+  share             the parameters of mining.submit, or the whole message
+  received_unix_seconds  when it came; without it ntime may lie anywhere within 7000 s of the job's
+
+Exit codes: 0 accepted, 1 rejected, 2 it cannot be judged. An example: docs/examples/share.json";
+
+/// What `share` does.
+#[derive(Debug, Subcommand)]
+pub enum ShareCommand {
+    /// Says of one share what it hashes to, which difficulty that is, and whether it counts.
+    #[command(after_help = SHARE_HELP)]
+    Check {
+        /// The share and its job as JSON; `-` reads standard input.
+        file: String,
+    },
 }
 
 /// Flags of `watch`.

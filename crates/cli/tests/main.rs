@@ -6,8 +6,9 @@
 
 mod files;
 
+use std::io::Write;
 use std::net::TcpListener;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use expect_test::expect_file;
 
@@ -22,6 +23,17 @@ struct Run {
 fn flareshift(args: &[&str]) -> Run {
     let mut command = Command::new(env!("CARGO_BIN_EXE_flareshift"));
     let done = command.args(args).env_remove("FLARESHIFT_ENDPOINT").output().unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    Run { code: done.status.code(), stdout: text(done.stdout), stderr: text(done.stderr) }
+}
+
+/// Runs `flareshift` with a text on its standard input.
+fn flareshift_with(args: &[&str], input: &str) -> Run {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_flareshift"));
+    let piped = command.args(args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = piped.spawn().unwrap();
+    child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+    let done = child.wait_with_output().unwrap();
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
     Run { code: done.status.code(), stdout: text(done.stdout), stderr: text(done.stderr) }
 }
@@ -47,6 +59,7 @@ fn help_is_fixed_and_goes_to_standard_output() {
     check("help-dev.txt", &["dev", "--help"]);
     check("help-module.txt", &["module", "--help"]);
     check("help-workload-submit.txt", &["workload", "submit", "--help"]);
+    check("help-share-check.txt", &["share", "check", "--help"]);
 }
 
 #[test]
@@ -125,6 +138,22 @@ fn without_a_controller_it_is_code_3_and_says_how_to_start_one() {
 }
 
 #[test]
+fn without_an_agent_a_proxy_is_code_3_and_says_how_to_start_one() {
+    let run = flareshift(&["proxy", "stats", "--data", "/nowhere"]);
+    assert_eq!((run.code, run.stdout.as_str()), (Some(3), ""));
+    assert!(
+        run.stderr.starts_with("flareshift: no agent answers at /nowhere/agent.sock: No such file"),
+        "{}",
+        run.stderr
+    );
+    assert!(
+        run.stderr.contains("flareshift-agent proxy FILE") && run.stderr.contains("--data DIR"),
+        "{}",
+        run.stderr
+    );
+}
+
+#[test]
 fn the_endpoint_comes_from_the_environment_too() {
     let endpoint = nobody();
     let mut command = Command::new(env!("CARGO_BIN_EXE_flareshift"));
@@ -138,7 +167,6 @@ fn a_listener_that_speaks_something_else_is_no_controller() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let endpoint = format!("http://{}", listener.local_addr().unwrap());
     let server = std::thread::spawn(move || {
-        use std::io::Write;
         let (mut stream, _) = listener.accept().unwrap();
         stream.write_all(b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\n\r\n").unwrap();
     });
@@ -178,4 +206,45 @@ fn the_faults_are_listed_on_request() {
         let run = flareshift(args);
         assert_eq!((run.code, run.stdout), (Some(0), listed.stdout.clone()), "{args:?}");
     }
+}
+
+/// A share of known hash: difficulty 318.4, held against 318.
+const SHARE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/examples/share.json");
+
+#[test]
+fn a_share_is_judged_offline_and_the_exit_code_says_how() {
+    let check = |name: &str, input: &str, code: i32| {
+        for (format, suffix) in [("table", "txt"), ("json", "json")] {
+            let run = flareshift_with(&["share", "check", "-", "-o", format], input);
+            assert_eq!((run.code, run.stderr.as_str()), (Some(code), ""), "{name}");
+            golden(&format!("{name}.{suffix}"), &run.stdout);
+        }
+    };
+    let good = std::fs::read_to_string(SHARE).unwrap();
+    check("share-accepted", &good, 0);
+    check("share-rejected", &good.replace("\"difficulty\": 318", "\"difficulty\": 319"), 1);
+    check("share-malformed", &good.replace("58f90070", "58f9007"), 1);
+    assert_eq!(
+        flareshift(&["share", "check", SHARE]).stdout,
+        flareshift_with(&["share", "check", "-"], &good).stdout
+    );
+}
+
+#[test]
+fn a_share_that_cannot_be_judged_is_code_2_and_no_verdict() {
+    let check = |input: &str, said: &str| {
+        let run = flareshift_with(&["share", "check", "-"], input);
+        assert_eq!((run.code, run.stdout.as_str()), (Some(2), ""), "{input}");
+        assert!(run.stderr.contains(said), "{said:?}: {}", run.stderr);
+    };
+    check("", "EOF while parsing");
+    check("{}", "missing field `job`");
+    check(&" ".repeat(300_000), "larger than 262144 bytes");
+    let run = flareshift(&["share", "check", "/nowhere/share.json"]);
+    assert_eq!(run.code, Some(2));
+    assert!(
+        run.stderr.contains("cannot read /nowhere/share.json") && run.stderr.contains("No such file"),
+        "{}",
+        run.stderr
+    );
 }

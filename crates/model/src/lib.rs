@@ -2,7 +2,7 @@
 //!
 //! Start at [`site`] and [`module`] for the plant, [`workload`] for what tenants run, [`plan`] for a decision about both,
 //! [`envelope`] for what of it one agent is allowed, [`report`] for what that agent says back, and [`ledger`] for what is billed.
-//! [`fleet`] is what an operator writes down, [`fleet_file`] how it is read.
+//! [`fleet`] is what an operator writes down, [`fleet_file`] how it is read, [`toml_file`] how a mistake in it is told.
 //!
 //! Invariant: this crate does no I/O, reads no clock, draws no random number and depends on no other crate of the workspace.
 
@@ -18,6 +18,7 @@ pub mod report;
 pub mod site;
 pub mod tenant;
 pub mod time;
+pub mod toml_file;
 pub mod unit;
 pub mod workload;
 

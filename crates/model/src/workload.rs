@@ -39,6 +39,7 @@ pub enum Tier {
     /// Survives the loss of any one source: served from N-1 capacity.
     Firm,
     /// Runs as long as there is power; stopped only when power is short, with notice.
+    #[serde(alias = "on-demand")]
     OnDemand,
     /// Runs while nothing better needs the power.
     Spot,

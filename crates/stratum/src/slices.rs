@@ -69,6 +69,18 @@ impl Slices {
         })
     }
 
+    /// All of it for one miner, where each has an upstream session of its own.
+    pub fn whole(upstream: Slice) -> Slices {
+        Slices {
+            upstream,
+            prefix_size: 0,
+            next: 0,
+            live: BTreeSet::new(),
+            resting: BTreeSet::new(),
+            limit: 1,
+        }
+    }
+
     pub fn allocate(&mut self) -> Result<MinerSlice, Error> {
         let (all, taken) = (prefixes(self.prefix_size), (self.live.len() + self.resting.len()) as u64);
         if self.live.len() as u64 >= self.limit || taken >= all {
@@ -142,6 +154,15 @@ mod tests {
         }
         let none = Slices::new(Slice { extranonce1: vec![], extranonce2_size: 1 }, 0, 9);
         assert_eq!(none.map(|_| ()), Err(Error::NoRoom { extranonce2_size: 1 }));
+    }
+
+    #[test]
+    fn one_miner_alone_gets_all_of_it_as_the_pool_gave_it() {
+        let upstream = Slice { extranonce1: vec![0xaa], extranonce2_size: 4 };
+        let mut slices = Slices::whole(upstream.clone());
+        let slice = slices.allocate().unwrap();
+        assert_eq!((&slice.miner, slice.upstream_extranonce2(&[1, 2, 3, 4])), (&upstream, vec![1, 2, 3, 4]));
+        assert_eq!(slices.allocate(), Err(Error::Exhausted { limit: 1 }));
     }
 
     #[test]

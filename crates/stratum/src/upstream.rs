@@ -40,7 +40,23 @@ pub struct Config {
     pub handshake_ms: u64,
     /// How long an answer to a share is waited for.
     pub answer_ms: u64,
+    /// An earlier session that the pool is asked to go on with.
+    pub resume: Option<Resume>,
 }
+
+/// What names a session to a pool that can go on with it: after the same extranonce1 its jobs, and shares for them, are as good
+/// as before the connection was lost.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Resume {
+    /// The pool's name for it, from its answer to the subscription.
+    pub id: String,
+    pub slice: Slice,
+    /// Our number for it.
+    pub session: u64,
+}
+
+/// Longest name of a session that is sent back.
+const MAX_SESSION_ID: usize = 64;
 
 impl Config {
     /// The bits BIP 310 leaves to miners, 30 s for the handshake, 60 s for an answer.
@@ -53,6 +69,7 @@ impl Config {
             suggest: None,
             handshake_ms: 30_000,
             answer_ms: 60_000,
+            resume: None,
         }
     }
 }
@@ -186,6 +203,8 @@ pub struct Upstream {
     session: u64,
     started_ms: u64,
     slice: Option<Slice>,
+    session_id: Option<String>,
+    resumed: bool,
     /// `None` until `mining.configure` was answered, in whatever way.
     mask: Option<u32>,
     authorized: bool,
@@ -207,6 +226,8 @@ impl Upstream {
             session,
             started_ms: now_ms,
             slice: None,
+            session_id: None,
+            resumed: false,
             mask,
             authorized: false,
             ready: false,
@@ -293,8 +314,20 @@ impl Upstream {
         self.ready
     }
 
+    /// Our number for it; once ready that of the earlier session where the pool goes on with that.
     pub fn session(&self) -> u64 {
         self.session
+    }
+
+    /// Whether the pool goes on with the session that it was asked for.
+    pub fn is_resumed(&self) -> bool {
+        self.resumed
+    }
+
+    /// What to ask for after this connection is lost; `None` before it is ready, or where the pool names no sessions.
+    pub fn resume(&self) -> Option<Resume> {
+        let (id, slice) = (self.session_id.clone()?, self.slice.clone()?);
+        self.ready.then_some(Resume { id, slice, session: self.session })
     }
 
     pub fn pending(&self) -> usize {
@@ -355,10 +388,12 @@ impl Upstream {
                 self.become_ready(events);
             }
             Some(SUBSCRIBE) => match outcome.map_err(|error| error.text).and_then(|result| {
-                parse_subscribe_result(&result).map_err(|field| format!("malformed {}", field.name()))
+                let slice = parse_subscribe_result(&result);
+                let slice = slice.map_err(|field| format!("malformed {}", field.name()))?;
+                Ok((slice, session_id(&result)))
             }) {
-                Ok(slice) => {
-                    self.slice = Some(slice);
+                Ok((slice, session_id)) => {
+                    (self.slice, self.session_id) = (Some(slice), session_id);
                     self.become_ready(events);
                 }
                 Err(text) => events.push(Event::Broken(Broken::Subscription(text))),
@@ -387,6 +422,9 @@ impl Upstream {
         }
         if let (Some(slice), Some(mask)) = (self.slice.clone(), self.mask) {
             self.ready = true;
+            if let Some(earlier) = self.config.resume.as_ref().filter(|earlier| earlier.slice == slice) {
+                (self.session, self.resumed) = (earlier.session, true);
+            }
             events.push(Event::Ready { slice, mask });
             self.give_job(events);
         }
@@ -408,7 +446,13 @@ fn opening(config: &Config) -> Vec<String> {
         let configure = Configure { version_mask: Some(config.mask), ..Configure::default() };
         lines.push(line(CONFIGURE, Call::Configure(configure)));
     }
-    lines.push(line(SUBSCRIBE, Call::Subscribe { agent: config.agent.clone() }));
+    lines.push(match &config.resume {
+        None => line(SUBSCRIBE, Call::Subscribe { agent: config.agent.clone() }),
+        Some(earlier) => {
+            let params = json!([config.agent, earlier.id]);
+            format!("{}\n", json!({ "id": SUBSCRIBE, "method": "mining.subscribe", "params": params }))
+        }
+    });
     let (worker, password) = (config.worker.clone(), config.password.clone());
     lines.push(line(AUTHORIZE, Call::Authorize { worker, password }));
     lines.push(line(EXTRANONCE, Call::ExtranonceSubscribe));
@@ -416,6 +460,15 @@ fn opening(config: &Config) -> Vec<String> {
         lines.push(line(EXTRANONCE + 1, Call::SuggestDifficulty(difficulty)));
     }
     lines
+}
+
+/// The pool's name for the session: what stands beside `mining.notify` in its list of subscriptions.
+fn session_id(result: &Value) -> Option<String> {
+    let subscriptions = result.get(0)?.as_array()?;
+    let notify =
+        subscriptions.iter().find(|entry| entry.get(0).and_then(Value::as_str) == Some("mining.notify"))?;
+    let id = notify.get(1)?.as_str()?;
+    (!id.is_empty() && id.len() <= MAX_SESSION_ID).then(|| id.to_owned())
 }
 
 fn granted_mask(result: &Value) -> u32 {

@@ -74,6 +74,8 @@ pub(super) struct Miner {
     session: Option<Session>,
     /// The slice it holds, and of which account.
     held: Option<Held>,
+    /// Where each miner has an upstream session of its own: that lane.
+    home: Option<usize>,
     group: Option<MinerGroupId>,
     pace: Pace,
     assignment: Option<Arc<Assignment>>,
@@ -88,10 +90,16 @@ impl Miner {
             shared,
             session: None,
             held: None,
+            home: None,
             group: None,
             pace: Pace::new(),
             assignment: None,
         })
+    }
+
+    /// Gives it a lane of its own.
+    pub(super) fn settle(&mut self, home: usize) {
+        self.home = Some(home);
     }
 
     async fn run(&mut self, stream: &mut TcpStream) -> Result<std::convert::Infallible, Gone> {
@@ -158,7 +166,7 @@ impl Miner {
 
     /// Job, slice or mask have changed, or are there for the first time.
     fn on_news(&mut self, out: &mut String) -> Result<(), Gone> {
-        let briefing = self.shared.state().brief(self.held)?;
+        let briefing = self.shared.state().brief(self.held, self.home)?;
         let Some(Briefing { lane, epoch, slice, mask, assignment }) = briefing else { return Ok(()) };
         let mut outputs = Vec::new();
         if let Some(slice) = slice {

@@ -23,7 +23,7 @@ mod wire;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use model::report::Verified;
 use model::time::Clock;
@@ -36,7 +36,8 @@ use tokio::task::JoinHandle;
 
 pub use groups::Groups;
 pub use sabotage::Sabotage;
-pub use upstreams::{Account, Upstreams};
+pub use upstreams::{Account, Upstreams, is_pool};
+pub use wire::{Roots, RootsError};
 
 use self::state::State;
 use journal::ShareJournal;
@@ -142,6 +143,53 @@ pub struct Stats {
     pub journal_failures: u64,
 }
 
+/// All of a proxy at one instant, for people.
+#[derive(Clone, Debug)]
+pub struct Detail {
+    /// Connections and the books of all.
+    pub stats: Stats,
+    /// The ways to pools, in order of the accounts; with pass-through one for each miner.
+    pub upstreams: Vec<UpstreamStatus>,
+    /// The books of all workers together.
+    pub total: stratum::account::Account,
+    /// The books of each.
+    pub workers: BTreeMap<String, stratum::account::Account>,
+    /// What each group has proved.
+    pub groups: BTreeMap<MinerGroupId, GroupStatus>,
+}
+
+/// One account's way to its pools.
+#[derive(Clone, Debug, PartialEq)]
+pub struct UpstreamStatus {
+    /// The account.
+    pub account: String,
+    /// Its share of the miners, against the weights of the others.
+    pub weight: u32,
+    /// Miners that work for it.
+    pub miners: u32,
+    /// Where it stands.
+    pub state: UpstreamState,
+    /// The pool in use or tried last.
+    pub pool: String,
+    /// The pool's difficulty, as of its last job.
+    pub difficulty: Option<f64>,
+    /// What ended the last session or attempt.
+    pub trouble: Option<String>,
+    /// It carries one miner alone.
+    pub private: bool,
+}
+
+/// Where an upstream stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UpstreamState {
+    /// A session with a pool is up.
+    Up,
+    /// No pool is there; miners go on with its last job.
+    Away,
+    /// No pool is there; miners work on jobs of ours.
+    KeepAlive,
+}
+
 /// What all tasks of a proxy share.
 struct Shared {
     config: Config,
@@ -209,6 +257,28 @@ impl Handle {
     /// The books.
     pub fn stats(&self) -> Stats {
         self.shared.state().stats()
+    }
+
+    /// Everything there is to tell, for people.
+    pub fn detail(&self) -> Detail {
+        let now = self.shared.clock.now();
+        self.shared.state().detail(now)
+    }
+
+    /// Wall time since the proxy was started.
+    pub fn uptime(&self) -> Duration {
+        self.shared.born.elapsed()
+    }
+
+    /// Most miners at once.
+    pub fn max_connections(&self) -> usize {
+        self.shared.config.max_connections
+    }
+
+    /// Other weights for the accounts, in the order of the configuration. Miners that are there move one by one, a second and
+    /// one in 256 at a time. `false` when these are not as many as there are accounts: then nothing has changed.
+    pub fn set_weights(&self, weights: &[u32]) -> bool {
+        self.shared.state().set_weights(weights)
     }
 
     /// To be kept, and given as `first_slice` after a restart. The pool's extranonce1 makes slices of different sessions differ

@@ -24,7 +24,8 @@ pub(super) async fn run(listener: TcpListener, shared: Arc<Shared>) {
     let mut ended = shared.ended.subscribe();
     let mut miners = JoinSet::new();
     let mut pools = JoinSet::new();
-    let lanes = shared.state().lanes();
+    // Where each miner has a session of its own it is kept beside the miner.
+    let lanes = if shared.config.upstreams.pass_through { 0 } else { shared.state().lanes() };
     (0..lanes).for_each(|lane| keep_session(lane, &shared, &mut pools));
     let mut tick = interval(TICK);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -47,7 +48,8 @@ pub(super) async fn run(listener: TcpListener, shared: Arc<Shared>) {
             }
             _ = tick.tick() => {
                 let now = shared.now();
-                if shared.state().keep_alive(now.mono_ms, now.unix_s) {
+                let jobs = shared.state().keep_alive(now.mono_ms, now.unix_s);
+                if shared.state().rebalance() || jobs {
                     shared.tell_news();
                 }
             }
@@ -58,7 +60,7 @@ pub(super) async fn run(listener: TcpListener, shared: Arc<Shared>) {
     miners.shutdown().await;
     pools.shutdown().await;
     let now_ms = shared.mono_ms();
-    (0..lanes).for_each(|lane| shared.state().close(lane, now_ms));
+    (0..lanes).for_each(|lane| shared.state().end_lane(lane, now_ms));
 }
 
 fn keep_session(lane: usize, shared: &Arc<Shared>, pools: &mut JoinSet<()>) {
@@ -73,8 +75,39 @@ async fn until_ended(ended: &mut watch::Receiver<bool>) {
 }
 
 fn admit(stream: TcpStream, shared: &Arc<Shared>, miners: &mut JoinSet<()>) {
-    match Miner::new(shared) {
-        Some(miner) => drop(miners.spawn(miner::serve(stream, miner))),
-        None => tracing::warn!(limit = shared.config.max_connections, "proxy is full, miner turned away"),
+    let Some(mut miner) = Miner::new(shared) else {
+        return tracing::warn!(limit = shared.config.max_connections, "proxy is full, miner turned away");
+    };
+    if !shared.config.upstreams.pass_through {
+        miners.spawn(miner::serve(stream, miner));
+        return;
+    }
+    let own = OwnLane::new(shared);
+    miner.settle(own.index);
+    miners.spawn(async move {
+        tokio::select! {
+            () = miner::serve(stream, miner) => {}
+            () = upstream::run(&own.shared, own.index) => {}
+        }
+    });
+}
+
+/// A lane of one miner alone; dropping it gives the lane back.
+struct OwnLane {
+    shared: Arc<Shared>,
+    index: usize,
+}
+
+impl OwnLane {
+    fn new(shared: &Arc<Shared>) -> OwnLane {
+        let index = shared.state().add_lane(shared.mono_ms());
+        OwnLane { shared: Arc::clone(shared), index }
+    }
+}
+
+impl Drop for OwnLane {
+    fn drop(&mut self) {
+        let now_ms = self.shared.mono_ms();
+        self.shared.state().retire(self.index, now_ms);
     }
 }

@@ -3,7 +3,10 @@
 //! Assumes calls in the order in which things happened. The order inside a share's way is the promise of the crate: journal
 //! first, then the books, then the wire. Next: `miner.rs` and `upstream.rs`, the two callers.
 
+mod detail;
+mod lanes;
 mod pool;
+mod spool;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,7 +18,7 @@ use stratum::account::{Accounts, End, HashrateWindow};
 use stratum::downstream::{Fate, Share};
 use stratum::hash::HeaderHash;
 use stratum::job::{Assignment, Slice, Source};
-use stratum::keepalive::KeepAlive;
+use stratum::keepalive::{self, KeepAlive};
 use stratum::message::Submission;
 use stratum::slices::{self, MinerSlice, Slices};
 use stratum::upstream::{Outgoing, ShareRef, Upstream};
@@ -26,6 +29,7 @@ use tokio::sync::mpsc;
 use super::journal::{JournalError, ShareJournal, ShareRecord, ShareSeq};
 use super::upstreams::{Route, routes};
 use super::{Config, GroupStatus, Groups, Sabotage, Stats};
+use spool::Spool;
 
 /// The books and the session. Private fields: shares in `in_flight` are exactly those in flight in `accounts`.
 pub(super) struct State {
@@ -42,6 +46,8 @@ pub(super) struct State {
     epoch: u64,
     slice_counter: u64,
     counters: Counters,
+    pass_through: bool,
+    keep_alive: keepalive::Config,
 }
 
 /// One account: its session with a pool, and what its miners work on.
@@ -52,6 +58,20 @@ struct Lane {
     mask: u32,
     keep_alive: KeepAlive,
     miners: u32,
+    /// The place in the route's list of the pool in use, or tried last.
+    pool: usize,
+    /// What ended the last session or attempt.
+    trouble: Option<String>,
+    /// The pool's difficulty.
+    difficulty: Option<f64>,
+    /// Shares that wait for the session they were found in.
+    spool: Spool,
+    /// Miners that shall move to another account now.
+    leaving: u32,
+    /// Where each miner has a lane of its own: the lane of the account it works for.
+    account: Option<usize>,
+    /// Its miner has gone; another may take the place.
+    retired: bool,
 }
 
 /// What miners work on. It outlives the session with the pool, so that they stay while the pool is away.
@@ -68,6 +88,7 @@ struct Live {
     fresh: Option<Slice>,
     /// The session's own slice, which its jobs are for.
     slice: Option<Slice>,
+    opened_ms: u64,
 }
 
 struct InFlight {
@@ -123,14 +144,7 @@ pub(super) struct Moment {
 impl State {
     /// An error is the text that is no address of a pool.
     pub(super) fn new(config: &Config, now: Time, journal: Box<dyn ShareJournal>) -> Result<State, String> {
-        let lane = |route| Lane {
-            route,
-            live: None,
-            ground: None,
-            mask: 0,
-            keep_alive: KeepAlive::new(config.upstreams.keep_alive, 0),
-            miners: 0,
-        };
+        let lane = |route| Lane::new(route, KeepAlive::new(config.upstreams.keep_alive, 0));
         let lanes = routes(config)?.into_iter().map(lane).collect();
         let window_ms = millis(Time::EPOCH + config.window);
         let proof = || Proof { window: HashrateWindow::new(window_ms, millis(now)), connections: 0 };
@@ -148,6 +162,8 @@ impl State {
             epoch: 0,
             slice_counter: config.first_slice,
             counters: Counters::default(),
+            pass_through: config.upstreams.pass_through,
+            keep_alive: config.upstreams.keep_alive,
         })
     }
 
@@ -188,42 +204,50 @@ impl State {
     }
 
     /// What a connection should know, with a slice if the one it holds is of an earlier epoch. A miner stays with the account
-    /// that it was put to at first. `Ok(None)` before there is any job.
-    pub(super) fn brief(&mut self, held: Option<Held>) -> Result<Option<Briefing>, slices::Error> {
-        let Some(index) = held.map(|held| held.lane).or_else(|| self.choose()) else { return Ok(None) };
+    /// that it was put to at first, unless it is told to move; `home` is the lane of one that has its own. `Ok(None)` before
+    /// there is any job.
+    pub(super) fn brief(
+        &mut self,
+        held: Option<Held>,
+        home: Option<usize>,
+    ) -> Result<Option<Briefing>, slices::Error> {
+        let leaves = held.filter(|held| self.may_leave(held));
+        let stays = held.filter(|_| leaves.is_none()).map(|held| held.lane);
+        let Some(index) = home.or(stays).or_else(|| self.choose()) else { return Ok(None) };
         let Some(lane) = self.lanes.get_mut(index) else { return Ok(None) };
         let Some(ground) = &mut lane.ground else { return Ok(None) };
         let slice = match held {
             Some(held) if held.epoch == ground.epoch => None,
             _ => Some(ground.slices.allocate()?),
         };
-        lane.miners += u32::from(held.is_none());
+        lane.miners += u32::from(stays.is_none());
         self.slice_counter = self.slice_counter.max(ground.slices.counter());
         let assignment = Arc::clone(&ground.assignment);
-        Ok(Some(Briefing { lane: index, epoch: ground.epoch, slice, mask: lane.mask, assignment }))
+        let briefing = Briefing { lane: index, epoch: ground.epoch, slice, mask: lane.mask, assignment };
+        leaves.iter().for_each(|held| self.leave(held));
+        Ok(Some(briefing))
     }
 
     /// The account for another miner, among those that have a job.
     fn choose(&self) -> Option<usize> {
-        let lane = |lane: &Lane| weights::Lane {
-            weight: if lane.ground.is_some() { lane.route.weight } else { 0 },
-            load: f64::from(lane.miners),
-            is_up: lane.is_up(),
-        };
-        weights::choose(&self.lanes.iter().map(lane).collect::<Vec<_>>())
+        weights::choose(&self.weighed(Lane::is_up))
     }
 
     /// The lane of a session that is up.
     fn lane_of(&mut self, session: u64) -> Option<&mut Lane> {
-        let is_it =
-            |lane: &&mut Lane| lane.live.as_ref().is_some_and(|live| live.upstream.session() == session);
-        self.lanes.iter_mut().find(is_it)
+        let index = self.index_of(session)?;
+        self.lanes.get_mut(index)
+    }
+
+    fn index_of(&self, session: u64) -> Option<usize> {
+        let is_it = |lane: &Lane| lane.live.as_ref().is_some_and(|live| live.upstream.session() == session);
+        self.lanes.iter().position(is_it)
     }
 
     /// Records a verified share and sends it on. After an error it must not be acknowledged.
     pub(super) fn on_share(&mut self, lane: usize, share: &Share, now: Moment) -> Result<(), JournalError> {
         let outgoing = match &share.fate {
-            Fate::Forward(outgoing) if self.lane_of(outgoing.session).is_some() => Some(outgoing),
+            Fate::Forward(outgoing) if self.has_place(outgoing.session) => Some(outgoing),
             _ => None,
         };
         let end = match &share.fate {
@@ -235,7 +259,8 @@ impl State {
         let record = ShareRecord {
             group: group.clone(),
             scale,
-            worker: self.account(lane),
+            worker: self
+                .account(outgoing.and_then(|outgoing| self.index_of(outgoing.session)).unwrap_or(lane)),
             miner: share.worker.clone(),
             work: share.verified.work,
             credited: outgoing.and(pool_work(&share.assignment)),
@@ -320,7 +345,7 @@ impl State {
         self.in_flight.insert(share, InFlight { records, miner: record.miner, work: record.work, claim });
         let lane = self.lane_of(outgoing.session);
         let Some(live) = lane.and_then(|lane| lane.live.as_mut()) else {
-            self.finish(share, End::Unknown, &ShareEnd::Unknown);
+            self.keep_for_later(share, outgoing);
             return Ok(());
         };
         match live.upstream.submit(now.mono_ms, share, outgoing) {

@@ -1,7 +1,7 @@
 //! One account's session with a pool: connect, talk, lose it, take the next one, come back. For as long as the proxy lives.
 //!
-//! Assumes that losing a pool concerns nobody's connection but this one. There is no spool beyond the lines that wait to be
-//! written: a share is good in its session alone, and no pool resumes one; what was not answered ends as unknown. Next:
+//! Assumes that losing a pool concerns nobody's connection but this one. What was on the wire and not answered ends as unknown;
+//! shares found while a session is away wait only where the pool goes on with its sessions (`state/spool.rs`). Next:
 //! [`stratum::upstream`] for the protocol, [`stratum::failover`] for which pool, `state.rs` for shares on the wire.
 
 use std::time::Duration;
@@ -31,7 +31,9 @@ const AGENT: &str = concat!("flareshift/", env!("CARGO_PKG_VERSION"));
 /// Why a session ended.
 #[derive(Debug, thiserror::Error)]
 enum Lost {
-    #[error("the pool cannot be reached, or its connection failed")]
+    #[error("{0}")]
+    Connect(#[from] wire::Error),
+    #[error("the connection with the pool failed: {0}")]
     Io(#[from] std::io::Error),
     #[error("the pool did not take a connection or a line in time")]
     Stuck(#[from] tokio::time::error::Elapsed),
@@ -81,6 +83,7 @@ impl Line<'_> {
         let Err(lost) = self.session(index, &pool).await;
         self.tell_lost(&lost, &pool);
         self.shared.state().close(self.lane, self.shared.mono_ms());
+        self.shared.state().note_trouble(self.lane, lost.to_string());
         match lost {
             Lost::Better => self.failover.on_left(index),
             Lost::Asked { to, wait_s } => {
@@ -102,7 +105,8 @@ impl Line<'_> {
     }
 
     async fn session(&mut self, index: usize, pool: &PoolAddress) -> Result<std::convert::Infallible, Lost> {
-        let mut stream = wire::connect(pool).await?;
+        self.shared.state().note_pool(self.lane, index);
+        let mut stream = wire::connect(pool, &self.shared.config.upstreams.roots).await?;
         let mut config = upstream::Config::new(&self.route.name, AGENT);
         config.password.clone_from(&self.route.password);
         let (lines, mut queue) = mpsc::channel(QUEUE);
@@ -156,9 +160,11 @@ impl Line<'_> {
         let now_ms = self.shared.mono_ms();
         if self.failover.current().is_none() && self.shared.state().is_up(self.lane) {
             self.failover.on_ready(index, now_ms);
+            let pool = self.route.pools.get(index);
+            tracing::info!(account = %self.route.name, pool = pool.map(tracing::field::display), "pool in use");
         }
         if let Some(better) = self.failover.better(now_ms).and_then(|better| self.route.pools.get(better)) {
-            probes.spawn(wire::answers(better.clone()));
+            probes.spawn(wire::answers(better.clone(), self.shared.config.upstreams.roots.clone()));
         }
     }
 

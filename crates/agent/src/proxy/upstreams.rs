@@ -3,8 +3,12 @@
 //! Assumes that the first account is the one of [`super::Config`] itself, so that the usual case needs nothing of this.
 //! Next: `upstream.rs`, which keeps one session for each account.
 
+use std::fmt;
+
 use stratum::keepalive;
 use stratum::reconnect::Address;
+
+use super::wire::Roots;
 
 /// What goes beyond one pool under one account.
 #[derive(Clone, Debug)]
@@ -17,6 +21,10 @@ pub struct Upstreams {
     pub others: Vec<Account>,
     /// Jobs of our own, for when an account's pools are all away.
     pub keep_alive: keepalive::Config,
+    /// Authorities beside the public ones by which a pool's certificate may be signed.
+    pub roots: Roots,
+    /// Each miner has a session with its account's pools of its own, and all of the extranonce2 that the pool gives.
+    pub pass_through: bool,
 }
 
 impl Default for Upstreams {
@@ -26,6 +34,8 @@ impl Default for Upstreams {
             weight: 1,
             others: Vec::new(),
             keep_alive: keepalive::Config::default(),
+            roots: Roots::default(),
+            pass_through: false,
         }
     }
 }
@@ -80,6 +90,23 @@ pub(super) fn routes(config: &super::Config) -> Result<Vec<Route>, String> {
     std::iter::once(&first).chain(&config.upstreams.others).map(route).collect()
 }
 
+/// Whether a text is the address of a pool.
+pub fn is_pool(text: &str) -> bool {
+    parse(text).is_some()
+}
+
+impl fmt::Display for PoolAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let scheme = if self.tls { "stratum+ssl" } else { "stratum+tcp" };
+        let Address { host, port } = &self.address;
+        if host.contains(':') {
+            write!(f, "{scheme}://[{host}]:{port}")
+        } else {
+            write!(f, "{scheme}://{host}:{port}")
+        }
+    }
+}
+
 fn parse(text: &str) -> Option<PoolAddress> {
     let (scheme, rest) = text.split_once("://").unwrap_or(("stratum+tcp", text));
     let tls = match scheme {
@@ -107,5 +134,12 @@ mod tests {
         check("stratum+ssl://pool.example:443/", Some(("pool.example", 443, true)));
         check("https://pool.example:443", None);
         check("pool.example", None);
+    }
+
+    #[test]
+    fn an_address_is_shown_as_it_would_be_written() {
+        let check = |text: &str, expected: &str| assert_eq!(parse(text).unwrap().to_string(), expected);
+        check("pool.example:3333", "stratum+tcp://pool.example:3333");
+        check("tls://[::1]:443/", "stratum+ssl://[::1]:443");
     }
 }

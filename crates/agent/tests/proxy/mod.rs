@@ -5,7 +5,11 @@
 
 mod attacks;
 mod mining;
+mod moves;
 mod outage;
-mod plain;
+pub mod plain;
 mod pools;
-mod rig;
+mod resumed;
+pub mod rig;
+#[cfg(feature = "tls")]
+mod tls;

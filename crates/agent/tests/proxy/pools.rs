@@ -14,7 +14,7 @@ use tokio::net::TcpListener;
 use super::plain::Plain;
 use super::rig::{Rig, until};
 
-async fn another_pool() -> Pool {
+pub async fn another_pool() -> Pool {
     let config = pool::Config {
         listen: "127.0.0.1:0".parse().unwrap(),
         seed: 8,
@@ -26,7 +26,7 @@ async fn another_pool() -> Pool {
 }
 
 /// Connects, with an ear for changes of the extranonce.
-async fn listener(rig: &Rig, worker: &str) -> Plain {
+pub async fn listener(rig: &Rig, worker: &str) -> Plain {
     let mut plain = Plain::ready(rig.handle().address(), worker).await;
     plain.call("mining.extranonce.subscribe", json!([])).await;
     plain

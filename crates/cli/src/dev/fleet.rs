@@ -172,6 +172,7 @@ impl Agent {
             controllers: self.wiring.controllers.clone(),
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
             pool: None,
+            settings: None,
             link: self.handle.plug.subscribe(),
             reflex: self.wiring.reflex,
             sabotage: self.wiring.sabotage.control.clone(),

@@ -65,7 +65,9 @@ async fn dispatch(args: Args) -> Result<(), Error> {
         Command::Watch(watch) => watch::run(&connect().await?, watch.events_only, output).await,
         Command::Version(version) if version.client => answer_with(&Versions::new(None), output),
         Command::Version(_) => versions(&endpoint, output).await,
-        Command::Dev(_) => Err(Error::Usage("dev is run by itself, without a controller to call".into())),
+        Command::Dev(_) | Command::Proxy(_) | Command::Share(_) => {
+            Err(Error::Usage("this command is run by itself, without a controller to call".into()))
+        }
     }
 }
 

@@ -7,7 +7,9 @@ use expect_test::expect_file;
 use super::decision::all;
 use super::event::Event;
 use super::version::Versions;
-use super::{View, fleet, line, module, offering, outlook, plan, samples, site, tenant, text, workload};
+use super::{
+    View, fleet, line, module, offering, outlook, plan, proxy, samples, site, tenant, text, workload,
+};
 use crate::args::Output;
 
 /// Compares both forms of a view with `tests/golden/NAME.txt` and `NAME.json`.
@@ -78,6 +80,15 @@ fn tenants() {
 #[test]
 fn offerings() {
     check("offering-list", &offering::List { offerings: all(samples::offerings()) });
+}
+
+#[test]
+fn a_proxy() {
+    check("proxy-stats", &proxy::Proxy::from(samples::proxy_stats()));
+    check(
+        "proxy-stats-fresh",
+        &proxy::Proxy::from(api::proxy::Stats { balanced: true, ..Default::default() }),
+    );
 }
 
 #[test]

@@ -115,6 +115,10 @@ pub struct Verified {
     pub shares: u64,
     /// Its relative standard error in percent, 100 divided by the root of the shares.
     pub error_percent: Option<f64>,
+    /// With 95 % confidence the true rate is at least this; `null` without shares.
+    pub least_hashes_per_second: Option<i64>,
+    /// And at most this.
+    pub most_hashes_per_second: Option<i64>,
     /// The window it covers.
     pub window_milliseconds: Option<i64>,
 }
@@ -276,6 +280,15 @@ impl Verified {
         let error = self.error_percent.map(|error| format!(" ±{error:.1}%")).unwrap_or_default();
         hashes(self.rate_hashes_per_second) + &error
     }
+
+    /// `39.8 PH/s (37.4 PH/s to 42.3 PH/s at 95%)`.
+    pub fn show_interval(&self) -> String {
+        let rate = hashes(self.rate_hashes_per_second);
+        match (self.least_hashes_per_second, self.most_hashes_per_second) {
+            (Some(least), Some(most)) => format!("{rate} ({} to {} at 95%)", hashes(least), hashes(most)),
+            _ => rate,
+        }
+    }
 }
 
 impl Described {
@@ -324,7 +337,7 @@ impl Described {
 }
 
 fn hash_rates(status: &Status) -> String {
-    let verified = maybe(status.verified.as_ref(), Verified::show);
+    let verified = maybe(status.verified.as_ref(), Verified::show_interval);
     format!("{verified} verified, {} claimed", maybe(status.claimed_hashes_per_second, hashes))
 }
 
@@ -480,10 +493,13 @@ impl From<wire::EnvelopeStatus> for Envelope {
 impl From<common::Verified> for Verified {
     fn from(verified: common::Verified) -> Self {
         let error = (verified.shares > 0).then(|| 100.0 / (verified.shares as f64).sqrt());
+        let interval = model::report::Verified::try_from(verified).ok().and_then(|known| known.interval());
         Self {
             rate_hashes_per_second: verified.rate_hashes_per_second,
             shares: verified.shares,
             error_percent: error.map(|error| (error * 100.0).round() / 100.0),
+            least_hashes_per_second: interval.map(|(least, _)| least.get()),
+            most_hashes_per_second: interval.map(|(_, most)| most.get()),
             window_milliseconds: read::millis(optional_span(verified.window, "window")),
         }
     }

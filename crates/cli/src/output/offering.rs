@@ -16,7 +16,7 @@ const HEADERS: [&str; 6] = ["OFFERING", "TIER", "GPU", ">PRICE A GPU-HOUR", ">NO
 pub struct Offering {
     /// Its id.
     pub offering: String,
-    /// `firm`, `on_demand` or `spot`.
+    /// `firm`, `on-demand` or `spot`.
     pub tier: Option<String>,
     /// The GPU's type.
     pub gpu: String,
@@ -61,10 +61,9 @@ impl View for List {
 
 impl From<common::Offering> for Offering {
     fn from(offering: common::Offering) -> Self {
-        let tier = common::Tier::try_from(offering.tier).map(|tier| tier.as_str_name());
         Self {
             offering: offering.id,
-            tier: read::word(tier, "TIER_"),
+            tier: read::tier(offering.tier),
             gpu: offering.gpu,
             price_micro_dollars_per_gpu_hour: offering.price_micro_dollars_per_gpu_hour,
             notice_milliseconds: read::millis(optional_span(offering.notice, "notice")),

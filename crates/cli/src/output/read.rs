@@ -3,6 +3,7 @@
 //! Answers are shown, not acted upon, so a field that a newer controller fills otherwise becomes "unknown" here and stops
 //! nobody from reading the rest.
 
+use api::common::Tier;
 use api::convert::field::Error;
 use model::{Span, Time};
 
@@ -14,6 +15,11 @@ pub fn word<E>(name: Result<&'static str, E>, prefix: &str) -> Option<String> {
     let Ok(name) = name else { return Some("other".to_owned()) };
     let word = name.strip_prefix(prefix).unwrap_or(name).to_lowercase();
     (word != "unspecified").then_some(word)
+}
+
+/// A tier, spelled as in the tenants' REST API: `firm`, `on-demand`, `spot`.
+pub fn tier(raw: i32) -> Option<String> {
+    word(Tier::try_from(raw).map(|tier| tier.as_str_name()), "TIER_").map(|tier| tier.replace('_', "-"))
 }
 
 /// A span in milliseconds.
@@ -33,9 +39,16 @@ pub fn text(text: String) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use api::common::Tier;
-
     use super::*;
+
+    #[test]
+    fn a_tier_is_spelled_as_tenants_know_it() {
+        let check = |raw: i32, expected: Option<&str>| assert_eq!(tier(raw).as_deref(), expected);
+        check(Tier::OnDemand.into(), Some("on-demand"));
+        check(Tier::Firm.into(), Some("firm"));
+        check(0, None);
+        check(999, Some("other"));
+    }
 
     #[test]
     fn enum_words_lose_their_prefix_and_the_unsaid_is_unknown() {

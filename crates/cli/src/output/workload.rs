@@ -34,7 +34,7 @@ pub struct Workload {
     pub created: Option<String>,
     /// The offering it was bought under.
     pub offering: String,
-    /// `firm`, `on_demand` or `spot`.
+    /// `firm`, `on-demand` or `spot`.
     pub tier: Option<String>,
     /// The GPU's type.
     pub gpu: String,
@@ -182,7 +182,7 @@ impl From<wire::Workload> for Workload {
             tenant: workload.tenant,
             created: read::moment(optional_time(workload.created, "created")),
             offering: spec.offering,
-            tier: tier(spec.tier),
+            tier: read::tier(spec.tier),
             gpu: spec.gpu,
             gpus: spec.gpus,
             amount_gpu_milliseconds: spec.amount_gpu_milliseconds,
@@ -214,8 +214,4 @@ impl From<wire::Placement> for Placement {
             incarnation: placement.incarnation,
         }
     }
-}
-
-fn tier(raw: i32) -> Option<String> {
-    read::word(wire::Tier::try_from(raw).map(|tier| tier.as_str_name()), "TIER_")
 }

@@ -96,6 +96,22 @@ fn a_claim_beyond_the_miners_and_power_off_the_curve_are_said() {
 }
 
 #[test]
+fn full_power_for_half_of_the_work_is_said_even_if_shares_prove_the_half() {
+    let draws_all = |claimed| Watch { claimed, verified: Some((claimed, 1_000)), ..HONEST };
+    check(draws_all(4_000), 600, &["hashrate-missing"]);
+    check(draws_all(4_000), 29, &[]);
+    check(draws_all(6_000), 600, &[]);
+    // Half of the power for half of the work is told by the curve: so many miners said that they are awake.
+    check(Watch { power: 70_000, meter: 248_000, ..draws_all(4_000) }, 600, &["power-unexplained"]);
+    // And more than all of it by both.
+    check(
+        Watch { power: 180_000, meter: 358_000, ..draws_all(4_000) },
+        600,
+        &["hashrate-missing", "power-unexplained"],
+    );
+}
+
+#[test]
 fn a_glitch_is_not_said_and_a_cause_that_ended_is_withdrawn() {
     let mut meters = Meters::default();
     let glitch = Watch { power: 100_000, meter: 278_000, ..HONEST };

@@ -78,6 +78,33 @@ fn ready_comes_once_and_in_any_order_of_answers() {
 }
 
 #[test]
+fn a_session_goes_on_only_with_the_same_extranonce() {
+    let named = r#"{"id":2,"result":[[["mining.set_difficulty","d"],["mining.notify","s-1"]],"03b67868",8],"error":null}"#;
+    let (first, _) = pool(&[CONFIGURED, named, AUTHORIZED]);
+    let resume = first.resume().unwrap();
+    assert_eq!((resume.id.as_str(), resume.session, first.is_resumed()), ("s-1", first.session(), false));
+    let nameless = r#"{"id":2,"result":[[],"03b67868",8],"error":null}"#;
+    assert_eq!(pool(&[CONFIGURED, nameless, AUTHORIZED]).0.resume(), None, "this pool names none");
+    assert_eq!(pool(&[CONFIGURED, named]).0.resume(), None, "it was not ready");
+
+    let again = |subscribed: &str| {
+        let config = Config { resume: Some(resume.clone()), ..Config::new("w", "a") };
+        let (mut upstream, lines) = Upstream::new(config, 99, 0);
+        let asked: Value = serde_json::from_str(&lines[1]).unwrap();
+        assert_eq!(asked["params"], json!(["a", "s-1"]));
+        [CONFIGURED, subscribed, AUTHORIZED].iter().for_each(|line| drop(upstream.on_line(line.as_bytes())));
+        upstream
+    };
+    let same = again(named);
+    assert_eq!(
+        (same.is_resumed(), same.session(), same.resume()),
+        (true, first.session(), Some(resume.clone()))
+    );
+    let other = again(&named.replace("03b67868", "03b67869"));
+    assert_eq!((other.is_resumed(), other.session()), (false, 99));
+}
+
+#[test]
 fn a_pool_that_never_answers_configure_is_taken_without() {
     let (mut upstream, _) = pool(&[SUBSCRIBED, AUTHORIZED]);
     assert!(upstream.tick(9_000).is_empty());

@@ -19,6 +19,11 @@ const OWN_EXTRANONCE2: usize = 8;
 /// Version bits while no pool was ever seen: those that BIP 310 leaves to miners.
 const OWN_MASK: u32 = 0x1fff_e000;
 
+/// Differs between lanes, or miners of two accounts that never saw a pool would hash the same.
+fn own_extranonce1(unix_s: u64, lane: usize) -> Vec<u8> {
+    [&unix_s.to_be_bytes()[4..], &lane.to_be_bytes()[6..]].concat()
+}
+
 impl State {
     /// A connection to a pool is there; answers the lines that open the conversation.
     pub(in crate::proxy) fn open(
@@ -31,8 +36,9 @@ impl State {
         self.counters.pool_sessions += 1;
         let session = self.counters.pool_sessions;
         let Some(lane) = self.lanes.get_mut(lane) else { return Vec::new() };
+        let config = upstream::Config { resume: lane.spool.resume(lane.pool), ..config };
         let (upstream, opening) = Upstream::new(config, session, mono_ms);
-        lane.live = Some(Live { upstream, lines, fresh: None, slice: None });
+        lane.live = Some(Live { upstream, lines, fresh: None, slice: None, opened_ms: mono_ms });
         opening
     }
 
@@ -41,6 +47,7 @@ impl State {
         let Some(lane) = self.lanes.get_mut(lane) else { return };
         lane.keep_alive.on_lost(mono_ms);
         let Some(live) = lane.live.take() else { return };
+        lane.spool.on_lost(lane.pool, &live.upstream);
         for share in live.upstream.disconnect() {
             self.finish(share, End::Unknown, &ShareEnd::Unknown);
         }
@@ -63,15 +70,22 @@ impl State {
     pub(in crate::proxy) fn keep_alive(&mut self, mono_ms: u64, unix_s: u64) -> bool {
         let mut news = false;
         for lane in 0..self.lanes.len() {
+            // Nobody works on the accounts' own lanes where each miner has its own.
+            let is_idle =
+                self.lanes[lane].retired || (self.pass_through && self.lanes[lane].account.is_none());
+            if is_idle {
+                continue;
+            }
             let Some(assignment) = self.lanes[lane].keep_alive.tick(mono_ms, unix_s) else { continue };
             let first = self.lanes[lane].ground.is_none();
             let slice =
-                Slice { extranonce1: unix_s.to_be_bytes()[4..].to_vec(), extranonce2_size: OWN_EXTRANONCE2 };
+                Slice { extranonce1: own_extranonce1(unix_s, lane), extranonce2_size: OWN_EXTRANONCE2 };
             if first {
                 self.lanes[lane].mask = OWN_MASK;
             }
             match self.stand_on(lane, &assignment, first.then_some(slice)) {
                 Ok(()) => {
+                    self.give_up_spool(lane);
                     tracing::warn!(
                         account = self.lanes[lane].route.name,
                         "all pools are away; miners get a job of our own"
@@ -92,15 +106,14 @@ impl State {
         for event in events {
             match event {
                 Event::Outcome { share, outcome } => self.on_outcome(share, outcome),
-                Event::Ready { slice, mask } => self.renew(lane, slice, Some(mask)),
+                Event::Ready { slice, mask } if self.goes_on(lane) => self.go_on(lane, slice, mask),
+                Event::Ready { slice, mask } => {
+                    self.give_up_spool(lane);
+                    self.renew(lane, slice, Some(mask));
+                }
                 Event::Extranonce(slice) => self.renew(lane, slice, None),
                 Event::Mask(mask) => {
-                    if let Some(lane) = self.lanes.get_mut(lane) {
-                        lane.mask = mask;
-                    }
-                    if let Some(assignment) = self.standing(lane) {
-                        self.announce(lane, &assignment);
-                    }
+                    self.set_mask(lane, mask);
                     rest.push(event);
                 }
                 Event::Job(assignment) => match self.on_job(lane, &assignment) {
@@ -127,6 +140,9 @@ impl State {
     fn on_job(&mut self, lane: usize, assignment: &Arc<Assignment>) -> Result<(), slices::Error> {
         if let Source::Upstream { difficulty, .. } = assignment.source {
             self.counters.pool_difficulty = Some(difficulty.value());
+            if let Some(at) = self.lanes.get_mut(lane) {
+                at.difficulty = Some(difficulty.value());
+            }
         }
         let Some(at) = self.lanes.get_mut(lane) else { return Ok(()) };
         at.keep_alive.on_pool_job(&assignment.job);
@@ -135,7 +151,26 @@ impl State {
             live.slice.clone_from(&fresh);
         }
         self.announce(lane, assignment);
+        self.replay(lane, &assignment.job);
         self.stand_on(lane, assignment, fresh)
+    }
+
+    /// The lost session is there again, with the slice that its miners hold.
+    fn go_on(&mut self, lane: usize, slice: Slice, mask: u32) {
+        if let Some(live) = self.lanes.get_mut(lane).and_then(|lane| lane.live.as_mut()) {
+            live.slice = Some(slice);
+        }
+        self.set_mask(lane, mask);
+    }
+
+    /// Other bits are free from now on, in the standing job too.
+    fn set_mask(&mut self, lane: usize, mask: u32) {
+        if let Some(lane) = self.lanes.get_mut(lane) {
+            lane.mask = mask;
+        }
+        if let Some(assignment) = self.standing(lane) {
+            self.announce(lane, &assignment);
+        }
     }
 
     /// The lane's current job.
@@ -165,7 +200,9 @@ impl State {
         let Some(lane) = self.lanes.get_mut(lane) else { return Ok(()) };
         match (&mut lane.ground, fresh) {
             (_, Some(slice)) => {
-                let slices = Slices::new(slice, counter, limit)?;
+                // A pool gave this slice to one miner alone, where each has a session of its own; one of ours never is.
+                let alone = lane.account.is_some() && assignment.source != Source::KeepAlive;
+                let slices = if alone { Slices::whole(slice) } else { Slices::new(slice, counter, limit)? };
                 self.epoch += 1;
                 lane.ground = Some(Ground { epoch: self.epoch, slices, assignment: Arc::clone(assignment) });
             }

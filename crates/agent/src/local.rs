@@ -1,0 +1,195 @@
+//! What the agent tells on its own machine: gRPC on a unix socket in its data directory, for `flareshift proxy stats`.
+//!
+//! Assumes that the outbox of the directory is held by this process, so that a socket that lies there is a dead one's. Whoever
+//! may use the file may ask: it is the owner's alone. An agent that cannot have the socket goes on without; decision 0012 says
+//! why it is a socket. Read next: `proto/flareshift/proxy/v1/proxy.proto`.
+
+use std::collections::BTreeMap;
+use std::fs::{self, Permissions};
+use std::io;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use api::Problem;
+use api::convert::field::wire_span;
+use api::problem::Kind;
+use api::proxy as wire;
+use api::proxy::proxy_service_server::{ProxyService, ProxyServiceServer};
+use model::Span;
+use stratum::account::{Account, End, Tally};
+use tokio::net::UnixListener;
+use tokio_stream::wrappers::UnixListenerStream;
+use tokio_util::sync::CancellationToken;
+use tonic::transport::Server;
+use tonic::{Request, Response, Status};
+use tracing::{error, warn};
+
+use crate::proxy::{Detail, GroupStatus, Handle, UpstreamState, UpstreamStatus};
+
+/// The socket's name in the data directory.
+pub const SOCKET: &str = "agent.sock";
+/// For the owner alone.
+const MODE: u32 = 0o600;
+/// Calls at once on one connection: one is usual.
+const STREAMS: u32 = 8;
+
+/// A socket that is not served yet.
+pub(crate) struct Local {
+    listener: UnixListener,
+    file: SocketFile,
+    proxy: Option<Handle>,
+}
+
+/// The socket's file; it goes with its owner, also when that is aborted.
+struct SocketFile {
+    path: PathBuf,
+    inode: u64,
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        // Another agent may have put its own there by now, if this one's task lived longer than the rest of it.
+        if fs::metadata(&self.path).is_ok_and(|found| found.ino() == self.inode) {
+            // What cannot be removed is replaced by the next start.
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// Binds the socket in `data`; without it the agent goes on. Needs a tokio runtime.
+pub(crate) fn open(data: &Path, proxy: Option<Handle>) -> Option<Local> {
+    let path = data.join(SOCKET);
+    match bind(&path) {
+        Ok((listener, inode)) => Some(Local { listener, file: SocketFile { path, inode }, proxy }),
+        Err(error) => {
+            warn!(
+                %error,
+                path = %path.display(),
+                "no local socket, so `flareshift proxy stats` cannot ask; a path of 107 bytes is the longest"
+            );
+            None
+        }
+    }
+}
+
+/// The listener, and what tells its file from another's.
+fn bind(path: &Path) -> io::Result<(UnixListener, u64)> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let listener = UnixListener::bind(path)?;
+    fs::set_permissions(path, Permissions::from_mode(MODE))?;
+    Ok((listener, fs::metadata(path)?.ino()))
+}
+
+impl Local {
+    /// Serves until cancelled or dropped; the socket's file goes then.
+    pub(crate) async fn serve(self, cancel: CancellationToken) {
+        let Local { listener, file: _file, proxy } = self;
+        let reflection = tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(api::DESCRIPTOR_SET)
+            .build_v1();
+        let reflection = match reflection {
+            Ok(reflection) => reflection,
+            Err(error) => return error!(%error, "no reflection on the local socket; report this as a defect"),
+        };
+        let served = Server::builder()
+            .max_concurrent_streams(STREAMS)
+            .add_service(reflection)
+            .add_service(ProxyServiceServer::new(Service { proxy }))
+            .serve_with_incoming_shutdown(UnixListenerStream::new(listener), cancel.cancelled_owned())
+            .await;
+        if let Err(error) = served {
+            error!(error = &error as &dyn std::error::Error, "the local socket failed; the agent goes on");
+        }
+    }
+}
+
+struct Service {
+    proxy: Option<Handle>,
+}
+
+#[tonic::async_trait]
+impl ProxyService for Service {
+    async fn get_stats(&self, _: Request<wire::GetStatsRequest>) -> Result<Response<wire::Stats>, Status> {
+        let Some(proxy) = &self.proxy else {
+            let what = "this agent runs no Stratum proxy: start it with --pool or --proxy";
+            return Err(Problem::new(Kind::Precondition, what).into_status());
+        };
+        Ok(Response::new(encode(proxy, proxy.detail())))
+    }
+}
+
+fn encode(proxy: &Handle, detail: Detail) -> wire::Stats {
+    let Detail { stats, upstreams, total, workers, groups } = detail;
+    let uptime = Span::new(i64::try_from(proxy.uptime().as_millis()).unwrap_or(i64::MAX));
+    let worker = |(worker, account): (String, Account)| wire::Worker { worker, books: Some(books(&account)) };
+    wire::Stats {
+        agent_version: env!("CARGO_PKG_VERSION").to_owned(),
+        listens: proxy.address().to_string(),
+        uptime: wire_span(uptime),
+        connections: narrow(stats.connections),
+        max_connections: narrow(proxy.max_connections()),
+        connected: stats.connected,
+        turned_away: stats.turned_away,
+        pool_sessions: stats.pool_sessions,
+        journal_failures: stats.journal_failures,
+        upstreams: upstreams.into_iter().map(upstream).collect(),
+        total: Some(books(&total)),
+        workers: workers.into_iter().map(worker).collect(),
+        groups: groups.into_iter().map(|(id, status)| group(id.as_str(), status)).collect(),
+        balanced: stats.balanced,
+    }
+}
+
+fn upstream(status: UpstreamStatus) -> wire::Upstream {
+    let UpstreamStatus { account, weight, miners, state, pool, difficulty, trouble, private } = status;
+    let state = match state {
+        UpstreamState::Up => wire::UpstreamState::Up,
+        UpstreamState::Away => wire::UpstreamState::Away,
+        UpstreamState::KeepAlive => wire::UpstreamState::KeepAlive,
+    };
+    wire::Upstream { account, weight, miners, state: state.into(), pool, difficulty, trouble, private }
+}
+
+fn group(id: &str, status: GroupStatus) -> wire::Group {
+    let verified = status.verified.map(Into::into);
+    wire::Group { group: id.to_owned(), connections: status.connections, verified }
+}
+
+fn books(account: &Account) -> wire::Books {
+    let sum = |which: fn(&End) -> bool| Some(tally(account.sum(which)));
+    let (mut rejected, mut refused) = (BTreeMap::new(), BTreeMap::new());
+    for (end, tally) in account.ends() {
+        match end {
+            End::RejectedLocally(reject) => {
+                *rejected.entry(reject.code().to_owned()).or_default() += tally.shares
+            }
+            End::ForwardedRejected(reject) => {
+                *refused.entry(reject.code().to_owned()).or_default() += tally.shares
+            }
+            _ => {}
+        }
+    }
+    wire::Books {
+        received: Some(tally(account.received())),
+        in_flight: Some(tally(account.in_flight())),
+        accepted: sum(|end| *end == End::ForwardedAccepted),
+        refused: sum(|end| matches!(end, End::ForwardedRejected(_))),
+        counted: sum(|end| *end == End::CountedBelowUpstream),
+        keep_alive: sum(|end| *end == End::CountedKeepAlive),
+        rejected: sum(|end| matches!(end, End::RejectedLocally(_))),
+        unknown: sum(|end| *end == End::Unknown),
+        rejected_by_reason: rejected,
+        refused_by_reason: refused,
+    }
+}
+
+fn tally(tally: Tally) -> wire::Tally {
+    wire::Tally { shares: tally.shares, work_hashes: tally.work.0.to_string() }
+}
+
+fn narrow(count: usize) -> u32 {
+    u32::try_from(count).unwrap_or(u32::MAX)
+}
