@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::transport::Endpoint;
 use tracing::{debug, error, info, warn};
 
-use self::shares::{Answered, Shares, send_answer};
+use self::shares::{Answered, Shares};
 use crate::commit::Commits;
 use crate::control_thread::ToControl;
 use crate::held::Held;
@@ -257,7 +257,7 @@ impl Session {
             }
             Next::Sealed => self.send_segments(stream),
             Next::ShareNews => self.send_notes(stream),
-            Next::Answered(answered) => send_answer(answered, stream),
+            Next::Answered(answered) => self.send_answer(answered, stream),
         }
     }
 

@@ -16,7 +16,7 @@ use crate::commit::wire as convert;
 
 /// Notes in flight without an acknowledgement.
 const WINDOW: usize = 16;
-/// Challenges that are being answered. More come again in the next session.
+/// Challenges that are being answered: a window's, and as many of the session before. More come again in the next session.
 const MAX_ANSWERS: usize = 64;
 /// Room in the stream that is left to others.
 const ROOM: usize = QUEUE / 2;
@@ -63,7 +63,8 @@ impl Session {
 
     /// Sends the notes that wait, at most a window of them at a time.
     pub(super) fn send_notes(&self, stream: &mut Stream) -> Result<(), Ended> {
-        let room = WINDOW.saturating_sub(stream.shares.in_flight.len());
+        // Claims are told no faster than they are answered, so that no challenge finds too many before it.
+        let room = WINDOW.saturating_sub(stream.shares.in_flight.len() + stream.shares.answers.len());
         if !stream.shares.resumed || room == 0 {
             return Ok(());
         }
@@ -95,6 +96,12 @@ impl Session {
         stream.shares.answers.spawn_blocking(answer);
     }
 
+    pub(super) fn send_answer(&self, answered: Answered, stream: &mut Stream) -> Result<(), Ended> {
+        let Answered { sequence, answer } = answered;
+        push(stream, agent_message::Kind::ShareAnswer(convert::answer(sequence, &answer)))?;
+        self.send_notes(stream)
+    }
+
     pub(super) fn take_verdict(&self, verdict: &wire::ShareVerdict) {
         if !verdict.fault.is_empty() {
             // What did not pass stays for a day, for whoever looks into it.
@@ -111,9 +118,4 @@ impl Session {
             warn!(error = &error as &dyn std::error::Error, "a settled block was not removed");
         }
     }
-}
-
-pub(super) fn send_answer(answered: Answered, stream: &Stream) -> Result<(), Ended> {
-    let Answered { sequence, answer } = answered;
-    push(stream, agent_message::Kind::ShareAnswer(convert::answer(sequence, &answer)))
 }

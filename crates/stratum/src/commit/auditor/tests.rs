@@ -7,8 +7,9 @@ use super::super::proof::{Opening, Proof};
 use super::super::sample::positions;
 use super::super::testing::{digest, leaves, template, with_bits};
 use super::super::tree::Tree;
-use super::super::{Book, Leaf, Template};
+use super::super::{Book, Event, Leaf, Template};
 use super::*;
+use proptest::prelude::*;
 
 const AT: Time = Time(1_000_000);
 
@@ -363,4 +364,118 @@ fn a_real_book_passes_and_its_auditor_survives_a_restart() {
     }
     assert_eq!(auditor.totals().proven.shares, 300);
     assert_eq!(auditor.totals().failures, 0);
+}
+
+/// What may happen to an honest agent.
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    Share(u8),
+    Job(u8),
+    NextBlock,
+    Wait(u16),
+    /// Its process is killed and begins anew, from what is on its disk.
+    Killed,
+    /// It has a controller for a moment.
+    InTouch,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        8 => (0u8..3).prop_map(Step::Share),
+        1 => (0u8..3).prop_map(Step::Job),
+        1 => Just(Step::NextBlock),
+        3 => (0u16..50).prop_map(Step::Wait),
+        1 => Just(Step::Killed),
+        2 => Just(Step::InTouch),
+    ]
+}
+
+/// An honest agent's book with its disk, before an auditor.
+#[derive(Default)]
+struct Honest {
+    book: Book,
+    disk: Vec<Event>,
+    auditor: Auditor,
+    now_ms: u64,
+    block: u8,
+    nonce: u32,
+    accepted: u64,
+}
+
+impl Honest {
+    fn put(&mut self, event: Event) {
+        self.disk.push(Event::decode(&event.encode()).unwrap());
+        self.book.apply(event);
+    }
+
+    fn job(&mut self, session: u8) {
+        if let Some(event) = self.book.on_job(self.now_ms, template(self.block, session)) {
+            self.put(event);
+        }
+    }
+
+    fn share(&mut self, session: u8) {
+        self.job(session);
+        let job = template(self.block, session);
+        let leaf = leaves(&job, 1, self.nonce).remove(0);
+        self.nonce = leaf.share.nonce + 1;
+        let event = self.book.on_share(self.now_ms, job.previous(), leaf.hash, leaf.share).unwrap();
+        self.accepted += 1;
+        self.put(event);
+    }
+
+    fn wait(&mut self, seconds: u64) {
+        self.now_ms += 1_000 * seconds;
+        while let Some(event) = self.book.due(self.now_ms) {
+            self.put(event);
+        }
+    }
+
+    fn meet(&mut self) {
+        for note in self.book.notes(self.auditor.taken(), usize::MAX) {
+            self.nonce += 1;
+            self.auditor
+                .take(&note, AT, Digest::of(super::super::digest::Domain::Job, &[&self.nonce.to_be_bytes()]))
+                .unwrap();
+        }
+        for Challenge { sequence, seed, samples } in self.auditor.open() {
+            let answer = self.book.answer(sequence, &seed, samples);
+            assert_eq!(self.auditor.on_answer(sequence, &answer, AT), Some(Verdict::Passed));
+        }
+    }
+
+    fn run(&mut self, step: Step) {
+        match step {
+            Step::Share(session) => self.share(session),
+            Step::Job(session) => self.job(session),
+            Step::NextBlock => {
+                self.now_ms += 1;
+                self.block += 1;
+                self.job(0);
+            }
+            Step::Wait(seconds) => self.wait(seconds.into()),
+            Step::Killed => {
+                self.book = Book::default();
+                self.disk.iter().cloned().for_each(|event| self.book.apply(event));
+            }
+            Step::InTouch => self.meet(),
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(96))]
+
+    #[test]
+    fn an_honest_agent_passes_whatever_happens_to_it(steps in prop::collection::vec(step(), 1..120)) {
+        let mut honest = Honest::default();
+        steps.into_iter().for_each(|step| honest.run(step));
+        honest.run(Step::NextBlock);
+        honest.wait(200);
+        honest.meet();
+        let totals = honest.auditor.totals();
+        prop_assert_eq!(totals.proven.shares, honest.accepted, "every accepted share is proven once");
+        prop_assert_eq!((totals.failures, totals.unproven.shares, totals.failed.shares), (0, 0, 0));
+        prop_assert_eq!(honest.auditor.provisional(), Sum::default());
+    }
 }

@@ -80,24 +80,39 @@ fn two_sorted_runs_are_caught_wherever_they_are_opened() {
     }
 }
 
-/// Whatever order an agent puts its leaves in, those whose paths check are different shares.
-#[test]
-fn leaves_whose_paths_check_are_all_different() {
-    let jobs = [template(1, 0)];
-    let once = leaves(&jobs[0], 12, 0);
-    // Interleaved, each twice in a row, and reversed.
-    let pairs: Vec<Leaf> = once.iter().flat_map(|leaf| [leaf.clone(), leaf.clone()]).collect();
-    let reversed: Vec<Leaf> = pairs.iter().rev().cloned().collect();
-    let rotated: Vec<Leaf> = [&once[5..], &once[..9]].concat();
-    for leaves in [pairs, reversed, rotated] {
-        let tree = Tree::build(&leaves).unwrap();
-        let good = leaves.iter().enumerate().filter(|(index, leaf)| {
-            let opening = Opening { leaf: (*leaf).clone(), path: tree.path(*index) };
-            opening.check(&tree.root(), leaf.work.0 * *index as u128).is_ok()
-        });
-        let good: Vec<_> = good.map(|(_, leaf)| leaf.hash).collect();
-        let distinct: std::collections::BTreeSet<_> = good.iter().collect();
-        assert_eq!(distinct.len(), good.len());
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(128))]
+
+    /// Whatever an agent puts into a tree, in whatever order and however often: the leaves that pass are different shares, and
+    /// no position leads to two of them.
+    #[test]
+    fn leaves_that_pass_are_all_different(
+        picks in prop::collection::vec(0usize..12, 1..64),
+        sorted: bool,
+        lies in prop::collection::vec(0usize..64, 0..4),
+    ) {
+        let job = template(1, 0);
+        let once = leaves(&job, 12, 0);
+        let mut all: Vec<Leaf> = picks.iter().map(|pick| once[*pick].clone()).collect();
+        if sorted {
+            all.sort_by_key(|leaf| leaf.hash);
+        }
+        for lie in lies {
+            let index = lie % all.len();
+            all[index].work.0 *= 3;
+        }
+        let tree = Tree::build(&all).unwrap();
+        let (mut before, mut passed) = (0, Vec::new());
+        for (index, leaf) in all.iter().enumerate() {
+            let opening = Opening { leaf: leaf.clone(), path: tree.path(index) };
+            if opening.check(&tree.root(), before).is_ok() && leaf.check(&job).is_ok() {
+                prop_assert_eq!(opening.check(&tree.root(), before + leaf.work.0), Err(Fault::Position));
+                passed.push(leaf.hash);
+            }
+            before += leaf.work.0;
+        }
+        let distinct: std::collections::BTreeSet<_> = passed.iter().collect();
+        prop_assert_eq!(distinct.len(), passed.len());
     }
 }
 
