@@ -25,6 +25,8 @@ use crate::input::{Input, ModuleInput, SiteInput};
 /// Classes of work by what limits an island that starts it: firm, and all else.
 const FIRM: usize = 0;
 const OTHER: usize = 1;
+/// Gas is counted in so many parts of what the sets burn, rounded down: half a per cent, a sixth of the margin that plans keep.
+const GRAINS: i64 = 200;
 
 /// What can be had of one GPU type in one class.
 #[derive(Clone, Copy, Debug)]
@@ -206,10 +208,13 @@ impl Scene {
         if site.report.is_none() {
             return self.nothing(Short::Silent);
         }
-        // Gas beyond what the sets burn changes nothing.
+        // Gas beyond what the sets burn changes nothing; below it is counted in whole grains, so that hours that hardly differ are
+        // asked once.
         let full = site.site.gas_for(sets.iter().map(|(_, set)| set.rating).sum()) + GasFlow::new(1);
-        let flow = flow.min(full.fraction(1_001, 1_000));
-        let key = (flow.get(), sets.len(), self.input.workloads.len(), spot);
+        let grain = (full.get() / GRAINS).max(1);
+        let flow = if flow >= full { full } else { GasFlow::new(flow.get() / grain * grain) };
+        let spots = spot && self.input.workloads.values().any(|run| run.spec.tier == Tier::Spot);
+        let key = (flow.get(), sets.len(), self.input.workloads.len(), spots);
         if let Some(rooms) = self.seen.get(&key) {
             return rooms.clone();
         }
