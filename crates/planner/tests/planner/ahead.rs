@@ -146,6 +146,26 @@ fn a_module_is_drained_best_when_its_run_has_ended_and_miners_cost_nothing_where
     assert_eq!(of(&input).drains[&id("mine")].loss[0], MicroDollars::ZERO);
 }
 
+/// Four sets need 300 kW each at least: 900 MCF a day carry all of them, and all miners; 150 carry two, and wake few.
+#[test]
+fn power_is_worth_what_sleeping_miners_would_make_of_it_and_a_set_its_start_where_it_is_needed() {
+    let check = |mcf: i64, started: usize, cents: std::ops::RangeInclusive<i64>| {
+        let mut input = fleet();
+        set_gas(&mut input, mcf);
+        let site = of(&input);
+        let worth: Vec<MicroDollars> = site.set_on.values().copied().collect();
+        let needed = worth.iter().filter(|worth| **worth == MicroDollars::dollars(5)).count();
+        let others = worth.iter().filter(|worth| **worth == MicroDollars::ZERO).count();
+        assert_eq!((needed, others), (started, 4 - started), "{mcf} MCF");
+        let price = site.megawatt_hour[0].get() / 10_000;
+        assert!(cents.contains(&price), "{mcf} MCF: {price} cents a megawatt-hour");
+    };
+    check(900, 4, 0..=0);
+    // 2.475 kW for 155 TH/s at 33.3 $/PH/day, less 2 % for the pool, 1.5 % loss and gas for 4.70 $.
+    check(150, 2, 7_600..=8_300);
+    check(0, 0, 7_600..=8_300);
+}
+
 #[test]
 fn the_forecast_counts_where_it_reaches_and_is_carried_on_from_its_end() {
     let mut input = fleet();
