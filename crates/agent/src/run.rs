@@ -1,5 +1,6 @@
 //! Wires one agent: control thread, recorder, proxy, session. Everything that runs is started here.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -12,12 +13,12 @@ use control::envelope::{Bounds, Holder, MAX_VALIDITY};
 use control::island::Island;
 use control::sabotage::Sabotages;
 use control::{Brain, Plant};
-use model::Time;
 use model::envelope::Directive;
 use model::module::Module;
 use model::report::Report;
 use model::site::Site;
 use model::time::Clock;
+use model::{MinerGroupId, Time};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -123,8 +124,7 @@ pub async fn run(options: Options, cancel: CancellationToken) -> anyhow::Result<
     );
     let proxy = match &stratum {
         Some(stratum) => {
-            let groups = module.groups.iter().map(|(id, group)| (id.clone(), group.scale)).collect();
-            Some(edge::start(stratum, groups, &data, clock.clone(), outbox.clone()).await?)
+            Some(edge::start(stratum, scales(&module), &data, clock.clone(), outbox.clone()).await?)
         }
         None => None,
     };
@@ -155,9 +155,7 @@ pub async fn run(options: Options, cancel: CancellationToken) -> anyhow::Result<
     let mut tasks = JoinSet::new();
     tasks.spawn(recorder::run(recorder, snapshots));
     tasks.spawn(keep_synced(outbox.clone()));
-    if let Some(local) = local::open(&data, handle) {
-        tasks.spawn(local.serve(cancel.child_token()));
-    }
+    local::spawn(&mut tasks, &data, handle, &cancel);
     if !session.controllers.is_empty() {
         tasks.spawn(session::run(session, cancel.child_token()));
     }
@@ -167,6 +165,11 @@ pub async fn run(options: Options, cancel: CancellationToken) -> anyhow::Result<
     }
     finish(&outbox, clock.now());
     ended
+}
+
+/// The groups of a module, and what each hash of theirs stands for.
+fn scales(module: &Module) -> BTreeMap<MinerGroupId, u64> {
+    module.groups.iter().map(|(id, group)| (id.clone(), group.scale)).collect()
 }
 
 /// Waits until told to end, or until a task or the control thread does; then ends the tasks.
