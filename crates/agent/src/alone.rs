@@ -57,9 +57,7 @@ pub async fn run(
     tasks.spawn(keep_sealed(outbox.clone()));
     tasks.spawn(keep_telling(handle.clone()));
     tasks.spawn(keep_weights(handle.clone(), file.to_owned(), signal(SignalKind::hangup())?));
-    if let Some(local) = local::open(data, Some(handle.clone())) {
-        tasks.spawn(local.serve(cancel.child_token()));
-    }
+    local::spawn(&mut tasks, data, Some(handle.clone()), &cancel);
     let ended = tokio::select! {
         () = cancel.cancelled() => Ok(()),
         Some(Err(panic)) = tasks.join_next() => Err(anyhow::Error::from(panic).context("a task of the proxy panicked")),

@@ -18,6 +18,7 @@ use api::proxy::proxy_service_server::{ProxyService, ProxyServiceServer};
 use model::Span;
 use stratum::account::{Account, End, Tally};
 use tokio::net::UnixListener;
+use tokio::task::JoinSet;
 use tokio_stream::wrappers::UnixListenerStream;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Server;
@@ -34,7 +35,7 @@ const MODE: u32 = 0o600;
 const STREAMS: u32 = 8;
 
 /// A socket that is not served yet.
-pub(crate) struct Local {
+struct Local {
     listener: UnixListener,
     file: SocketFile,
     proxy: Option<Handle>,
@@ -56,19 +57,24 @@ impl Drop for SocketFile {
     }
 }
 
-/// Binds the socket in `data`; without it the agent goes on. Needs a tokio runtime.
-pub(crate) fn open(data: &Path, proxy: Option<Handle>) -> Option<Local> {
+/// Binds the socket in `data` and serves it in `tasks` until cancelled; without it the agent goes on. Needs a tokio runtime.
+pub(crate) fn spawn(tasks: &mut JoinSet<()>, data: &Path, proxy: Option<Handle>, cancel: &CancellationToken) {
     let path = data.join(SOCKET);
     match bind(&path) {
-        Ok((listener, inode)) => Some(Local { listener, file: SocketFile { path, inode }, proxy }),
-        Err(error) => {
-            warn!(
-                %error,
-                path = %path.display(),
-                "no local socket, so `flareshift proxy stats` cannot ask; a path of 107 bytes is the longest"
-            );
-            None
+        Ok((listener, inode)) => {
+            let local = Local { listener, file: SocketFile { path, inode }, proxy };
+            let cancel = cancel.child_token();
+            tasks.spawn(async move {
+                local.serve(cancel).await;
+                // Whoever supervises the tasks takes an end for news; this one is none, and is aborted with the others.
+                std::future::pending().await
+            });
         }
+        Err(error) => warn!(
+            %error,
+            path = %path.display(),
+            "no local socket, so `flareshift proxy stats` cannot ask; a path of 107 bytes is the longest"
+        ),
     }
 }
 
@@ -85,7 +91,7 @@ fn bind(path: &Path) -> io::Result<(UnixListener, u64)> {
 
 impl Local {
     /// Serves until cancelled or dropped; the socket's file goes then.
-    pub(crate) async fn serve(self, cancel: CancellationToken) {
+    async fn serve(self, cancel: CancellationToken) {
         let Local { listener, file: _file, proxy } = self;
         let reflection = tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(api::DESCRIPTOR_SET)

@@ -1,5 +1,6 @@
 //! Wires one agent: control thread, recorder, proxy, session. Everything that runs is started here.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -12,12 +13,12 @@ use control::envelope::{Bounds, Holder, MAX_VALIDITY};
 use control::island::Island;
 use control::sabotage::Sabotages;
 use control::{Brain, Plant};
-use model::Time;
 use model::envelope::Directive;
 use model::module::Module;
 use model::report::Report;
 use model::site::Site;
 use model::time::Clock;
+use model::{MinerGroupId, Time};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -127,9 +128,8 @@ pub async fn run(options: Options, cancel: CancellationToken) -> anyhow::Result<
     let (commits, intake) = commit::open(&data.join("commitments"), Some(outbox.clone()))?;
     let proxy = match &stratum {
         Some(stratum) => {
-            let groups = module.groups.iter().map(|(id, group)| (id.clone(), group.scale)).collect();
             let journal = journal(&outbox, &commits, &controllers);
-            Some(edge::start(stratum, groups, &data, clock.clone(), journal).await?)
+            Some(edge::start(stratum, scales(&module), &data, clock.clone(), journal).await?)
         }
         None => None,
     };
@@ -162,9 +162,7 @@ pub async fn run(options: Options, cancel: CancellationToken) -> anyhow::Result<
     tasks.spawn(recorder::run(recorder, snapshots));
     tasks.spawn(keep_synced(outbox.clone()));
     tasks.spawn(commit::run(intake));
-    if let Some(local) = local::open(&data, handle) {
-        tasks.spawn(local.serve(cancel.child_token()));
-    }
+    local::spawn(&mut tasks, &data, handle, &cancel);
     if !session.controllers.is_empty() {
         tasks.spawn(session::run(session, cancel.child_token()));
     }
@@ -174,6 +172,11 @@ pub async fn run(options: Options, cancel: CancellationToken) -> anyhow::Result<
     }
     finish(&outbox, clock.now());
     ended
+}
+
+/// The groups of a module, and what each hash of theirs stands for.
+fn scales(module: &Module) -> BTreeMap<MinerGroupId, u64> {
+    module.groups.iter().map(|(id, group)| (id.clone(), group.scale)).collect()
 }
 
 /// Waits until told to end, or until a task or the control thread does; then ends the tasks.
