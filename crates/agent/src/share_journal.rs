@@ -1,23 +1,24 @@
-//! Joins the proxy's journal port to the outbox: each share becomes a record in the page cache before its miner hears of it.
+//! Joins the proxy's journal port to the outbox: what a read brought becomes records in the page cache, by one write, before its
+//! miner hears of it.
 
 use model::Work;
-use model::ledger::ShareEnd;
 
 use crate::outbox::record::ShareDetail;
 use crate::outbox::{self, Outbox};
-use crate::proxy::journal::{JournalError, ShareJournal, ShareRecord, ShareSeq};
+use crate::proxy::journal::{Entry, JournalError, ShareJournal, ShareRecord, ShareSeq};
 
 impl ShareJournal for Outbox {
-    fn intent(&mut self, share: &ShareRecord) -> Result<ShareSeq, JournalError> {
-        Outbox::intent(self, detail(share)).map(ShareSeq).map_err(failed)
+    fn record(&mut self, entries: &[Entry<'_>]) -> Result<Vec<ShareSeq>, JournalError> {
+        let numbers = Outbox::record(self, entries.iter().map(entry));
+        numbers.map(|numbers| numbers.map(ShareSeq).collect()).map_err(|error| JournalError(Box::new(error)))
     }
+}
 
-    fn outcome(&mut self, seq: ShareSeq, end: &ShareEnd) -> Result<(), JournalError> {
-        Outbox::outcome(self, seq.0, end.clone()).map_err(failed)
-    }
-
-    fn ended(&mut self, share: &ShareRecord, end: &ShareEnd) -> Result<(), JournalError> {
-        Outbox::ended(self, detail(share), end.clone()).map_err(failed)
+fn entry<'a>(entry: &Entry<'a>) -> outbox::Entry<'a> {
+    match *entry {
+        Entry::Intent(share) => outbox::Entry::Intent(detail(share)),
+        Entry::Outcome(ShareSeq(share), end) => outbox::Entry::Outcome { share, end },
+        Entry::Ended(share, end) => outbox::Entry::Ended { detail: detail(share), end },
     }
 }
 
@@ -28,10 +29,6 @@ fn detail(share: &ShareRecord) -> ShareDetail {
         work: share.work,
         credited: share.credited.unwrap_or(Work::ZERO),
         scale: share.scale,
-        hash: share.hash.map(|hash| hash.to_string()).unwrap_or_default(),
+        hash: share.hash,
     }
-}
-
-fn failed(error: outbox::Error) -> JournalError {
-    JournalError(Box::new(error))
 }

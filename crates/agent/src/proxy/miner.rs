@@ -181,7 +181,7 @@ impl Miner {
         self.act(outputs, &[], out)
     }
 
-    /// In order, so that a share is recorded before the reply that acknowledges it is even queued.
+    /// Shares first and together, so that each is recorded before a reply that acknowledges it is even queued.
     fn act(&mut self, outputs: Vec<Output>, line: &[u8], out: &mut String) -> Result<(), Gone> {
         if outputs.is_empty() {
             return Ok(());
@@ -189,12 +189,12 @@ impl Miner {
         let (lane, moment) = (self.lane(), self.shared.moment());
         // Once for all outputs of a read; nothing in here waits.
         let mut state = self.shared.state();
+        state.on_outputs(lane, &outputs, moment)?;
         for output in outputs {
             match output {
                 Output::Send(text) => out.push_str(&text),
-                Output::Share(share) => state.on_share(lane, &share, moment)?,
-                Output::Rejected { worker, reject, work } => {
-                    state.on_reject(lane, worker.as_deref(), reject, work)?;
+                Output::Share(_) => {}
+                Output::Rejected { work, .. } => {
                     if self.shared.config.sabotage.forward_unverified {
                         self.sabotage(&mut state, line, work)?;
                     }
