@@ -254,13 +254,13 @@ mod tests {
             frame(&mut bytes, |out| out.extend_from_slice(payload.as_bytes()));
             assert_eq!(decode(&bytes), (vec![expected], bytes.len()), "{payload}");
         };
-        let head = r#""group":"a","worker":"acc.m-a-1","work":4096"#;
+        let head = r#""group":"a","worker":"acc.m-a-1","work":"4096""#;
         let mut reversed = [0; 32];
         (reversed[0], reversed[1]) = (1, 0xff);
         let detail = ShareDetail { hash: Some(HeaderHash(reversed)), ..detail(4_096) };
         check(
             &format!(
-                r#"{{"intent":{{"share":1,"detail":{{{head},"credited":2048,"scale":7,"hash":"{hash}"}}}}}}"#
+                r#"{{"intent":{{"share":1,"detail":{{{head},"credited":"2048","scale":7,"hash":"{hash}"}}}}}}"#
             ),
             Record::Intent { share: 1, detail: detail.clone() },
         );

@@ -1,5 +1,5 @@
 //! The short form of what stands in a journal by the thousand: a share's intent, outcome and end, in some 100 bytes and without
-//! an allocation, where JSON takes 300 and a dozen.
+//! an allocation, where JSON takes 200 and a dozen.
 //!
 //! Assumes that no payload in JSON begins with one of its tags, and that a tag never means anything else than it does now: a
 //! journal of an older release may be read by any later one. Numbers are little endian, texts a length of two bytes and UTF-8.
