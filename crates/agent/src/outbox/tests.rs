@@ -168,11 +168,8 @@ fn a_torn_write_of_many_frames_recovers_to_its_whole_frames() {
         let counted = count(|record| matches!(record, record::Record::Ended { .. }));
         let accepted = count(|record| matches!(record, record::Record::Outcome { .. }));
         let unknown = count(|record| matches!(record, record::Record::Intent { .. })) - accepted;
-        let all = [
-            (ShareEnd::Counted, counted),
-            (ShareEnd::Accepted, accepted),
-            (ShareEnd::Unknown, unknown),
-        ];
+        let all =
+            [(ShareEnd::Counted, counted), (ShareEnd::Accepted, accepted), (ShareEnd::Unknown, unknown)];
         let mut expected: Vec<_> = all.into_iter().filter(|(_, count)| *count > 0).collect();
         expected.sort();
         let outbox = copy.open();
