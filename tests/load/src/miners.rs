@@ -62,18 +62,25 @@ impl Fleet {
     /// Returns when all miners have a job.
     pub async fn start(address: SocketAddr, load: &Load) -> anyhow::Result<Fleet> {
         let counts = Arc::new(Counts::default());
-        let (mut opening, mut miners) = (JoinSet::new(), JoinSet::new());
+        let (mut opening, mut opened) = (JoinSet::new(), Vec::with_capacity(load.connections));
         for index in 0..load.connections {
             // As a site that comes up: not all in one instant.
             if opening.len() >= 100
-                && let Some(opened) = opening.join_next().await
+                && let Some(miner) = opening.join_next().await
             {
-                work(opened??, &mut miners);
+                opened.push(miner??);
             }
             opening.spawn(Miner::connect(address, index, load.clone(), Arc::clone(&counts)));
         }
-        while let Some(opened) = opening.join_next().await {
-            work(opened??, &mut miners);
+        while let Some(miner) = opening.join_next().await {
+            opened.push(miner??);
+        }
+        let (begin, mut miners) = (Instant::now(), JoinSet::new());
+        for miner in opened {
+            // Evenly over the period.
+            let phase = miner.index as f64 / load.connections as f64;
+            let begin = begin + load.every.unwrap_or_default().mul_f64(phase);
+            miners.spawn(work(miner, begin));
         }
         Ok(Fleet { counts, _miners: miners })
     }
@@ -105,12 +112,10 @@ impl Counts {
     }
 }
 
-fn work(mut miner: Miner, miners: &mut JoinSet<()>) {
-    miners.spawn(async move {
-        miner.counts.alive.fetch_add(1, Ordering::Relaxed);
-        let _ = miner.run().await;
-        miner.counts.alive.fetch_sub(1, Ordering::Relaxed);
-    });
+async fn work(mut miner: Miner, begin: Instant) {
+    miner.counts.alive.fetch_add(1, Ordering::Relaxed);
+    let _ = miner.run(begin).await;
+    miner.counts.alive.fetch_sub(1, Ordering::Relaxed);
 }
 
 fn keep(times: &mut Vec<u64>, since: Instant) {
@@ -122,6 +127,7 @@ fn keep(times: &mut Vec<u64>, since: Instant) {
 struct Miner {
     reader: BufReader<OwnedReadHalf>,
     writer: OwnedWriteHalf,
+    index: usize,
     worker: String,
     load: Load,
     counts: Arc<Counts>,
@@ -146,6 +152,7 @@ impl Miner {
             // Small, since there may be ten thousand of them.
             reader: BufReader::with_capacity(2_048, reader),
             writer,
+            index,
             worker: format!("acct.m-miners-{index}"),
             load,
             counts,
@@ -170,12 +177,8 @@ impl Miner {
         Ok(miner)
     }
 
-    async fn run(&mut self) -> anyhow::Result<()> {
-        // Spread over the period, so that a rate is even.
-        let phase =
-            self.load.every.unwrap_or_default().mul_f64((self.worker.len() * 37 % 100) as f64 / 100.0);
-        let mut clock =
-            self.load.every.map(|every| tokio::time::interval_at((Instant::now() + phase).into(), every));
+    async fn run(&mut self, begin: Instant) -> anyhow::Result<()> {
+        let mut clock = self.load.every.map(|every| tokio::time::interval_at(begin.into(), every));
         let mut line = String::new();
         loop {
             if self.load.every.is_none() && self.sent.len() * 2 <= self.load.window && self.load.window > 0 {
