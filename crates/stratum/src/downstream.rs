@@ -27,6 +27,10 @@ use serde_json::{Map, Value, json};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+/// Lines hashed together: two at a time is what the processor gains by, and of more than four nothing is gained any more
+/// (docs/benchmarks.md), but what they need grows beyond what an allocator hands out quickly.
+const TOGETHER: usize = 4;
+
 /// Names one connection may authorize: a proxy of the customer's own may stand behind it.
 pub const MAX_WORKERS: usize = 64;
 /// Lines that are no Stratum at all, within a minute, before the connection is given up.
@@ -180,24 +184,31 @@ impl Session {
             return out;
         }
         self.heard_ms = now.mono_ms;
+        out.reserve(2 * lines.len());
+        for part in lines.chunks(TOGETHER) {
+            self.on_part(now, part, &mut out);
+        }
+        out
+    }
+
+    fn on_part(&mut self, now: Now, lines: &[&[u8]], out: &mut Vec<Output>) {
         let heard: Vec<_> = lines.iter().map(|line| Heard::parse(line)).collect();
         let mut ahead = self.hash_ahead(now, &heard);
-        out.reserve(2 * lines.len());
         for (index, heard) in heard.into_iter().enumerate() {
+            if self.closed {
+                return;
+            }
+            let before = out.len();
             let hashed = ahead.get_mut(index).and_then(Option::take);
             match heard {
                 Heard::Usual(usual) => {
-                    self.on_submit(now, &Id::from(usual.id), &usual.said(), hashed, &mut out);
+                    self.on_submit(now, &Id::from(usual.id), &usual.said(), hashed, out);
                 }
-                Heard::Other(Ok(request)) => self.on_request(now, request, hashed, &mut out),
-                Heard::Other(Err(error)) => self.on_bad_line(now, error, &mut out),
+                Heard::Other(Ok(request)) => self.on_request(now, request, hashed, out),
+                Heard::Other(Err(error)) => self.on_bad_line(now, error, out),
             }
-            if out.iter().any(|output| matches!(output, Output::Close(_))) {
-                self.closed = true;
-                break;
-            }
+            self.closed |= out[before..].iter().any(|output| matches!(output, Output::Close(_)));
         }
-        out
     }
 
     /// A new job, from the pool or of ours. Its `clean` flag makes all earlier ones stale.
@@ -435,7 +446,9 @@ impl Session {
     /// Hashes what can be hashed already. A share that only becomes acceptable by an earlier line of the same read is
     /// hashed in its turn.
     fn hash_ahead(&mut self, now: Now, lines: &[Heard<'_>]) -> Vec<Option<Hashed>> {
-        if lines.len() < 2 {
+        let said = || lines.iter().filter_map(Heard::said);
+        // A miner that rolls nonces is still on the root of the share before: one by one is then the cheapest way.
+        if lines.len() < 2 || said().all(|said| self.has_root_of(&said)) {
             return Vec::new();
         }
         let mut tasks = Vec::with_capacity(lines.len());
@@ -450,6 +463,11 @@ impl Session {
             ahead[task.index] = Some(hashed);
         }
         ahead
+    }
+
+    fn has_root_of(&self, said: &Said<'_>) -> bool {
+        let handed = self.handed.find(said.job_id);
+        handed.is_ok_and(|handed| self.prepared.has_root_of(handed, said.extranonce2))
     }
 
     fn refuse(&mut self, id: &Id, said: Option<&Said<'_>>, reject: Reject, out: &mut Vec<Output>) {

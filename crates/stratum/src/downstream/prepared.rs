@@ -64,10 +64,6 @@ impl Prepared {
 
     /// One for each task, in their order.
     pub(super) fn hash_all(&mut self, tasks: &[Task<'_>]) -> Vec<Hashed> {
-        // A miner that rolls nonces is still on the root of the read before: one by one is then the cheapest way.
-        if tasks.iter().all(|task| self.has_root_of(task)) {
-            return tasks.iter().map(|task| self.hash(&task.handed, &task.said, task.version)).collect();
-        }
         let coinbases: Option<Vec<Arc<Coinbase>>> = tasks
             .iter()
             .map(|task| self.get(&task.handed).map(|ready| Arc::clone(&ready.coinbase)))
@@ -92,10 +88,10 @@ impl Prepared {
         hashes
     }
 
-    fn has_root_of(&self, task: &Task<'_>) -> bool {
-        let ready = self.ready.iter().find(|ready| ready.number == task.handed.number);
-        let last = ready.and_then(|ready| ready.last.as_ref());
-        last.is_some_and(|(extranonce2, _)| *extranonce2 == task.said.extranonce2)
+    /// Whether the root of this extranonce2 is known from the share before.
+    pub(super) fn has_root_of(&self, handed: &Handed, extranonce2: &[u8]) -> bool {
+        let ready = self.ready.iter().find(|ready| ready.number == handed.number);
+        ready.and_then(|ready| ready.last.as_ref()).is_some_and(|(last, _)| last == extranonce2)
     }
 
     /// `None` for a slice whose extranonce2 is wider than any that is handed out.
