@@ -106,8 +106,10 @@ impl Miner {
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             out.clear();
-            // A job is long and rare: only what answers need is kept.
-            out.shrink_to(KEPT);
+            // A job is long and rare, and most connections are silent: only what answers need is kept.
+            if out.capacity() > KEPT {
+                out = String::new();
+            }
             let end = tokio::select! {
                 // The news and the clock go on meanwhile.
                 () = sleep_until(self.pace.pause_until()), if self.pace.is_spent() => {

@@ -550,3 +550,6 @@ fn pool_work(assignment: &Assignment) -> Option<Work> {
 fn millis(at: Time) -> u64 {
     at.millis().max(0).unsigned_abs()
 }
+
+#[cfg(test)]
+mod tests;
