@@ -36,7 +36,7 @@ use crate::meterbook::Carried;
 
 /// Most segments that wait for a controller: one each 30 s makes 120 an hour, so this is 34 days without a link.
 pub const MAX_SEALED: usize = 100_000;
-/// Largest open journal: 100 shares/s of 300 bytes for 30 s are 900 kB; beyond this nobody has sealed for hours.
+/// Largest open journal: 100 shares/s of 130 bytes for 30 s are 400 kB; beyond this nobody has sealed for hours.
 pub const MAX_OPEN_BYTES: u64 = 256 << 20;
 /// Most closed journals that wait to be sealed while the disk fails: one each 30 s makes these four minutes. After that the open
 /// journal just grows, up to [`MAX_OPEN_BYTES`].

@@ -29,7 +29,6 @@ const FIRST_JOB_TIMEOUT: Duration = Duration::from_secs(25);
 const TICK: Duration = Duration::from_secs(1);
 /// Bytes taken at once: at most 40 short lines, each of which causes at most one job of some 50 KiB.
 const READ: usize = 2048;
-
 /// Bytes of replies for which memory is kept between reads: some twenty.
 const KEPT: usize = 1_024;
 
