@@ -55,7 +55,7 @@ pub(super) struct State {
 struct Lane {
     route: Route,
     /// The route's name, for all the shares that go under it.
-    account: Arc<str>,
+    name: Arc<str>,
     live: Option<Live>,
     ground: Option<Ground>,
     mask: u32,
@@ -148,7 +148,7 @@ impl State {
     /// An error is the text that is no address of a pool.
     pub(super) fn new(config: &Config, now: Time, journal: Box<dyn ShareJournal>) -> Result<State, String> {
         let lane = |route: Route| Lane {
-            account: route.name.as_str().into(),
+            name: route.name.as_str().into(),
             route,
             live: None,
             ground: None,
@@ -451,7 +451,7 @@ impl State {
     }
 
     fn account(&self, lane: usize) -> Arc<str> {
-        self.lanes.get(lane).map(|lane| Arc::clone(&lane.account)).unwrap_or_default()
+        self.lanes.get(lane).map(|lane| Arc::clone(&lane.name)).unwrap_or_default()
     }
 
     /// Accounts, in the order of the configuration.
