@@ -9,6 +9,7 @@ use std::sync::Arc;
 use stratum::downstream::{Config, MAX_WORKERS, Now, Output, Session};
 use stratum::job::{Assignment, Job, Slice, Source};
 use stratum::line::{LineBuffer, MAX_CLIENT_LINE};
+use stratum::message::{Request, ServerMessage};
 use stratum::slices::MinerSlice;
 use stratum::target::Difficulty;
 use stratum::upstream::{self, Event, MAX_PENDING, Outgoing, ShareRef, Upstream};
@@ -30,6 +31,13 @@ pub fn lines(data: &[u8]) {
     }
     assert_eq!((at_once, &whole), (in_pieces, &pieces), "cut by {cut}");
     assert!(whole.iter().all(|line| !line.is_empty() && line.len() <= LIMIT && !line.contains(&b'\n')));
+    bytes.split(|byte| *byte == b'\n').for_each(message);
+}
+
+/// The short ways of reading lines read what the long ways read.
+fn message(line: &[u8]) {
+    assert_eq!(Request::parse(line), Request::parse_any(line));
+    assert_eq!(ServerMessage::parse(line), ServerMessage::parse_any(line));
 }
 
 /// Lines of a miner; one that begins with `!` is not his, but something that happens to him.
@@ -46,6 +54,7 @@ pub fn session(data: &[u8]) {
     // What exceeds a line's limit ends the connection; so does it here.
     let _ = buffer.push(data, |line| all.push(line.to_vec()));
     for line in all {
+        message(&line);
         let outputs = match line.strip_prefix(b"!") {
             Some(what) => {
                 number += 1;

@@ -178,7 +178,7 @@ mod tests {
                 work: Work(4_096),
                 credited: Work::ZERO,
                 scale: 1,
-                hash: String::new(),
+                hash: None,
             };
             outbox.ended(detail, ShareEnd::Counted).unwrap();
             seal(&outbox, 3).unwrap();

@@ -14,10 +14,12 @@ mod journal;
 pub mod record;
 mod recover;
 pub mod seal;
+mod short;
 
 use std::collections::{BTreeSet, VecDeque};
 use std::fs::{self, File};
 use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -26,14 +28,15 @@ use model::{ModuleId, Time};
 use sha2::{Digest, Sha256};
 
 pub use self::claim::claim;
+pub use self::journal::Entry;
 use self::journal::{Closed, Journal};
-use self::record::{Record, ShareDetail};
+use self::record::ShareDetail;
 use crate::disk;
 use crate::meterbook::Carried;
 
 /// Most segments that wait for a controller: one each 30 s makes 120 an hour, so this is 34 days without a link.
 pub const MAX_SEALED: usize = 100_000;
-/// Largest open journal: 100 shares/s of 300 bytes for 30 s are 900 kB; beyond this nobody has sealed for hours.
+/// Largest open journal: 100 shares/s of 130 bytes for 30 s are 400 kB; beyond this nobody has sealed for hours.
 pub const MAX_OPEN_BYTES: u64 = 256 << 20;
 /// Most closed journals that wait to be sealed while the disk fails: one each 30 s makes these four minutes. After that the open
 /// journal just grows, up to [`MAX_OPEN_BYTES`].
@@ -91,7 +94,7 @@ struct Shared {
     /// Journals that take no more records and are not sealed, oldest first. Held through a seal, so that none is folded twice at
     /// a time; taken before the others.
     closed: Mutex<VecDeque<Closed>>,
-    /// Held for one `write` call; never across a sync or an await.
+    /// Held for one `write` call, or the few of a rotation; never across a sync, the making of a file or an await.
     journal: Mutex<Journal>,
     /// Sealed and not acknowledged.
     sealed: Mutex<BTreeSet<u64>>,
@@ -145,24 +148,30 @@ impl Outbox {
         self.journal().turn(lines, book)
     }
 
+    /// Notes what befell some shares: all of it by one `write`, or on an error nothing. Answers the numbers of the intents, in
+    /// their order, for their outcomes. A share that has its outcome already keeps it.
+    pub fn record<'a>(&self, entries: impl IntoIterator<Item = Entry<'a>>) -> Result<Range<u64>, Error> {
+        self.journal().record(entries)
+    }
+
     /// Notes that a share is about to be forwarded; answers the number for its [`Outbox::outcome`].
     pub fn intent(&self, detail: ShareDetail) -> Result<u64, Error> {
-        self.journal().intent(detail)
+        self.record([Entry::Intent(detail)]).map(|numbers| numbers.start)
     }
 
     /// Notes what became of a forwarded share. A share that has its outcome already keeps it.
     pub fn outcome(&self, share: u64, end: ShareEnd) -> Result<(), Error> {
-        self.journal().outcome(share, end)
+        self.record([Entry::Outcome { share, end: &end }]).map(drop)
     }
 
     /// Notes a share that ended at the edge.
     pub fn ended(&self, detail: ShareDetail, end: ShareEnd) -> Result<(), Error> {
-        self.journal().append(&Record::Ended { detail, end })
+        self.record([Entry::Ended { detail, end: &end }]).map(drop)
     }
 
     /// Makes everything appended so far survive a power loss.
     pub fn sync(&self) -> Result<(), Error> {
-        let (file, path) = self.journal().file()?;
+        let (file, path) = self.journal().file();
         Ok(file.sync_data().map_err(disk::at("sync", &path))?)
     }
 
@@ -175,14 +184,25 @@ impl Outbox {
             return Err(Error::Full(self.shared.dir.clone()));
         }
         if closed.len() < MAX_CLOSED {
-            let mut journal = self.journal();
-            if !journal.is_empty() {
-                closed.push_back(journal.rotate(&self.shared.dir, &self.shared.boot_id, now)?);
-            }
+            closed.extend(self.rotate(now)?);
         }
         // A disk that failed a moment ago is not asked again before the next call.
         let long = waits_long?;
         Ok(self.seal_closed(&mut closed)?.or(long))
+    }
+
+    /// Closes the open journal, if there is anything in it to seal. Needs the lock of the closed ones, so that nobody else does.
+    fn rotate(&self, now: Time) -> Result<Option<Closed>, Error> {
+        let (is_empty, sequence) = {
+            let journal = self.journal();
+            (journal.is_empty(), journal.sequence())
+        };
+        if is_empty {
+            return Ok(None);
+        }
+        // Shares go on while the next file is made; they wait only for what it takes over.
+        let next = Journal::create(&self.shared.dir, sequence + 1, &self.shared.boot_id, now)?;
+        self.journal().rotate(next, now).map(Some)
     }
 
     /// Seals the closed journals, oldest first; answers the last number.

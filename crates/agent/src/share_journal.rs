@@ -1,8 +1,7 @@
-//! Joins the proxy's journal port to the outbox: each share becomes a record in the page cache before its miner hears of it. What
-//! a pool accepted goes on to the share commitments.
+//! Joins the proxy's journal port to the outbox: what a read brought becomes records in the page cache, by one write, before its
+//! miner hears of it. What a pool accepted goes on to the share commitments.
 
 use model::Work;
-use model::ledger::ShareEnd;
 use stratum::commit::Template;
 use stratum::hash::HeaderHash;
 use stratum::upstream::Outgoing;
@@ -10,19 +9,20 @@ use stratum::upstream::Outgoing;
 use crate::commit::Commits;
 use crate::outbox::record::ShareDetail;
 use crate::outbox::{self, Outbox};
-use crate::proxy::journal::{JournalError, ShareJournal, ShareRecord, ShareSeq};
+use crate::proxy::journal::{Entry, JournalError, ShareJournal, ShareRecord, ShareSeq};
 
 impl ShareJournal for Outbox {
-    fn intent(&mut self, share: &ShareRecord) -> Result<ShareSeq, JournalError> {
-        Outbox::intent(self, detail(share)).map(ShareSeq).map_err(failed)
+    fn record(&mut self, entries: &[Entry<'_>]) -> Result<Vec<ShareSeq>, JournalError> {
+        let numbers = Outbox::record(self, entries.iter().map(entry));
+        numbers.map(|numbers| numbers.map(ShareSeq).collect()).map_err(|error| JournalError(Box::new(error)))
     }
+}
 
-    fn outcome(&mut self, seq: ShareSeq, end: &ShareEnd) -> Result<(), JournalError> {
-        Outbox::outcome(self, seq.0, end.clone()).map_err(failed)
-    }
-
-    fn ended(&mut self, share: &ShareRecord, end: &ShareEnd) -> Result<(), JournalError> {
-        Outbox::ended(self, detail(share), end.clone()).map_err(failed)
+fn entry<'a>(entry: &Entry<'a>) -> outbox::Entry<'a> {
+    match *entry {
+        Entry::Intent(share) => outbox::Entry::Intent(detail(share)),
+        Entry::Outcome(ShareSeq(share), end) => outbox::Entry::Outcome { share, end },
+        Entry::Ended(share, end) => outbox::Entry::Ended { detail: detail(share), end },
     }
 }
 
@@ -35,16 +35,8 @@ pub struct Committed {
 }
 
 impl ShareJournal for Committed {
-    fn intent(&mut self, share: &ShareRecord) -> Result<ShareSeq, JournalError> {
-        ShareJournal::intent(&mut self.outbox, share)
-    }
-
-    fn outcome(&mut self, seq: ShareSeq, end: &ShareEnd) -> Result<(), JournalError> {
-        ShareJournal::outcome(&mut self.outbox, seq, end)
-    }
-
-    fn ended(&mut self, share: &ShareRecord, end: &ShareEnd) -> Result<(), JournalError> {
-        ShareJournal::ended(&mut self.outbox, share, end)
+    fn record(&mut self, entries: &[Entry<'_>]) -> Result<Vec<ShareSeq>, JournalError> {
+        ShareJournal::record(&mut self.outbox, entries)
     }
 
     fn job(&mut self, session: u64, job_id: &str, template: Template) {
@@ -63,10 +55,6 @@ fn detail(share: &ShareRecord) -> ShareDetail {
         work: share.work,
         credited: share.credited.unwrap_or(Work::ZERO),
         scale: share.scale,
-        hash: share.hash.map(|hash| hash.to_string()).unwrap_or_default(),
+        hash: share.hash,
     }
-}
-
-fn failed(error: outbox::Error) -> JournalError {
-    JournalError(Box::new(error))
 }

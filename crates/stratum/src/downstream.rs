@@ -13,19 +13,23 @@ mod tests;
 use crate::batch::Hashed;
 use crate::job::{Assignment, Source};
 use crate::message::server::{reject_line, response_line, subscribe_result};
-use crate::message::{self, Call, Configure, Field, Id, Request, RpcError, ServerMessage, Submission};
+use crate::message::{self, Call, Configure, Field, Id, Request, RpcError, Said, ServerMessage, Usual};
 use crate::seen::{self, Seen};
 use crate::slices::MinerSlice;
 use crate::target::Difficulty;
 use crate::upstream::Outgoing;
 use crate::vardiff::{self, Vardiff};
-use crate::verify::{self, NtimeWindow, Reject, Rules, Verified, check_fields};
+use crate::verify::{self, NtimeWindow, Reject, Rules, Verified, check_said};
 use handed::{Handed, HandedOut};
 use model::Work;
 use prepared::{Prepared, Task};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeSet;
 use std::sync::Arc;
+
+/// Lines hashed together: two at a time is what the processor gains by, and of more than four nothing is gained any more
+/// (docs/benchmarks.md), but what they need grows beyond what an allocator hands out quickly.
+const TOGETHER: usize = 4;
 
 /// Names one connection may authorize: a proxy of the customer's own may stand behind it.
 pub const MAX_WORKERS: usize = 64;
@@ -76,7 +80,7 @@ pub enum Output {
     Share(Box<Share>),
     /// A share that was received and not counted; `work` is that of the target it was held against.
     Rejected {
-        worker: Option<String>,
+        worker: Option<Arc<str>>,
         reject: Reject,
         work: Work,
     },
@@ -100,7 +104,7 @@ pub enum CloseReason {
 /// A share that was verified and is new.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Share {
-    pub worker: String,
+    pub worker: Arc<str>,
     pub assignment: Arc<Assignment>,
     pub verified: Verified,
     pub fate: Fate,
@@ -128,7 +132,7 @@ pub struct Session {
     subscribed: bool,
     extranonce_subscribed: bool,
     agent: String,
-    workers: BTreeSet<String>,
+    workers: BTreeSet<Arc<str>>,
     told: Option<Difficulty>,
     handed: HandedOut,
     prepared: Prepared,
@@ -180,20 +184,31 @@ impl Session {
             return out;
         }
         self.heard_ms = now.mono_ms;
-        let requests: Vec<_> = lines.iter().map(|line| Request::parse(line)).collect();
-        let mut ahead = self.hash_ahead(now, &requests);
-        for (index, request) in requests.into_iter().enumerate() {
-            let hashed = ahead.get_mut(index).and_then(Option::take);
-            match request {
-                Ok(request) => self.on_request(now, request, hashed, &mut out),
-                Err(error) => self.on_bad_line(now, error, &mut out),
-            }
-            if out.iter().any(|output| matches!(output, Output::Close(_))) {
-                self.closed = true;
-                break;
-            }
+        out.reserve(2 * lines.len());
+        for part in lines.chunks(TOGETHER) {
+            self.on_part(now, part, &mut out);
         }
         out
+    }
+
+    fn on_part(&mut self, now: Now, lines: &[&[u8]], out: &mut Vec<Output>) {
+        let heard: Vec<_> = lines.iter().map(|line| Heard::parse(line)).collect();
+        let mut ahead = self.hash_ahead(now, &heard);
+        for (index, heard) in heard.into_iter().enumerate() {
+            if self.closed {
+                return;
+            }
+            let before = out.len();
+            let hashed = ahead.get_mut(index).and_then(Option::take);
+            match heard {
+                Heard::Usual(usual) => {
+                    self.on_submit(now, &Id::from(usual.id), &usual.said(), hashed, out);
+                }
+                Heard::Other(Ok(request)) => self.on_request(now, request, hashed, out),
+                Heard::Other(Err(error)) => self.on_bad_line(now, error, out),
+            }
+            self.closed |= out[before..].iter().any(|output| matches!(output, Output::Close(_)));
+        }
     }
 
     /// A new job, from the pool or of ours. Its `clean` flag makes all earlier ones stale.
@@ -273,7 +288,7 @@ impl Session {
         &self.slice
     }
 
-    pub fn workers(&self) -> &BTreeSet<String> {
+    pub fn workers(&self) -> &BTreeSet<Arc<str>> {
         &self.workers
     }
 
@@ -310,7 +325,7 @@ impl Session {
                     self.retarget(out);
                 }
             }
-            Call::Submit(submission) => self.on_submit(now, &id, &submission, hashed, out),
+            Call::Submit(submission) => self.on_submit(now, &id, &submission.said(), hashed, out),
             Call::Ping => out.push(Output::Send(response_line(&id, &Ok(json!("pong"))))),
             // No, and no error either: some firmware gives up at an error. BIP 310 is how versions are rolled here.
             Call::MultiVersion => out.push(Output::Send(response_line(&id, &Ok(Value::Bool(false))))),
@@ -348,11 +363,11 @@ impl Session {
 
     fn on_authorize(&mut self, id: &Id, worker: String, out: &mut Vec<Output>) {
         let was_ready = self.is_ready();
-        if self.workers.len() >= MAX_WORKERS && !self.workers.contains(&worker) {
+        if self.workers.len() >= MAX_WORKERS && !self.workers.contains(worker.as_str()) {
             out.push(error_reply(id, format!("more than {MAX_WORKERS} workers on one connection")));
             return;
         }
-        if self.workers.insert(worker.clone()) {
+        if self.workers.insert(worker.as_str().into()) {
             out.push(Output::Authorized { worker, agent: self.agent.clone() });
         }
         out.push(Output::Send(response_line(id, &Ok(Value::Bool(true)))));
@@ -371,11 +386,11 @@ impl Session {
         &mut self,
         now: Now,
         id: &Id,
-        submission: &Submission,
+        said: &Said<'_>,
         hashed: Option<Hashed>,
         out: &mut Vec<Output>,
     ) {
-        match self.judge(now, submission, hashed) {
+        match self.judge(now, said, hashed) {
             Ok(share) => {
                 let work = share.verified.work;
                 out.push(Output::Share(Box::new(share)));
@@ -386,21 +401,21 @@ impl Session {
                 }
                 self.retarget(out);
             }
-            Err(reject) => self.refuse(id, Some(submission), reject, out),
+            Err(reject) => self.refuse(id, Some(said), reject, out),
         }
     }
 
     /// The job that a submission is for, if everything but its hash is in order; with the header's version.
-    fn examine(&self, now: Now, submission: &Submission) -> Result<(&Handed, u32), Reject> {
+    fn examine(&self, now: Now, said: &Said<'_>) -> Result<(&Handed, u32), Reject> {
         if !self.subscribed {
             return Err(Reject::NotSubscribed);
         }
-        if !self.workers.contains(&submission.worker) {
+        if !self.workers.contains(said.worker) {
             return Err(Reject::WrongWorker);
         }
-        let handed = self.handed.find(&submission.job_id)?;
+        let handed = self.handed.find(said.job_id)?;
         let rules = self.rules(now, handed);
-        let version = check_fields(&handed.assignment.job, &handed.slice.miner, submission, &rules)?;
+        let version = check_said(&handed.assignment.job, &handed.slice.miner, said, &rules)?;
         Ok((handed, version))
     }
 
@@ -414,32 +429,35 @@ impl Session {
     }
 
     /// `hashed` is the submission's header, where it was hashed ahead.
-    fn judge(&mut self, now: Now, submission: &Submission, hashed: Option<Hashed>) -> Result<Share, Reject> {
-        let (handed, version) = self.examine(now, submission)?;
+    fn judge(&mut self, now: Now, said: &Said<'_>, hashed: Option<Hashed>) -> Result<Share, Reject> {
+        let (handed, version) = self.examine(now, said)?;
         let handed = handed.clone();
-        let hashed = hashed.unwrap_or_else(|| self.prepared.hash(&handed, submission, version));
+        let worker = self.workers.get(said.worker).cloned().ok_or(Reject::WrongWorker)?;
+        let hashed = hashed.unwrap_or_else(|| self.prepared.hash(&handed, said, version));
         let verified = verify::judge(&handed.assignment.job, &handed.difficulty.target(), hashed)?;
         self.seen.insert(verified.hash).map_err(|error| match error {
             seen::Error::Duplicate => Reject::Duplicate,
             seen::Error::Full => Reject::Exhausted,
         })?;
-        let fate = fate(&handed, submission, &verified);
-        Ok(Share { worker: submission.worker.clone(), assignment: handed.assignment, fate, verified })
+        let fate = fate(&handed, said, &verified);
+        Ok(Share { worker, assignment: handed.assignment, fate, verified })
     }
 
     /// Hashes what can be hashed already. A share that only becomes acceptable by an earlier line of the same read is
     /// hashed in its turn.
-    fn hash_ahead(&mut self, now: Now, requests: &[Result<Request, message::Error>]) -> Vec<Option<Hashed>> {
-        if requests.len() < 2 {
+    fn hash_ahead(&mut self, now: Now, lines: &[Heard<'_>]) -> Vec<Option<Hashed>> {
+        let said = || lines.iter().filter_map(Heard::said);
+        // A miner that rolls nonces is still on the root of the share before: one by one is then the cheapest way.
+        if lines.len() < 2 || said().all(|said| self.has_root_of(&said)) {
             return Vec::new();
         }
-        let mut tasks = Vec::new();
-        for (index, request) in requests.iter().enumerate() {
-            let Ok(Request { call: Call::Submit(submission), .. }) = request else { continue };
-            let Ok((handed, version)) = self.examine(now, submission) else { continue };
-            tasks.push(Task { index, handed: handed.clone(), submission, version });
+        let mut tasks = Vec::with_capacity(lines.len());
+        for (index, heard) in lines.iter().enumerate() {
+            let Some(said) = heard.said() else { continue };
+            let Ok((handed, version)) = self.examine(now, &said) else { continue };
+            tasks.push(Task { index, handed: handed.clone(), said, version });
         }
-        let mut ahead = vec![None; requests.len()];
+        let mut ahead = vec![None; lines.len()];
         let hashes = self.prepared.hash_all(&tasks);
         for (task, hashed) in tasks.iter().zip(hashes) {
             ahead[task.index] = Some(hashed);
@@ -447,12 +465,16 @@ impl Session {
         ahead
     }
 
-    fn refuse(&mut self, id: &Id, submission: Option<&Submission>, reject: Reject, out: &mut Vec<Output>) {
-        let handed = submission.and_then(|submission| self.handed.find(&submission.job_id).ok());
+    fn has_root_of(&self, said: &Said<'_>) -> bool {
+        let handed = self.handed.find(said.job_id);
+        handed.is_ok_and(|handed| self.prepared.has_root_of(handed, said.extranonce2))
+    }
+
+    fn refuse(&mut self, id: &Id, said: Option<&Said<'_>>, reject: Reject, out: &mut Vec<Output>) {
+        let handed = said.and_then(|said| self.handed.find(said.job_id).ok());
         let work = handed.map_or(self.vardiff.current(), |handed| handed.difficulty).work();
-        let worker =
-            submission.map(|submission| &submission.worker).filter(|name| self.workers.contains(*name));
-        out.push(Output::Rejected { worker: worker.cloned(), reject, work });
+        let worker = said.and_then(|said| self.workers.get(said.worker)).cloned();
+        out.push(Output::Rejected { worker, reject, work });
         out.push(Output::Send(reject_line(id, &reject)));
         if reject == Reject::Exhausted {
             out.push(Output::Close(CloseReason::Exhausted));
@@ -520,8 +542,29 @@ impl Session {
     }
 }
 
+/// A line of the miner. Nearly all are submissions in their usual form, which are read where they stand.
+enum Heard<'a> {
+    Usual(Usual<'a>),
+    Other(Result<Request, message::Error>),
+}
+
+impl<'a> Heard<'a> {
+    fn parse(line: &'a [u8]) -> Heard<'a> {
+        Usual::read(line).map_or_else(|| Heard::Other(Request::parse_any(line)), Heard::Usual)
+    }
+
+    /// What it submits, if it does.
+    fn said(&self) -> Option<Said<'_>> {
+        match self {
+            Heard::Usual(usual) => Some(usual.said()),
+            Heard::Other(Ok(Request { call: Call::Submit(submission), .. })) => Some(submission.said()),
+            Heard::Other(_) => None,
+        }
+    }
+}
+
 /// Forwarded is what meets the pool's difficulty as of this job, and a block always.
-fn fate(handed: &Handed, submission: &Submission, verified: &Verified) -> Fate {
+fn fate(handed: &Handed, said: &Said<'_>, verified: &Verified) -> Fate {
     match handed.assignment.source {
         Source::KeepAlive => Fate::KeepAlive,
         Source::Upstream { session, difficulty } => {
@@ -532,10 +575,10 @@ fn fate(handed: &Handed, submission: &Submission, verified: &Verified) -> Fate {
             Fate::Forward(Outgoing {
                 session,
                 job_id: job.id.clone(),
-                extranonce2: handed.slice.upstream_extranonce2(&submission.extranonce2),
-                ntime: submission.ntime,
-                nonce: submission.nonce,
-                version: job.rolled_version(handed.mask.unwrap_or(0), submission.version_bits.unwrap_or(0)),
+                extranonce2: handed.slice.upstream_extranonce2(said.extranonce2),
+                ntime: said.ntime,
+                nonce: said.nonce,
+                version: job.rolled_version(handed.mask.unwrap_or(0), said.version_bits.unwrap_or(0)),
             })
         }
     }

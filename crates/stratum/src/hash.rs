@@ -23,6 +23,13 @@ impl Header {
     pub fn hash(&self) -> HeaderHash {
         HeaderHash(sha256d(&[&self.0]))
     }
+
+    /// The Merkle root that stands in it.
+    pub fn root(&self) -> [u8; 32] {
+        let mut root = [0; 32];
+        root.copy_from_slice(&self.0[36..68]);
+        root
+    }
 }
 
 impl fmt::Debug for Header {

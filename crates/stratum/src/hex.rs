@@ -24,6 +24,18 @@ pub fn decode(text: &str, limit: usize) -> Option<Vec<u8>> {
     pairs.iter().map(|pair| Some(digit(pair[0])? << 4 | digit(pair[1])?)).collect()
 }
 
+/// The same, into the beginning of `bytes`, which sets the limit. Answers how many there are.
+pub fn decode_into(text: &str, bytes: &mut [u8]) -> Option<usize> {
+    let (pairs, odd) = text.as_bytes().as_chunks::<2>();
+    if !odd.is_empty() || pairs.len() > bytes.len() {
+        return None;
+    }
+    for (byte, pair) in bytes.iter_mut().zip(pairs) {
+        *byte = digit(pair[0])? << 4 | digit(pair[1])?;
+    }
+    Some(pairs.len())
+}
+
 /// Eight hex digits as a big-endian number: ntime, nbits, version, nonce, version bits and masks.
 pub fn decode_u32(text: &str) -> Option<u32> {
     decode_exact::<4>(text).map(u32::from_be_bytes)
@@ -32,10 +44,15 @@ pub fn decode_u32(text: &str) -> Option<u32> {
 /// Lower-case hex.
 pub fn encode(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(2 * bytes.len());
+    push(&mut text, bytes);
+    text
+}
+
+/// The same, behind what stands in `text`.
+pub fn push(text: &mut String, bytes: &[u8]) {
     for byte in bytes {
         pair(*byte).into_iter().for_each(|digit| text.push(char::from(digit)));
     }
-    text
 }
 
 /// The two lower-case digits of a byte, in ASCII.
@@ -71,5 +88,14 @@ mod tests {
         assert_eq!(decode("00f", 9), None);
         assert_eq!(decode("", 0), Some(vec![]));
         assert_eq!(encode(&[0, 255, 0xa5]), "00ffa5");
+        let mut bytes = [7; 3];
+        for (text, expected) in [("0aFf", Some(2)), ("", Some(0)), ("00ffa5", Some(3)), ("00ffa500", None)] {
+            assert_eq!(decode_into(text, &mut bytes), expected, "{text}");
+            assert_eq!(decode_into(text, &mut bytes), decode(text, 3).map(|bytes| bytes.len()), "{text}");
+        }
+        assert_eq!((decode_into("0a", &mut bytes), bytes[0]), (Some(1), 10));
+        for text in ["0", "0g", "é0"] {
+            assert_eq!(decode_into(text, &mut bytes), None, "{text}");
+        }
     }
 }

@@ -7,7 +7,7 @@ mod quick;
 pub mod server;
 
 pub use client::{Call, Configure, Request, Submission};
-pub(crate) use quick::{Said, submit_line};
+pub(crate) use quick::{Said, Usual, push_submit};
 pub use server::{RpcError, ServerMessage};
 
 use serde_json::{Map, Number, Value};

@@ -5,7 +5,8 @@
 //! its jobs can still be in use. Next: `downstream.rs`, which raises the difficulty when the budget runs out.
 
 use crate::hash::HeaderHash;
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{HashSet, VecDeque};
+use std::hash::{BuildHasherDefault, Hasher};
 
 /// Previous hashes remembered: the pool's, the keep-alive one that may follow it, and one step back of each.
 const GENERATIONS: usize = 4;
@@ -18,15 +19,36 @@ pub enum Error {
     Full,
 }
 
+/// Sets whose order nobody sees.
+type Generation = HashSet<HeaderHash, BuildHasherDefault<OwnBytes>>;
+
+/// A header's hash is its own hash: its first bytes are as good as random. Whoever wants many in one bucket must find shares
+/// thousands of times as hard as those he is paid for, and the budget still holds.
+#[derive(Clone, Copy, Debug, Default)]
+struct OwnBytes(u64);
+
+impl Hasher for OwnBytes {
+    fn write(&mut self, bytes: &[u8]) {
+        // An array's length comes too; it is not as long as a hash.
+        if let (32, Some(first)) = (bytes.len(), bytes.first_chunk()) {
+            self.0 = u64::from_le_bytes(*first);
+        }
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
+
 /// Private fields: the sets together never exceed the budget.
 #[derive(Clone, Debug)]
 pub struct Seen {
-    generations: VecDeque<(/* previous hash */ [u8; 32], BTreeSet<HeaderHash>)>,
+    generations: VecDeque<(/* previous hash */ [u8; 32], Generation)>,
     budget: usize,
 }
 
 impl Seen {
-    /// Holds at most `budget` hashes of 32 bytes (about twice that in memory).
+    /// Holds at most `budget` hashes of 32 bytes (about twice that in memory, and half as much again while it grows).
     pub fn new(budget: usize) -> Seen {
         Seen { generations: VecDeque::new(), budget }
     }
@@ -40,7 +62,7 @@ impl Seen {
                     self.generations.push_back(generation);
                 }
             }
-            None => self.generations.push_back((previous, BTreeSet::new())),
+            None => self.generations.push_back((previous, Generation::default())),
         }
         if self.generations.len() > GENERATIONS {
             self.generations.pop_front();
@@ -98,6 +120,21 @@ mod tests {
             seen.enter([previous; 32]);
         }
         assert_eq!(seen.insert(hash(1)), Ok(()));
+    }
+
+    #[test]
+    fn each_hash_has_a_bucket_by_its_first_bytes() {
+        use std::hash::Hash;
+        let bucket = |bytes: [u8; 32]| {
+            let mut hasher = OwnBytes::default();
+            HeaderHash(bytes).hash(&mut hasher);
+            hasher.finish()
+        };
+        let mut bytes = [0; 32];
+        bytes[..8].copy_from_slice(&0x1234_5678_9abc_def0u64.to_le_bytes());
+        assert_eq!(bucket(bytes), 0x1234_5678_9abc_def0);
+        bytes[31] = 1;
+        assert_eq!(bucket(bytes), 0x1234_5678_9abc_def0, "the last are zero in every share");
     }
 
     #[test]

@@ -9,7 +9,7 @@ mod tests;
 
 use crate::job::{Assignment, Job, Slice, Source};
 use crate::message::server::{parse_subscribe_result, response_line};
-use crate::message::{self, Call, Configure, Id, Request, RpcError, Said, ServerMessage, submit_line};
+use crate::message::{self, Call, Configure, Id, Request, RpcError, Said, ServerMessage, push_submit};
 use crate::target::Difficulty;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -243,8 +243,14 @@ impl Upstream {
     /// A line of the pool, without its end.
     pub fn on_line(&mut self, line: &[u8]) -> Vec<Event> {
         let mut events = Vec::new();
+        self.on_line_to(&mut events, line);
+        events
+    }
+
+    /// The same, for whoever has many lines: events go behind those that are there.
+    pub fn on_line_to(&mut self, events: &mut Vec<Event>, line: &[u8]) {
         match ServerMessage::parse(line) {
-            Ok(message) => self.on_message(message, &mut events),
+            Ok(message) => self.on_message(message, events),
             Err(error) => {
                 self.garbage += 1;
                 events.push(Event::Ignored(error));
@@ -253,7 +259,6 @@ impl Upstream {
                 }
             }
         }
-        events
     }
 
     /// The id and the line of a share. After an error the caller books it as unknown.
@@ -263,6 +268,19 @@ impl Upstream {
         share: ShareRef,
         outgoing: &Outgoing,
     ) -> Result<(u64, String), SubmitError> {
+        let mut line = String::new();
+        let id = self.submit_to(&mut line, now_ms, share, outgoing)?;
+        Ok((id, line))
+    }
+
+    /// The same, for whoever has many shares: the line goes behind what is there. After an error nothing was added.
+    pub fn submit_to(
+        &mut self,
+        out: &mut String,
+        now_ms: u64,
+        share: ShareRef,
+        outgoing: &Outgoing,
+    ) -> Result<u64, SubmitError> {
         if outgoing.session != self.session {
             return Err(SubmitError::OtherSession);
         }
@@ -281,7 +299,8 @@ impl Upstream {
             nonce: outgoing.nonce,
             version_bits: (mask != 0).then_some(outgoing.version & mask),
         };
-        Ok((id, submit_line(&id, &said)))
+        push_submit(out, &id, &said);
+        Ok(id)
     }
 
     /// To be called every second or so: ends what waits too long.

@@ -6,7 +6,7 @@
 use crate::batch::Hashed;
 use crate::hash::{Header, HeaderHash};
 use crate::job::{Job, Slice};
-use crate::message::{Field, Submission};
+use crate::message::{Field, Said, Submission};
 use crate::target::{Target, difficulty_of};
 use model::Work;
 
@@ -119,6 +119,10 @@ pub fn verify(job: &Job, slice: &Slice, share: &Submission, rules: &Rules) -> Re
 
 /// All that can be told without hashing. Gives the header's version.
 pub fn check_fields(job: &Job, slice: &Slice, share: &Submission, rules: &Rules) -> Result<u32, Reject> {
+    check_said(job, slice, &share.said(), rules)
+}
+
+pub(crate) fn check_said(job: &Job, slice: &Slice, share: &Said<'_>, rules: &Rules) -> Result<u32, Reject> {
     if share.extranonce2.len() != slice.extranonce2_size {
         return Err(Reject::Malformed(Field::Extranonce2));
     }

@@ -1,6 +1,7 @@
-//! The proxy under load, in a process of its own: `agent`'s proxy with its real outbox on disk.
+//! The proxy under load, in a process of its own: `agent`'s proxy with its real outbox on disk. And the yardstick beside it: a
+//! pool in such a process, which answers the same miners and does nothing else.
 //!
-//! Assumes Linux's /proc. Next: `agent::proxy`.
+//! Assumes Linux's /proc. Next: `agent::proxy`, `pool.rs`.
 
 use agent::outbox::Outbox;
 use agent::proxy::{Config, Groups, Proxy, Sabotage, Upstreams};
@@ -29,13 +30,24 @@ pub struct Child {
 }
 
 impl Child {
-    pub async fn start(pool: &str) -> anyhow::Result<Child> {
+    /// The proxy, between its miners and `pool`.
+    pub async fn proxy(pool: &str) -> anyhow::Result<Child> {
         let data = std::env::temp_dir().join(format!("stratum-load-{}", std::process::id()));
+        Child::start(&["proxy".as_ref(), pool.as_ref(), data.as_os_str()], data.clone()).await
+    }
+
+    /// The yardstick.
+    pub async fn yardstick() -> anyhow::Result<Child> {
+        Child::start(&["yardstick".as_ref()], PathBuf::new()).await
+    }
+
+    async fn start(args: &[&std::ffi::OsStr], data: PathBuf) -> anyhow::Result<Child> {
         let mut command = Command::new(std::env::current_exe()?);
-        command.arg("proxy").arg(pool).arg(&data).stdout(Stdio::piped()).kill_on_drop(true);
-        let mut process = command.spawn().context("the proxy does not start")?;
-        let output = process.stdout.take().context("no output of the proxy")?;
-        let line = BufReader::new(output).lines().next_line().await?.context("the proxy ended")?;
+        command.args(args).stdout(Stdio::piped()).kill_on_drop(true);
+        let mut process = command.spawn().context("the process under load does not start")?;
+        let output = process.stdout.take().context("no output of the process under load")?;
+        let line =
+            BufReader::new(output).lines().next_line().await?.context("the process under load ended")?;
         Ok(Child { process, address: line.parse()?, data })
     }
 
@@ -63,7 +75,9 @@ impl Child {
 impl Drop for Child {
     fn drop(&mut self) {
         let _ = self.process.start_kill();
-        let _ = std::fs::remove_dir_all(&self.data);
+        if !self.data.as_os_str().is_empty() {
+            let _ = std::fs::remove_dir_all(&self.data);
+        }
     }
 }
 

@@ -7,11 +7,12 @@ use std::collections::VecDeque;
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::task::JoinSet;
 
 /// Latencies kept: at 10,000 a second a hundred seconds of them.
 const MAX_LATENCIES: usize = 1_000_000;
@@ -31,52 +32,63 @@ struct Counts {
     answered: AtomicU64,
     accepted: AtomicU64,
     alive: AtomicUsize,
-    latencies_us: Mutex<Vec<u64>>,
+    times: Mutex<Times>,
 }
 
+/// Microseconds.
+#[derive(Clone, Debug, Default)]
+struct Times {
+    latencies: Vec<u64>,
+    late: Vec<u64>,
+}
+
+#[derive(Default)]
 pub struct Seen {
     pub answered: u64,
     pub accepted: u64,
-    pub p50_us: u64,
-    pub p99_us: u64,
-    pub worst_us: u64,
+    /// From sending a share until its answer was read.
+    pub latencies_us: Vec<u64>,
+    /// From when a share was meant to be sent until it was: this process waits for a core like any other.
+    pub late_us: Vec<u64>,
 }
 
+/// Miners at work; they end when this is dropped.
 pub struct Fleet {
     counts: Arc<Counts>,
+    _miners: JoinSet<()>,
 }
 
 impl Fleet {
     /// Returns when all miners have a job.
     pub async fn start(address: SocketAddr, load: &Load) -> anyhow::Result<Fleet> {
         let counts = Arc::new(Counts::default());
-        let mut opening = tokio::task::JoinSet::new();
+        let (mut opening, mut opened) = (JoinSet::new(), Vec::with_capacity(load.connections));
         for index in 0..load.connections {
             // As a site that comes up: not all in one instant.
-            if opening.len() >= 100 {
-                opening.join_next().await.transpose()?.transpose()?;
+            if opening.len() >= 100
+                && let Some(miner) = opening.join_next().await
+            {
+                opened.push(miner??);
             }
-            let (load, counts) = (load.clone(), Arc::clone(&counts));
-            opening.spawn(async move {
-                let mut miner = Miner::connect(address, index, load, counts).await?;
-                tokio::spawn(async move {
-                    miner.counts.alive.fetch_add(1, Ordering::Relaxed);
-                    let _ = miner.run().await;
-                    miner.counts.alive.fetch_sub(1, Ordering::Relaxed);
-                });
-                anyhow::Ok(())
-            });
+            opening.spawn(Miner::connect(address, index, load.clone(), Arc::clone(&counts)));
         }
-        while let Some(opened) = opening.join_next().await {
-            opened??;
+        while let Some(miner) = opening.join_next().await {
+            opened.push(miner??);
         }
-        Ok(Fleet { counts })
+        let (begin, mut miners) = (Instant::now(), JoinSet::new());
+        for miner in opened {
+            // Evenly over the period.
+            let phase = miner.index as f64 / load.connections as f64;
+            let begin = begin + load.every.unwrap_or_default().mul_f64(phase);
+            miners.spawn(work(miner, begin));
+        }
+        Ok(Fleet { counts, _miners: miners })
     }
 
     pub fn reset(&self) {
         self.counts.answered.store(0, Ordering::Relaxed);
         self.counts.accepted.store(0, Ordering::Relaxed);
-        self.counts.latencies_us.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        *self.counts.times() = Times::default();
     }
 
     pub fn alive(&self) -> usize {
@@ -84,22 +96,38 @@ impl Fleet {
     }
 
     pub fn read(&self) -> Seen {
-        let mut all = self.counts.latencies_us.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        all.sort_unstable();
-        let at = |permille: usize| all.get(all.len() * permille / 1_000).copied().unwrap_or(0);
+        let Times { latencies, late } = self.counts.times().clone();
         Seen {
             answered: self.counts.answered.load(Ordering::Relaxed),
             accepted: self.counts.accepted.load(Ordering::Relaxed),
-            p50_us: at(500),
-            p99_us: at(990),
-            worst_us: all.last().copied().unwrap_or(0),
+            latencies_us: latencies,
+            late_us: late,
         }
+    }
+}
+
+impl Counts {
+    fn times(&self) -> MutexGuard<'_, Times> {
+        self.times.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+async fn work(mut miner: Miner, begin: Instant) {
+    miner.counts.alive.fetch_add(1, Ordering::Relaxed);
+    let _ = miner.run(begin).await;
+    miner.counts.alive.fetch_sub(1, Ordering::Relaxed);
+}
+
+fn keep(times: &mut Vec<u64>, since: Instant) {
+    if times.len() < MAX_LATENCIES {
+        times.push(u64::try_from(since.elapsed().as_micros()).unwrap_or(u64::MAX));
     }
 }
 
 struct Miner {
     reader: BufReader<OwnedReadHalf>,
     writer: OwnedWriteHalf,
+    index: usize,
     worker: String,
     load: Load,
     counts: Arc<Counts>,
@@ -124,6 +152,7 @@ impl Miner {
             // Small, since there may be ten thousand of them.
             reader: BufReader::with_capacity(2_048, reader),
             writer,
+            index,
             worker: format!("acct.m-miners-{index}"),
             load,
             counts,
@@ -148,12 +177,8 @@ impl Miner {
         Ok(miner)
     }
 
-    async fn run(&mut self) -> anyhow::Result<()> {
-        // Spread over the period, so that a rate is even.
-        let phase =
-            self.load.every.unwrap_or_default().mul_f64((self.worker.len() * 37 % 100) as f64 / 100.0);
-        let mut clock =
-            self.load.every.map(|every| tokio::time::interval_at((Instant::now() + phase).into(), every));
+    async fn run(&mut self, begin: Instant) -> anyhow::Result<()> {
+        let mut clock = self.load.every.map(|every| tokio::time::interval_at(begin.into(), every));
         let mut line = String::new();
         loop {
             if self.load.every.is_none() && self.sent.len() * 2 <= self.load.window && self.load.window > 0 {
@@ -171,7 +196,8 @@ impl Miner {
                         self.reader.read_line(&mut line).await?;
                     }
                 }
-                () = tick(&mut clock) => if self.sent.len() < self.load.window {
+                meant = tick(&mut clock) => if self.sent.len() < self.load.window {
+                    keep(&mut self.counts.times().late, meant);
                     self.send(1).await?;
                 }
             }
@@ -204,10 +230,7 @@ impl Miner {
             self.counts.answered.fetch_add(1, Ordering::Relaxed);
             self.counts.accepted.fetch_add(u64::from(accepted), Ordering::Relaxed);
             if let Some(sent) = self.sent.pop_front() {
-                let mut all = self.counts.latencies_us.lock().unwrap_or_else(PoisonError::into_inner);
-                if all.len() < MAX_LATENCIES {
-                    all.push(u64::try_from(sent.elapsed().as_micros()).unwrap_or(u64::MAX));
-                }
+                keep(&mut self.counts.times().latencies, sent);
             }
         } else if line.contains("mining.notify") {
             let message: serde_json::Value = serde_json::from_str(line).unwrap_or_default();
@@ -220,9 +243,10 @@ impl Miner {
     }
 }
 
-async fn tick(clock: &mut Option<tokio::time::Interval>) {
+/// When it was meant to be.
+async fn tick(clock: &mut Option<tokio::time::Interval>) -> Instant {
     match clock {
-        Some(clock) => drop(clock.tick().await),
+        Some(clock) => clock.tick().await.into_std(),
         None => std::future::pending().await,
     }
 }

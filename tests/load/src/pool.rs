@@ -31,13 +31,18 @@ pub async fn start() -> anyhow::Result<Pool> {
         while let Ok((stream, _)) = listener.accept().await {
             let taken = Arc::clone(&taken);
             tokio::spawn(async move {
-                if let Err(error) = serve(stream, &taken).await {
-                    eprintln!("the pool lost its peer: {error:#}");
-                }
+                // Its peers go without a word when a measurement is over.
+                let _ = serve(stream, &taken).await;
             });
         }
     });
     Ok(pool)
+}
+
+/// Serves until it is killed; its first line is its address.
+pub async fn serve_alone() -> anyhow::Result<()> {
+    println!("{}", start().await?.address);
+    std::future::pending().await
 }
 
 async fn serve(stream: TcpStream, taken: &AtomicU64) -> anyhow::Result<()> {

@@ -2,6 +2,7 @@
 //! sealing is answered by sealing again.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use model::ledger::{Line, Segment, ShareEnd, Shares};
 use model::{MinerGroupId, ModuleId, Time, Work};
@@ -46,7 +47,7 @@ pub fn book(records: &[Record]) -> Option<Carried> {
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct Kind {
     group: MinerGroupId,
-    worker: String,
+    worker: Arc<str>,
     end: ShareEnd,
     scale: u64,
 }
@@ -103,6 +104,7 @@ impl Fold {
         let shares = self.shares.into_iter().map(|(kind, sums)| {
             let Kind { group, worker, end, scale } = kind;
             let Sums { count, work, credited } = sums;
+            let worker = worker.as_ref().to_owned();
             Line::Shares(Shares { group, worker, end, count, work, credited, scale })
         });
         let from = self.from.unwrap_or_default();
@@ -128,7 +130,7 @@ mod tests {
             work: Work(4_096),
             credited: Work(4_096),
             scale: 10,
-            hash: String::new(),
+            hash: None,
         }
     }
 

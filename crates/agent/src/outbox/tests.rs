@@ -43,7 +43,7 @@ fn detail() -> ShareDetail {
         work: Work(4_096),
         credited: Work(4_096),
         scale: 3,
-        hash: String::new(),
+        hash: None,
     }
 }
 
@@ -101,7 +101,9 @@ fn a_crash_between_any_two_steps_of_a_seal_counts_each_share_once() {
     let share = outbox.intent(detail()).unwrap();
     let module = ModuleId::new("m").unwrap();
     let before = fs::read(journal::open_path(&dir.0, 1)).unwrap();
-    let closed = outbox.journal().rotate(&dir.0, "boot-1", Time(2_000)).unwrap();
+    let ready = journal::Journal::create(&dir.0, 2, "boot-1", Time(2_000)).unwrap();
+    let head = fs::read(journal::open_path(&dir.0, 2)).unwrap();
+    let closed = outbox.journal().rotate(ready, Time(2_000)).unwrap();
     let sealed_journal = fs::read(&closed.path).unwrap();
     let next = fs::read(journal::open_path(&dir.0, 2)).unwrap();
     recover::seal_closed(&dir.0, &module, &closed).unwrap();
@@ -112,8 +114,9 @@ fn a_crash_between_any_two_steps_of_a_seal_counts_each_share_once() {
     let (open1, open2, sealed1) =
         ("open-000000000001.log", "open-000000000002.log", "sealed-000000000001.seg");
     type Files<'a> = &'a [(&'a str, &'a [u8])];
-    let states: [(Files<'_>, ShareEnd); 5] = [
+    let states: [(Files<'_>, ShareEnd); 6] = [
         (&[(open1, &before)], ShareEnd::Unknown),
+        (&[(open1, &before), (open2, &head)], ShareEnd::Unknown),
         (&[(open1, &before), (open2, &next)], ShareEnd::Unknown),
         (&[(open1, &sealed_journal), (open2, &next)], ShareEnd::Unknown),
         (&[(open1, &sealed_journal), (open2, &after), (sealed1, &segment)], ShareEnd::Accepted),
@@ -140,6 +143,40 @@ fn a_torn_tail_is_cut_and_the_rest_kept() {
     let bytes = fs::read(&path).unwrap();
     fs::write(&path, &bytes[..bytes.len() - 3]).unwrap();
     assert_eq!(ends(&dir.open()), [(ShareEnd::Counted, 1)]);
+}
+
+/// All shares of a read are one write: whatever part of it a kill leaves, its whole frames count and nothing else.
+#[test]
+fn a_torn_write_of_many_frames_recovers_to_its_whole_frames() {
+    let dir = Dir::new();
+    let outbox = dir.open();
+    let path = journal::open_path(&dir.0, 1);
+    let before = fs::read(&path).unwrap().len();
+    let entries = || (0..3).map(|_| Entry::Ended { detail: detail(), end: &ShareEnd::Counted });
+    outbox.record(entries()).unwrap();
+    let numbers = outbox.record([Entry::Intent(detail()), Entry::Intent(detail())]).unwrap();
+    assert_eq!(numbers, 1..3);
+    outbox.record(numbers.map(|share| Entry::Outcome { share, end: &ShareEnd::Accepted })).unwrap();
+    drop(outbox);
+    let bytes = fs::read(&path).unwrap();
+    for cut in before..=bytes.len() {
+        let copy = Dir::new();
+        fs::create_dir_all(&copy.0).unwrap();
+        fs::write(journal::open_path(&copy.0, 1), &bytes[..cut]).unwrap();
+        let (records, _) = record::decode(&bytes[before..cut]);
+        let count = |which: fn(&record::Record) -> bool| records.iter().filter(|r| which(r)).count() as u64;
+        let counted = count(|record| matches!(record, record::Record::Ended { .. }));
+        let accepted = count(|record| matches!(record, record::Record::Outcome { .. }));
+        let unknown = count(|record| matches!(record, record::Record::Intent { .. })) - accepted;
+        let all =
+            [(ShareEnd::Counted, counted), (ShareEnd::Accepted, accepted), (ShareEnd::Unknown, unknown)];
+        let mut expected: Vec<_> = all.into_iter().filter(|(_, count)| *count > 0).collect();
+        expected.sort();
+        let outbox = copy.open();
+        assert_eq!(ends(&outbox), expected, "cut to {cut}");
+        assert!(outbox.waiting().iter().all(|sequence| gap_lines(&outbox, *sequence).is_empty()), "{cut}");
+    }
+    assert_eq!(record::decode(&bytes).0.len(), 1 + 3 + 2 + 2);
 }
 
 #[test]
@@ -348,12 +385,12 @@ fn gap_lines(outbox: &Outbox, sequence: u64) -> Vec<(Option<Time>, Time, String)
     outbox.read(sequence).unwrap().lines.into_iter().filter_map(gap).collect()
 }
 
-/// Flips a byte some records before the journal's end: a record is about 200 bytes.
+/// Flips a byte some records before the journal's end: a record is about 80 bytes.
 fn damage(dir: &Dir, sequence: u64) {
     let path = journal::open_path(&dir.0, sequence);
     let mut bytes = fs::read(&path).unwrap();
     let length = bytes.len();
-    bytes[length - 300] ^= 1;
+    bytes[length - 130] ^= 1;
     fs::write(&path, bytes).unwrap();
 }
 

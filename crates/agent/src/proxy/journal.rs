@@ -1,8 +1,10 @@
 //! The port to the ledger: where the proxy writes what becomes of each share.
 //!
-//! Assumes that a call returns when the record has reached the page cache, so that a killed process loses nothing that a miner
-//! was told. Calls come under the proxy's lock, one at a time, and must not wait for anything but the disk. The agent's
-//! outbox implements it.
+//! Assumes that a call returns when its entries have reached the page cache, so that a killed process loses nothing that a miner
+//! was told. Calls come under the proxy's lock, one at a time, one for all that a read brought, and must not wait for anything
+//! but the disk. The agent's outbox implements it.
+
+use std::sync::Arc;
 
 use model::ledger::ShareEnd;
 use model::{MinerGroupId, Work};
@@ -22,9 +24,9 @@ pub struct ShareRecord {
     /// Nominal hashes for each hash really done: 1 for outside miners.
     pub scale: u64,
     /// The account at the pool.
-    pub worker: String,
+    pub worker: Arc<str>,
     /// The miner's own name; empty for a rejected share of nobody.
-    pub miner: String,
+    pub miner: Arc<str>,
     /// Expected hashes really done: the work of the target the miner was given.
     pub work: Work,
     /// What the pool credits for it if it accepts: the work of the pool's difficulty. `None` where it is not forwarded.
@@ -33,21 +35,26 @@ pub struct ShareRecord {
     pub hash: Option<HeaderHash>,
 }
 
-/// The journal could not take a record: the share is not acknowledged and not forwarded.
+/// What befell a share.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Entry<'a> {
+    /// It is verified and about to be forwarded.
+    Intent(&'a ShareRecord),
+    /// What became of one that was: `Accepted`, `Refused` or `Unknown`. Comes once for each intent.
+    Outcome(ShareSeq, &'a ShareEnd),
+    /// It ended at the edge: `Counted`, `KeepAlive` or `Rejected`.
+    Ended(&'a ShareRecord, &'a ShareEnd),
+}
+
+/// The journal could not take what it was given: its shares are not acknowledged and not forwarded.
 #[derive(Debug, thiserror::Error)]
 #[error("the share journal took no record: see to the disk of the agent's data directory")]
 pub struct JournalError(#[source] pub Box<dyn std::error::Error + Send + Sync>);
 
 /// Where shares are recorded.
 pub trait ShareJournal: Send + 'static {
-    /// A verified share is about to be forwarded.
-    fn intent(&mut self, share: &ShareRecord) -> Result<ShareSeq, JournalError>;
-
-    /// What became of it: `Accepted`, `Refused` or `Unknown`. Comes once for each intent.
-    fn outcome(&mut self, seq: ShareSeq, end: &ShareEnd) -> Result<(), JournalError>;
-
-    /// A share that ended at the edge: `Counted`, `KeepAlive` or `Rejected`.
-    fn ended(&mut self, share: &ShareRecord, end: &ShareEnd) -> Result<(), JournalError>;
+    /// Writes down all entries, or on an error none. Answers a number for each intent among them, in their order.
+    fn record(&mut self, entries: &[Entry<'_>]) -> Result<Vec<ShareSeq>, JournalError>;
 
     /// A pool sent a job in a session: what accepted shares of it are proven by. Nobody need listen.
     fn job(&mut self, _session: u64, _job_id: &str, _template: Template) {}

@@ -29,6 +29,8 @@ const FIRST_JOB_TIMEOUT: Duration = Duration::from_secs(25);
 const TICK: Duration = Duration::from_secs(1);
 /// Bytes taken at once: at most 40 short lines, each of which causes at most one job of some 50 KiB.
 const READ: usize = 2048;
+/// Bytes of replies for which memory is kept between reads: some twenty.
+const KEPT: usize = 1_024;
 
 /// Lines of one connection that are read in a second; what exceeds that waits in the sender's own buffers, so that one miner at
 /// a wrong difficulty costs others at most 4 % of a core. An honest one sends one in six seconds.
@@ -105,21 +107,28 @@ impl Miner {
     async fn run(&mut self, stream: &mut TcpStream) -> Result<std::convert::Infallible, Gone> {
         let mut news = self.shared.news.subscribe();
         timeout(FIRST_JOB_TIMEOUT, self.wait_for_job(&mut news)).await.map_err(|_| Gone::NoJob)??;
-        let mut lines = LineBuffer::new(MAX_CLIENT_LINE);
-        let mut buffer = [0; READ];
+        let (mut lines, mut read) = (LineBuffer::new(MAX_CLIENT_LINE), Read::default());
+        let (mut buffer, mut out) = ([0; READ], String::new());
         let mut tick = interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            let mut out = String::new();
+            out.clear();
+            // A job is long and rare, and most connections are silent: only what answers need is kept.
+            if out.capacity() > KEPT {
+                out = String::new();
+            }
             let end = tokio::select! {
                 // The news and the clock go on meanwhile.
                 () = sleep_until(self.pace.pause_until()), if self.pace.is_spent() => {
                     self.pace = Pace::new();
                     Ok(())
                 }
-                read = stream.read(&mut buffer), if !self.pace.is_spent() => match read? {
+                count = stream.read(&mut buffer), if !self.pace.is_spent() => match count? {
                     0 => return Err(Gone::Closed),
-                    count => self.on_bytes(&mut lines, &buffer[..count], &mut out),
+                    count => {
+                        let cut = read.take(&mut lines, &buffer[..count]);
+                        self.on_read(&read, &mut out).and(cut.map_err(Gone::from))
+                    }
                 },
                 _ = news.changed() => self.on_news(&mut out),
                 _ = tick.tick() => {
@@ -144,16 +153,9 @@ impl Miner {
         }
     }
 
-    fn on_bytes(&mut self, lines: &mut LineBuffer, bytes: &[u8], out: &mut String) -> Result<(), Gone> {
-        // All in one place: a flood brings some forty lines a read.
-        let (mut text, mut ends) = (Vec::with_capacity(bytes.len()), Vec::new());
-        let cut = lines.push(bytes, |line| {
-            text.extend_from_slice(line);
-            ends.push(text.len());
-        });
-        self.pace.count(ends.len());
-        let begins = std::iter::once(&0).chain(&ends);
-        let whole: Vec<&[u8]> = begins.zip(&ends).map(|(begin, end)| &text[*begin..*end]).collect();
+    fn on_read(&mut self, read: &Read, out: &mut String) -> Result<(), Gone> {
+        let whole: Vec<&[u8]> = read.lines().collect();
+        self.pace.count(whole.len());
         // Sabotage must know which line was rejected; else the lines of a read are judged together.
         let together = if self.shared.config.sabotage.forward_unverified { 1 } else { whole.len().max(1) };
         for part in whole.chunks(together) {
@@ -161,7 +163,7 @@ impl Miner {
             let outputs = session.on_lines(self.shared.now(), part);
             self.act(outputs, part.first().copied().unwrap_or_default(), out)?;
         }
-        Ok(cut?)
+        Ok(())
     }
 
     /// Job, slice or mask have changed, or are there for the first time.
@@ -189,7 +191,7 @@ impl Miner {
         self.act(outputs, &[], out)
     }
 
-    /// In order, so that a share is recorded before the reply that acknowledges it is even queued.
+    /// Shares first and together, so that each is recorded before a reply that acknowledges it is even queued.
     fn act(&mut self, outputs: Vec<Output>, line: &[u8], out: &mut String) -> Result<(), Gone> {
         if outputs.is_empty() {
             return Ok(());
@@ -197,12 +199,12 @@ impl Miner {
         let (lane, moment) = (self.lane(), self.shared.moment());
         // Once for all outputs of a read; nothing in here waits.
         let mut state = self.shared.state();
+        state.on_outputs(lane, &outputs, moment)?;
         for output in outputs {
             match output {
                 Output::Send(text) => out.push_str(&text),
-                Output::Share(share) => state.on_share(lane, &share, moment)?,
-                Output::Rejected { worker, reject, work } => {
-                    state.on_reject(lane, worker.as_deref(), reject, work)?;
+                Output::Share(_) => {}
+                Output::Rejected { work, .. } => {
                     if self.shared.config.sabotage.forward_unverified {
                         self.sabotage(&mut state, line, work)?;
                     }
@@ -235,6 +237,31 @@ impl Miner {
             )?;
         }
         Ok(())
+    }
+}
+
+/// The whole lines of one read, in one place: a flood brings some sixteen. Its memory serves the next.
+#[derive(Default)]
+struct Read {
+    text: Vec<u8>,
+    ends: Vec<usize>,
+}
+
+impl Read {
+    fn take(&mut self, lines: &mut LineBuffer, bytes: &[u8]) -> Result<(), LineTooLong> {
+        self.text.clear();
+        self.ends.clear();
+        // One long line should not be kept for as long as its connection lives.
+        self.text.shrink_to(READ);
+        lines.push(bytes, |line| {
+            self.text.extend_from_slice(line);
+            self.ends.push(self.text.len());
+        })
+    }
+
+    fn lines(&self) -> impl Iterator<Item = &[u8]> {
+        let begins = std::iter::once(&0).chain(&self.ends);
+        begins.zip(&self.ends).map(|(begin, end)| &self.text[*begin..*end])
     }
 }
 

@@ -1,7 +1,7 @@
 //! The proxy's shared state: the accounts' sessions with pools, the slices, the books. Synchronous; its owner holds the lock.
 //!
 //! Assumes calls in the order in which things happened. The order inside a share's way is the promise of the crate: journal
-//! first, then the books, then the wire. Next: `miner.rs` and `upstream.rs`, the two callers.
+//! first, then the books, then the wire; all shares of a read go it together. Next: `miner.rs` and `upstream.rs`, the two callers.
 
 mod detail;
 mod lanes;
@@ -15,21 +15,25 @@ use model::ledger::ShareEnd;
 use model::report::Verified;
 use model::{Hashrate, MinerGroupId, Span, Time, Work};
 use stratum::account::{Accounts, End, HashrateWindow};
-use stratum::downstream::{Fate, Share};
+use stratum::downstream::{Fate, Output, Share};
 use stratum::hash::HeaderHash;
 use stratum::job::{Assignment, Slice, Source};
 use stratum::keepalive::{self, KeepAlive};
 use stratum::message::Submission;
 use stratum::slices::{self, MinerSlice, Slices};
-use stratum::upstream::{Outgoing, ShareRef, Upstream};
+use stratum::upstream::{Event, Outgoing, ShareRef, SubmitError, Upstream};
 use stratum::verify::Reject;
 use stratum::weights;
-use tokio::sync::mpsc;
+use tokio::sync::Notify;
 
-use super::journal::{JournalError, ShareJournal, ShareRecord, ShareSeq};
+use super::journal::{Entry, JournalError, ShareJournal, ShareRecord, ShareSeq};
 use super::upstreams::{Route, routes};
 use super::{Config, GroupStatus, Groups, Sabotage, Stats};
 use spool::Spool;
+
+/// Bytes that wait to be written to a pool: 1,024 lines of 150 bytes, ten seconds at a hundred shares a second, after which
+/// writing has timed out; and some more for long names.
+const MAX_WAITING: usize = 256 << 10;
 
 /// The books and the session. Private fields: shares in `in_flight` are exactly those in flight in `accounts`.
 pub(super) struct State {
@@ -42,6 +46,12 @@ pub(super) struct State {
     accounts: Accounts,
     in_flight: BTreeMap<ShareRef, InFlight>,
     next_share: u64,
+    /// Ends of forwarded shares that the journal does not have yet: empty whenever the lock is let go.
+    outcomes: Vec<(ShareSeq, ShareEnd)>,
+    /// Accepted shares among them, to be claimed once they are there.
+    claims: Vec<(Outgoing, HeaderHash)>,
+    /// What a pool's line caused, for as long as that is sorted.
+    heard: Vec<Event>,
     proofs: BTreeMap<MinerGroupId, Proof>,
     epoch: u64,
     slice_counter: u64,
@@ -53,6 +63,8 @@ pub(super) struct State {
 /// One account: its session with a pool, and what its miners work on.
 struct Lane {
     route: Route,
+    /// The route's name, for all the shares that go under it.
+    name: Arc<str>,
     live: Option<Live>,
     ground: Option<Ground>,
     mask: u32,
@@ -83,7 +95,10 @@ struct Ground {
 
 struct Live {
     upstream: Upstream,
-    lines: mpsc::Sender<String>,
+    /// Lines to be written to the pool, at most [`MAX_WAITING`] bytes.
+    waiting: String,
+    /// Told when there are any.
+    wake: Arc<Notify>,
     /// The slices that begin with the session's next job.
     fresh: Option<Slice>,
     /// The session's own slice, which its jobs are for.
@@ -93,11 +108,27 @@ struct Live {
 
 struct InFlight {
     /// The first alone, unless sabotaged.
-    records: [Option<ShareSeq>; Sabotage::MOST_RECORDS],
-    miner: String,
+    records: Records,
+    miner: Arc<str>,
     work: Work,
     /// What is claimed once the pool accepts.
     claim: Option<Box<(Outgoing, HeaderHash)>>,
+}
+
+type Records = [Option<ShareSeq>; Sabotage::MOST_RECORDS];
+
+/// A share of a read, on its way to the journal.
+struct Taken<'a> {
+    record: ShareRecord,
+    way: Way<'a>,
+    /// How often it is recorded; once, unless sabotaged.
+    copies: usize,
+}
+
+/// Where it goes from there.
+enum Way<'a> {
+    Forward(&'a Outgoing),
+    End(End, ShareEnd),
 }
 
 struct Proof {
@@ -158,6 +189,9 @@ impl State {
             accounts: Accounts::default(),
             in_flight: BTreeMap::new(),
             next_share: 1,
+            outcomes: Vec::new(),
+            claims: Vec::new(),
+            heard: Vec::new(),
             proofs: config.groups.ids().map(|group| (group.clone(), proof())).collect(),
             epoch: 0,
             slice_counter: config.first_slice,
@@ -244,57 +278,104 @@ impl State {
         self.lanes.iter().position(is_it)
     }
 
-    /// Records a verified share and sends it on. After an error it must not be acknowledged.
-    pub(super) fn on_share(&mut self, lane: usize, share: &Share, now: Moment) -> Result<(), JournalError> {
-        let outgoing = match &share.fate {
-            Fate::Forward(outgoing) if self.has_place(outgoing.session) => Some(outgoing),
+    /// Records the shares of a read and sends them on. After an error none of them must be acknowledged.
+    pub(super) fn on_outputs(
+        &mut self,
+        lane: usize,
+        outputs: &[Output],
+        now: Moment,
+    ) -> Result<(), JournalError> {
+        let taken = outputs.iter().filter_map(|output| match output {
+            Output::Share(share) => Some(self.take_share(lane, share)),
+            Output::Rejected { worker, reject, work } => {
+                Some(self.take_reject(lane, worker.as_ref(), *reject, *work))
+            }
             _ => None,
-        };
-        let end = match &share.fate {
-            Fate::BelowUpstream => End::CountedBelowUpstream,
-            // A job of a session that is gone proves work and is worth nothing any more.
-            Fate::KeepAlive | Fate::Forward(_) => End::CountedKeepAlive,
-        };
-        let (group, scale) = self.groups.of(&share.worker);
-        let record = ShareRecord {
-            group: group.clone(),
-            scale,
-            worker: self
-                .account(outgoing.and_then(|outgoing| self.index_of(outgoing.session)).unwrap_or(lane)),
-            miner: share.worker.clone(),
-            work: share.verified.work,
-            credited: outgoing.and(pool_work(&share.assignment)),
-            hash: Some(share.verified.hash),
-        };
-        match outgoing {
-            Some(outgoing) => self.forward(record, outgoing, now)?,
-            None => {
-                for _ in 0..self.sabotage.records() {
-                    self.end(&record, end)?;
+        });
+        let taken: Vec<Taken<'_>> = taken.collect();
+        if taken.is_empty() {
+            return Ok(());
+        }
+        let entries = taken.iter().flat_map(|share| std::iter::repeat_n(share.entry(), share.copies));
+        let mut intents = self.write_down(&entries.collect::<Vec<_>>())?.into_iter();
+        for Taken { record, way, copies } in taken {
+            self.prove(&record, now);
+            match way {
+                Way::Forward(outgoing) => {
+                    let mut records = Records::default();
+                    records
+                        .iter_mut()
+                        .zip(intents.by_ref().take(copies))
+                        .for_each(|(at, seq)| *at = Some(seq));
+                    self.forward(record, records, outgoing, now);
                 }
+                Way::End(end, _) => (0..copies).for_each(|_| self.end(&record, end)),
             }
         }
-        let (group, _) = self.groups.of(&share.worker);
-        if let Some(proof) = self.proofs.get_mut(group) {
-            proof.window.record(millis(now.at), share.verified.work.scaled(scale));
-        }
+        self.settle();
         Ok(())
     }
 
-    /// Records a share that was not good. `worker` is set where it is known.
-    pub(super) fn on_reject(
-        &mut self,
+    fn take_share<'a>(&self, lane: usize, share: &'a Share) -> Taken<'a> {
+        let way = match &share.fate {
+            Fate::Forward(outgoing) if self.has_place(outgoing.session) => Way::Forward(outgoing),
+            Fate::BelowUpstream => Way::End(End::CountedBelowUpstream, ShareEnd::Counted),
+            // A job of a session that is gone proves work and is worth nothing any more.
+            Fate::KeepAlive | Fate::Forward(_) => Way::End(End::CountedKeepAlive, ShareEnd::KeepAlive),
+        };
+        let (group, scale) = self.groups.of(&share.worker);
+        // Its miner may have moved to another account since it was given the job.
+        let serving = match way {
+            Way::Forward(outgoing) => self.index_of(outgoing.session),
+            Way::End(..) => None,
+        };
+        let is_forwarded = matches!(way, Way::Forward(_));
+        let record = ShareRecord {
+            group: group.clone(),
+            scale,
+            worker: self.account(serving.unwrap_or(lane)),
+            miner: Arc::clone(&share.worker),
+            work: share.verified.work,
+            credited: pool_work(&share.assignment).filter(|_| is_forwarded),
+            hash: Some(share.verified.hash),
+        };
+        Taken { record, way, copies: self.sabotage.records() }
+    }
+
+    /// A share that was not good. `worker` is set where it is known.
+    fn take_reject<'a>(
+        &self,
         lane: usize,
-        worker: Option<&str>,
+        worker: Option<&Arc<str>>,
         reject: Reject,
         work: Work,
-    ) -> Result<(), JournalError> {
-        let miner = worker.unwrap_or_default();
-        let (group, scale) = self.groups.of(miner);
-        let (group, miner) = (group.clone(), miner.to_owned());
-        let record =
-            ShareRecord { group, scale, worker: self.account(lane), miner, work, credited: None, hash: None };
-        self.end(&record, End::RejectedLocally(reject))
+    ) -> Taken<'a> {
+        let miner = worker.cloned().unwrap_or_default();
+        let (group, scale) = self.groups.of(&miner);
+        let record = ShareRecord {
+            group: group.clone(),
+            scale,
+            worker: self.account(lane),
+            miner,
+            work,
+            credited: None,
+            hash: None,
+        };
+        let way = Way::End(End::RejectedLocally(reject), ShareEnd::Rejected(reject.code().to_owned()));
+        Taken { record, way, copies: 1 }
+    }
+
+    fn write_down(&mut self, entries: &[Entry<'_>]) -> Result<Vec<ShareSeq>, JournalError> {
+        self.journal.record(entries).inspect_err(|_| self.counters.journal_failures += entries.len() as u64)
+    }
+
+    /// A verified share is proof of a hash rate.
+    fn prove(&mut self, record: &ShareRecord, now: Moment) {
+        if record.hash.is_some()
+            && let Some(proof) = self.proofs.get_mut(&record.group)
+        {
+            proof.window.record(millis(now.at), record.work.scaled(record.scale));
+        }
     }
 
     /// Sabotage: a rejected share goes to the pool all the same, under the current job.
@@ -316,7 +397,7 @@ impl State {
             group: group.clone(),
             scale,
             worker: self.account(lane),
-            miner: submission.worker.clone(),
+            miner: submission.worker.as_str().into(),
             work,
             credited: pool_work(&assignment),
             hash: None,
@@ -329,15 +410,19 @@ impl State {
             nonce: submission.nonce,
             version: assignment.job.version,
         };
-        self.forward(record, &outgoing, now)
+        let mut records = Records::default();
+        for place in records.iter_mut().take(self.sabotage.records()) {
+            *place = self.write_down(&[Entry::Intent(&record)])?.pop();
+        }
+        self.forward(record, records, &outgoing, now);
+        self.settle();
+        Ok(())
     }
 
-    fn forward(&mut self, record: ShareRecord, outgoing: &Outgoing, now: Moment) -> Result<(), JournalError> {
-        let mut records = [None; Sabotage::MOST_RECORDS];
-        for place in records.iter_mut().take(self.sabotage.records()) {
-            let seq = self.journal.intent(&record).inspect_err(|_| self.counters.journal_failures += 1)?;
+    /// Sends a share on whose intents are in the journal.
+    fn forward(&mut self, record: ShareRecord, records: Records, outgoing: &Outgoing, now: Moment) {
+        for _ in records.iter().flatten() {
             self.accounts.receive(Some(&record.miner), record.work);
-            *place = Some(seq);
         }
         let share = ShareRef(self.next_share);
         self.next_share += 1;
@@ -346,45 +431,54 @@ impl State {
         let lane = self.lane_of(outgoing.session);
         let Some(live) = lane.and_then(|lane| lane.live.as_mut()) else {
             self.keep_for_later(share, outgoing);
-            return Ok(());
+            return;
         };
-        match live.upstream.submit(now.mono_ms, share, outgoing) {
-            // A full queue means a pool that does not read: its share waits for the timeout, and so does the connection.
-            Ok((_, line)) => drop(live.lines.try_send(line)),
-            Err(error) => {
-                tracing::debug!(%error, "share not forwarded");
-                self.finish(share, End::Unknown, &ShareEnd::Unknown);
-            }
+        if let Err(error) = live.send(share, outgoing, now.mono_ms) {
+            tracing::debug!(%error, "share not forwarded");
+            self.finish(share, End::Unknown, &ShareEnd::Unknown);
         }
-        Ok(())
     }
 
-    /// Records a share that ends here.
-    fn end(&mut self, record: &ShareRecord, end: End) -> Result<(), JournalError> {
-        let share_end = match end {
-            End::RejectedLocally(reject) => ShareEnd::Rejected(reject.code().to_owned()),
-            End::CountedBelowUpstream => ShareEnd::Counted,
-            _ => ShareEnd::KeepAlive,
-        };
-        self.journal.ended(record, &share_end).inspect_err(|_| self.counters.journal_failures += 1)?;
-        let miner = (!record.miner.is_empty()).then_some(record.miner.as_str());
+    /// Books a share that ends here.
+    fn end(&mut self, record: &ShareRecord, end: End) {
+        let miner = (!record.miner.is_empty()).then_some(&*record.miner);
         self.accounts.receive(miner, record.work);
         self.book(miner, record.work, end);
-        Ok(())
     }
 
-    /// Records the outcome of a forwarded share.
+    /// Books the outcome of a forwarded share. It is in the journal once [`State::settle`] was called.
     fn finish(&mut self, share: ShareRef, end: End, share_end: &ShareEnd) {
         let Some(flown) = self.in_flight.remove(&share) else { return };
         for seq in flown.records.into_iter().flatten() {
-            if let Err(error) = self.journal.outcome(seq, share_end) {
-                self.counters.journal_failures += 1;
-                tracing::error!(error = &error as &dyn std::error::Error, "outcome of a share not recorded");
-            }
+            self.outcomes.push((seq, share_end.clone()));
             self.book(Some(&flown.miner), flown.work, end);
         }
-        if let (End::ForwardedAccepted, Some(claim)) = (end, flown.claim) {
-            self.journal.accepted(claim.0, claim.1);
+        if end == End::ForwardedAccepted {
+            self.claims.extend(flown.claim.map(|claim| *claim));
+        }
+    }
+
+    /// Writes down, all at once, the outcomes that have come, and then claims what was accepted: nothing is claimed that the ledger
+    /// does not hold. To be called before the lock is let go.
+    pub(super) fn settle(&mut self) {
+        if self.outcomes.is_empty() {
+            return;
+        }
+        let outcomes = std::mem::take(&mut self.outcomes);
+        let entries: Vec<Entry<'_>> = outcomes.iter().map(|(seq, end)| Entry::Outcome(*seq, end)).collect();
+        if let Err(error) = self.write_down(&entries) {
+            tracing::error!(
+                error = &error as &dyn std::error::Error,
+                shares = entries.len(),
+                "outcomes of shares not recorded"
+            );
+        }
+        drop(entries);
+        // Its memory serves the next.
+        self.outcomes = outcomes;
+        self.outcomes.clear();
+        for (share, hash) in self.claims.drain(..) {
+            self.journal.accepted(share, hash);
         }
     }
 
@@ -394,8 +488,8 @@ impl State {
         }
     }
 
-    fn account(&self, lane: usize) -> String {
-        self.lanes.get(lane).map(|lane| lane.route.name.clone()).unwrap_or_default()
+    fn account(&self, lane: usize) -> Arc<str> {
+        self.lanes.get(lane).map(|lane| Arc::clone(&lane.name)).unwrap_or_default()
     }
 
     /// Accounts, in the order of the configuration.
@@ -459,6 +553,31 @@ impl Lane {
     }
 }
 
+impl Taken<'_> {
+    fn entry(&self) -> Entry<'_> {
+        match &self.way {
+            Way::Forward(_) => Entry::Intent(&self.record),
+            Way::End(_, end) => Entry::Ended(&self.record, end),
+        }
+    }
+}
+
+impl Live {
+    /// Puts a share's line behind those that wait, and sees that they are written.
+    fn send(&mut self, share: ShareRef, outgoing: &Outgoing, mono_ms: u64) -> Result<(), SubmitError> {
+        let before = self.waiting.len();
+        self.upstream.submit_to(&mut self.waiting, mono_ms, share, outgoing)?;
+        if self.waiting.len() > MAX_WAITING {
+            // This pool does not read: the share waits for the timeout, and so does the connection.
+            self.waiting.truncate(before);
+        }
+        if before == 0 {
+            self.wake.notify_one();
+        }
+        Ok(())
+    }
+}
+
 fn pool_work(assignment: &Assignment) -> Option<Work> {
     match assignment.source {
         Source::Upstream { difficulty, .. } => Some(difficulty.work()),
@@ -469,3 +588,6 @@ fn pool_work(assignment: &Assignment) -> Option<Work> {
 fn millis(at: Time) -> u64 {
     at.millis().max(0).unsigned_abs()
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,6 +4,7 @@
 //! shares found while a session is away wait only where the pool goes on with its sessions (`state/spool.rs`). Next:
 //! [`stratum::upstream`] for the protocol, [`stratum::failover`] for which pool, `state.rs` for shares on the wire.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use stratum::failover::{Failover, Next};
@@ -11,7 +12,7 @@ use stratum::line::{LineBuffer, MAX_SERVER_LINE};
 use stratum::reconnect::{self, Address};
 use stratum::upstream::{self, Event};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::sync::mpsc;
+use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
@@ -23,8 +24,8 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 const TICK: Duration = Duration::from_secs(1);
 /// The longest that a pool may ask us to wait before we reconnect.
 const LONGEST_ASKED_S: u32 = 60;
-/// Lines that wait to be written to the pool: ten seconds at a hundred shares a second, after which writing has timed out.
-const QUEUE: usize = 1_024;
+/// Bytes taken at once: some two hundred answers, whose outcomes are then one write to the journal.
+const READ: usize = 8_192;
 /// Our name towards pools.
 const AGENT: &str = concat!("flareshift/", env!("CARGO_PKG_VERSION"));
 
@@ -109,17 +110,19 @@ impl Line<'_> {
         let mut stream = wire::connect(pool, &self.shared.config.upstreams.roots).await?;
         let mut config = upstream::Config::new(&self.route.name, AGENT);
         config.password.clone_from(&self.route.password);
-        let (lines, mut queue) = mpsc::channel(QUEUE);
-        let opening = self.shared.state().open(self.lane, config, lines, self.shared.mono_ms());
+        let wake = Arc::new(Notify::new());
+        let opening = self.shared.state().open(self.lane, config, Arc::clone(&wake), self.shared.mono_ms());
         write(&mut stream, &opening.concat()).await?;
         let mut incoming = LineBuffer::new(MAX_SERVER_LINE);
-        let mut buffer = vec![0; 8192];
+        let mut buffer = vec![0; READ];
+        let mut out = String::new();
         let mut tick = interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut probes = JoinSet::new();
         loop {
-            let (mut events, mut out) = (Vec::new(), String::new());
+            let mut events = Vec::new();
             let (lane, shared) = (self.lane, self.shared);
+            out.clear();
             tokio::select! {
                 read = stream.read(&mut buffer) => {
                     let count = read?;
@@ -127,15 +130,13 @@ impl Line<'_> {
                         return Err(Lost::Closed);
                     }
                     let mut state = shared.state();
-                    incoming.push(&buffer[..count], |line| events.extend(state.on_pool_line(lane, line)))?;
+                    let cut =
+                        incoming.push(&buffer[..count], |line| state.on_pool_line(lane, line, &mut events));
+                    state.settle();
+                    cut?;
                 }
-                line = queue.recv() => {
-                    out.extend(line);
-                    // What else waits goes into the same packet.
-                    while let Ok(line) = queue.try_recv() {
-                        out.push_str(&line);
-                    }
-                }
+                // All that waits goes into one packet.
+                () = wake.notified() => shared.state().take_waiting(lane, &mut out),
                 _ = tick.tick() => {
                     events = shared.state().tick(lane, shared.mono_ms());
                     self.look_around(index, &mut probes);

@@ -91,7 +91,7 @@ async fn an_outside_miner_mines_through_with_scale_one() {
     assert_eq!(rig.pool.handle().total().accepted, 3);
     for (share, end) in rig.ledger.all() {
         assert_eq!((end, share.scale, share.group), (ShareEnd::Accepted, 1, group_id("outside")));
-        assert_eq!((share.worker.as_str(), share.miner.as_str()), ("acct", "bc1qstranger.rig0"));
+        assert_eq!((&*share.worker, &*share.miner), ("acct", "bc1qstranger.rig0"));
     }
 }
 

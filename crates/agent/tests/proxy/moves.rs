@@ -71,7 +71,7 @@ async fn miners_follow_weights_that_change_and_each_share_is_its_accounts() {
     assert_eq!(rig.pool.handle().total().accepted, 0);
     assert_eq!((rig.handle().stats().connected, rig.handle().stats().connections), (4, 4));
     assert!(
-        rig.ledger.all().iter().all(|(share, end)| share.worker == "second" && *end == ShareEnd::Accepted)
+        rig.ledger.all().iter().all(|(share, end)| &*share.worker == "second" && *end == ShareEnd::Accepted)
     );
 }
 

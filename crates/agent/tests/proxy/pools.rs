@@ -127,7 +127,8 @@ async fn miners_are_split_over_accounts_by_weight_and_each_pays_its_own() {
     until("all is answered", || rig.handle().stats().in_flight.shares == 0).await;
     assert_eq!(other.handle().total().accepted - second, 2, "one in four");
     assert_eq!(rig.pool.handle().total().accepted - first, 6);
-    let accounts = rig.ledger.all().into_iter().filter(|(share, _)| share.worker == "second").count() as u64;
+    let accounts =
+        rig.ledger.all().into_iter().filter(|(share, _)| &*share.worker == "second").count() as u64;
     assert_eq!(accounts, other.handle().total().accepted, "the ledger names the account");
     rig.ledger.check_claims();
 }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use agent::proxy::journal::{JournalError, ShareJournal, ShareRecord, ShareSeq};
+use agent::proxy::journal::{Entry, JournalError, ShareJournal, ShareRecord, ShareSeq};
 use agent::proxy::{Config, Groups, Handle, Proxy, Sabotage};
 use model::ledger::ShareEnd;
 use model::time::{Clock, Sleep};
@@ -229,25 +229,12 @@ impl Ledger {
 }
 
 impl ShareJournal for Ledger {
-    fn intent(&mut self, share: &ShareRecord) -> Result<ShareSeq, JournalError> {
+    fn record(&mut self, entries: &[Entry<'_>]) -> Result<Vec<ShareSeq>, JournalError> {
         let mut books = self.books.lock().unwrap();
-        books.check()?;
-        books.intents.push((share.clone(), None));
-        Ok(ShareSeq(books.intents.len() as u64 - 1))
-    }
-
-    fn outcome(&mut self, seq: ShareSeq, end: &ShareEnd) -> Result<(), JournalError> {
-        let mut books = self.books.lock().unwrap();
-        let before = books.intents[seq.0 as usize].1.replace(end.clone());
-        assert_eq!(before, None, "a share ended twice");
-        Ok(())
-    }
-
-    fn ended(&mut self, share: &ShareRecord, end: &ShareEnd) -> Result<(), JournalError> {
-        let mut books = self.books.lock().unwrap();
-        books.check()?;
-        books.ended.push((share.clone(), end.clone()));
-        Ok(())
+        if entries.iter().any(|entry| !matches!(entry, Entry::Outcome(..))) {
+            books.check()?;
+        }
+        Ok(entries.iter().filter_map(|entry| books.take(entry)).collect())
     }
 
     fn job(&mut self, session: u64, job_id: &str, template: Template) {
@@ -274,6 +261,22 @@ impl ShareJournal for Ledger {
 }
 
 impl Books {
+    /// The number of an intent.
+    fn take(&mut self, entry: &Entry<'_>) -> Option<ShareSeq> {
+        match *entry {
+            Entry::Intent(share) => {
+                self.intents.push((share.clone(), None));
+                return Some(ShareSeq(self.intents.len() as u64 - 1));
+            }
+            Entry::Outcome(seq, end) => {
+                let before = self.intents[seq.0 as usize].1.replace(end.clone());
+                assert_eq!(before, None, "a share ended twice");
+            }
+            Entry::Ended(share, end) => self.ended.push((share.clone(), end.clone())),
+        }
+        None
+    }
+
     fn check(&self) -> Result<(), JournalError> {
         if self.broken { Err(JournalError("no space left".into())) } else { Ok(()) }
     }

@@ -6,7 +6,7 @@
 use super::handed::Handed;
 use crate::batch::{Attempt, Hashed, hash_all};
 use crate::coinbase::Coinbase;
-use crate::message::Submission;
+use crate::message::Said;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -31,33 +31,35 @@ struct Ready {
 pub(super) struct Task<'a> {
     pub(super) index: usize,
     pub(super) handed: Handed,
-    pub(super) submission: &'a Submission,
+    pub(super) said: Said<'a>,
     pub(super) version: u32,
 }
 
 impl Prepared {
-    pub(super) fn hash(&mut self, handed: &Handed, submission: &Submission, version: u32) -> Hashed {
+    pub(super) fn hash(&mut self, handed: &Handed, said: &Said<'_>, version: u32) -> Hashed {
         let job = &handed.assignment.job;
         let Some(ready) = self.get(handed) else {
-            let root = job.merkle_root(&handed.slice.miner, &submission.extranonce2);
-            let header = job.header(&root, version, submission.ntime, submission.nonce);
+            let root = job.merkle_root(&handed.slice.miner, said.extranonce2);
+            let header = job.header(&root, version, said.ntime, said.nonce);
             return Hashed { header, hash: header.hash() };
         };
         let attempt = Attempt {
             job,
             coinbase: &ready.coinbase,
-            extranonce2: &submission.extranonce2,
+            extranonce2: said.extranonce2,
             version,
-            ntime: submission.ntime,
-            nonce: submission.nonce,
+            ntime: said.ntime,
+            nonce: said.nonce,
         };
         let root = match &ready.last {
-            Some((extranonce2, root)) if *extranonce2 == submission.extranonce2 => *root,
-            _ => attempt.root(),
+            Some((extranonce2, root)) if *extranonce2 == said.extranonce2 => *root,
+            _ => {
+                let root = attempt.root();
+                ready.last = Some((said.extranonce2.to_owned(), root));
+                root
+            }
         };
-        let hashed = attempt.hash_with(&root);
-        ready.last = Some((submission.extranonce2.clone(), root));
-        hashed
+        attempt.hash_with(&root)
     }
 
     /// One for each task, in their order.
@@ -67,17 +69,29 @@ impl Prepared {
             .map(|task| self.get(&task.handed).map(|ready| Arc::clone(&ready.coinbase)))
             .collect();
         let Some(coinbases) = coinbases else {
-            return tasks.iter().map(|task| self.hash(&task.handed, task.submission, task.version)).collect();
+            return tasks.iter().map(|task| self.hash(&task.handed, &task.said, task.version)).collect();
         };
         let attempts = tasks.iter().zip(&coinbases).map(|(task, coinbase)| Attempt {
             job: &task.handed.assignment.job,
             coinbase,
-            extranonce2: &task.submission.extranonce2,
+            extranonce2: task.said.extranonce2,
             version: task.version,
-            ntime: task.submission.ntime,
-            nonce: task.submission.nonce,
+            ntime: task.said.ntime,
+            nonce: task.said.nonce,
         });
-        hash_all(&attempts.collect::<Vec<_>>())
+        let hashes = hash_all(&attempts.collect::<Vec<_>>());
+        if let (Some(task), Some(hashed)) = (tasks.last(), hashes.last())
+            && let Some(ready) = self.get(&task.handed)
+        {
+            ready.last = Some((task.said.extranonce2.to_owned(), hashed.header.root()));
+        }
+        hashes
+    }
+
+    /// Whether the root of this extranonce2 is known from the share before.
+    pub(super) fn has_root_of(&self, handed: &Handed, extranonce2: &[u8]) -> bool {
+        let ready = self.ready.iter().find(|ready| ready.number == handed.number);
+        ready.and_then(|ready| ready.last.as_ref()).is_some_and(|(last, _)| last == extranonce2)
     }
 
     /// `None` for a slice whose extranonce2 is wider than any that is handed out.

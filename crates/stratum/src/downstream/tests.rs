@@ -4,6 +4,7 @@
 use super::*;
 use crate::job::Slice;
 use crate::job::tests::{sample, sample_params};
+use crate::message::Submission;
 use crate::mine::{Template, scan};
 
 const MASK: u32 = 0x1fff_e000;

@@ -73,7 +73,8 @@ impl Request {
         Request::parse_any(line)
     }
 
-    fn parse_any(line: &[u8]) -> Result<Request, Error> {
+    /// The long way, which reads all that can be read; the same, for whoever compares.
+    pub fn parse_any(line: &[u8]) -> Result<Request, Error> {
         let Envelope { id, method, params, fields } = open(line)?;
         let Some(method) = method else {
             let answers = fields.contains_key("result") || fields.contains_key("error");
@@ -111,7 +112,7 @@ impl Request {
 }
 
 impl Submission {
-    fn said(&self) -> quick::Said<'_> {
+    pub(crate) fn said(&self) -> quick::Said<'_> {
         quick::Said {
             worker: &self.worker,
             job_id: &self.job_id,
@@ -251,6 +252,7 @@ fn lenient_mask(value: &Value) -> Option<u32> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use proptest::prelude::*;
 
     fn submission() -> Submission {
         Submission {
@@ -327,6 +329,30 @@ mod tests {
             ("params", "result"),
         ] {
             check(&submit.replace(from, to), false);
+        }
+    }
+
+    proptest! {
+        /// Submissions with a byte or two changed, put in or taken out are nearly right, which is where two readers part.
+        #[test]
+        fn nearly_usual_submissions_read_alike_both_ways(
+            bits in prop::option::of(any::<u32>()),
+            id in prop::sample::select(vec!["4", "0", "18446744073709551615", "18446744073709551616", "1e3", "\"4\""]),
+            worker in "[a-zé\\\\\"]{0,3}",
+            changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>(), 0u8..3), 0..3),
+        ) {
+            let said = Submission { worker, version_bits: bits, ..submission() };
+            let line = Request { id: Id::from(4), call: Call::Submit(said) }.to_line();
+            let mut line = line.replace("\"id\":4", &format!("\"id\":{id}")).into_bytes();
+            for (at, byte, how) in changes {
+                let at = at.index(line.len());
+                match how {
+                    0 => line[at] = byte,
+                    1 => line.insert(at, b"\"\\,[]{}:0x \n\t-.e"[usize::from(byte) % 16]),
+                    _ => drop(line.remove(at)),
+                }
+            }
+            prop_assert_eq!(Request::parse(&line), Request::parse_any(&line), "{}", String::from_utf8_lossy(&line));
         }
     }
 

@@ -51,28 +51,63 @@ impl<'de> Visitor<'de> for Texts {
     }
 }
 
-pub(super) fn submit(line: &[u8]) -> Option<Request> {
-    let Submit { id, method, params } = serde_json::from_slice(line).ok()?;
-    let Params { five: [worker, job_id, extranonce2, ntime, nonce], bits } = params;
-    if method != "mining.submit" || !is_worker_name(worker) || job_id.len() > MAX_JOB_ID {
-        return None;
+/// A submission in its usual form, its texts left where they stand.
+pub(crate) struct Usual<'a> {
+    pub(crate) id: u64,
+    worker: &'a str,
+    job_id: &'a str,
+    extranonce2: [u8; MAX_EXTRANONCE],
+    width: usize,
+    ntime: u32,
+    nonce: u32,
+    version_bits: Option<u32>,
+}
+
+impl<'a> Usual<'a> {
+    pub(crate) fn read(line: &'a [u8]) -> Option<Usual<'a>> {
+        let Submit { id, method, params } = serde_json::from_slice(line).ok()?;
+        let Params { five: [worker, job_id, extranonce2, ntime, nonce], bits } = params;
+        if method != "mining.submit" || !is_worker_name(worker) || job_id.len() > MAX_JOB_ID {
+            return None;
+        }
+        let version_bits = match bits {
+            Some(bits) => Some(hex::decode_u32(bits)?),
+            None => None,
+        };
+        let mut bytes = [0; MAX_EXTRANONCE];
+        let width = hex::decode_into(extranonce2, &mut bytes)?;
+        let (ntime, nonce) = (hex::decode_u32(ntime)?, hex::decode_u32(nonce)?);
+        Some(Usual { id, worker, job_id, extranonce2: bytes, width, ntime, nonce, version_bits })
     }
-    let version_bits = match bits {
-        Some(bits) => Some(hex::decode_u32(bits)?),
-        None => None,
-    };
+
+    pub(crate) fn said(&self) -> Said<'_> {
+        Said {
+            worker: self.worker,
+            job_id: self.job_id,
+            extranonce2: &self.extranonce2[..self.width],
+            ntime: self.ntime,
+            nonce: self.nonce,
+            version_bits: self.version_bits,
+        }
+    }
+}
+
+pub(super) fn submit(line: &[u8]) -> Option<Request> {
+    let usual = Usual::read(line)?;
+    let Said { worker, job_id, extranonce2, ntime, nonce, version_bits } = usual.said();
     let submission = Submission {
         worker: worker.to_owned(),
         job_id: job_id.to_owned(),
-        extranonce2: hex::decode(extranonce2, MAX_EXTRANONCE)?,
-        ntime: hex::decode_u32(ntime)?,
-        nonce: hex::decode_u32(nonce)?,
+        extranonce2: extranonce2.to_owned(),
+        ntime,
+        nonce,
         version_bits,
     };
-    Some(Request { id: Id::from(id), call: Call::Submit(submission) })
+    Some(Request { id: Id::from(usual.id), call: Call::Submit(submission) })
 }
 
 /// What a submission says, borrowed from wherever it stands.
+#[derive(Clone, Copy, Debug)]
 pub struct Said<'a> {
     pub worker: &'a str,
     pub job_id: &'a str,
@@ -86,21 +121,29 @@ pub struct Said<'a> {
 pub fn submit_line(id: &dyn fmt::Display, said: &Said<'_>) -> String {
     // The usual line has some 150 bytes.
     let mut line = String::with_capacity(192);
-    // Writing into a text cannot fail.
-    let _ = write!(line, "{{\"id\":{id},\"method\":\"mining.submit\",\"params\":[");
-    push_text(&mut line, said.worker);
-    line.push(',');
-    push_text(&mut line, said.job_id);
-    line.push_str(",\"");
-    for byte in said.extranonce2 {
-        hex::pair(*byte).into_iter().for_each(|digit| line.push(char::from(digit)));
-    }
-    let _ = write!(line, "\",\"{:08x}\",\"{:08x}\"", said.ntime, said.nonce);
-    if let Some(bits) = said.version_bits {
-        let _ = write!(line, ",\"{bits:08x}\"");
-    }
-    line.push_str("]}\n");
+    push_submit(&mut line, id, said);
     line
+}
+
+/// The same, behind what stands in `line`.
+pub fn push_submit(line: &mut String, id: &dyn fmt::Display, said: &Said<'_>) {
+    // Writing into a text cannot fail.
+    let _ = write!(line, "{{\"id\":{id}");
+    line.push_str(",\"method\":\"mining.submit\",\"params\":[");
+    push_text(line, said.worker);
+    line.push(',');
+    push_text(line, said.job_id);
+    line.push_str(",\"");
+    hex::push(line, said.extranonce2);
+    line.push_str("\",\"");
+    hex::push(line, &said.ntime.to_be_bytes());
+    line.push_str("\",\"");
+    hex::push(line, &said.nonce.to_be_bytes());
+    if let Some(bits) = said.version_bits {
+        line.push_str("\",\"");
+        hex::push(line, &bits.to_be_bytes());
+    }
+    line.push_str("\"]}\n");
 }
 
 /// A JSON string; only what is unusual goes through the encoder.
@@ -131,8 +174,14 @@ pub(super) fn yes(line: &[u8]) -> Option<ServerMessage> {
 }
 
 pub(super) fn yes_line(id: &Id) -> String {
-    match id {
-        Id::Number(number) => format!("{{\"error\":null,\"id\":{number},\"result\":true}}\n"),
-        id => format!("{{\"error\":null,\"id\":{},\"result\":true}}\n", id.to_value()),
-    }
+    // The usual line has some 40 bytes.
+    let mut line = String::with_capacity(64);
+    line.push_str("{\"error\":null,\"id\":");
+    // Writing into a text cannot fail.
+    let _ = match id {
+        Id::Number(number) => write!(line, "{number}"),
+        id => write!(line, "{}", id.to_value()),
+    };
+    line.push_str(",\"result\":true}\n");
+    line
 }

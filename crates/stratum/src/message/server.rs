@@ -56,7 +56,8 @@ impl ServerMessage {
         }
     }
 
-    fn parse_any(line: &[u8]) -> Result<ServerMessage, Error> {
+    /// The long way, which reads all that can be read; the same, for whoever compares.
+    pub fn parse_any(line: &[u8]) -> Result<ServerMessage, Error> {
         let Envelope { id, method, params, fields } = open(line)?;
         let Some(method) = method else { return parse_response(id, fields) };
         let empty = Vec::new();

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use std::sync::Arc;
 use stratum::downstream::{Config, Now, Output, Session};
 use stratum::job::{Assignment, Job, Slice, Source};
+use stratum::message::{Request, ServerMessage};
 use stratum::slices::MinerSlice;
 use stratum::target::Difficulty;
 use stratum::upstream::{self, Event, Upstream};
@@ -46,6 +47,7 @@ fn each_line_of_a_miner_has_its_answer() {
         let mut session = session();
         before.iter().for_each(|line| drop(session.on_line(Now::default(), line.as_bytes())));
         assert_eq!(heard(&session.on_line(Now::default(), line.as_bytes())), expected, "{line}");
+        assert_eq!(Request::parse(line.as_bytes()), Request::parse_any(line.as_bytes()), "{line}");
     };
     // The handshake, in every order.
     check(&[], SUBSCRIBE, &[subscribed]);
@@ -168,6 +170,11 @@ fn each_line_of_a_pool_has_its_effect() {
         before.iter().for_each(|line| drop(pool.on_line(line.as_bytes())));
         let events: Vec<String> = pool.on_line(line.as_bytes()).iter().map(event).collect();
         assert_eq!(events, expected, "{line}");
+        assert_eq!(
+            ServerMessage::parse(line.as_bytes()),
+            ServerMessage::parse_any(line.as_bytes()),
+            "{line}"
+        );
     };
     check(&READY[..2], READY[2], &["ready 8 1fffe000"]);
     // Numbers that came back as text, and a mask that was refused.

@@ -75,7 +75,7 @@ fn book(accounts: &mut Accounts, outputs: &[Output]) -> u64 {
     let mut shares = 0;
     for output in outputs {
         let (worker, work, end) = match output {
-            Output::Share(share) => (Some(share.worker.as_str()), share.verified.work, End::Unknown),
+            Output::Share(share) => (Some(&*share.worker), share.verified.work, End::Unknown),
             Output::Rejected { worker, reject, work } => {
                 (worker.as_deref(), *work, End::RejectedLocally(*reject))
             }

@@ -22,6 +22,7 @@ const NEWCOMER_MS: u64 = 15_000;
 impl Lane {
     pub(super) fn new(route: Route, keep_alive: KeepAlive) -> Lane {
         Lane {
+            name: route.name.as_str().into(),
             route,
             live: None,
             ground: None,
@@ -134,6 +135,7 @@ impl State {
     pub(in crate::proxy) fn retire(&mut self, index: usize, mono_ms: u64) {
         self.close(index, mono_ms);
         self.give_up_spool(index);
+        self.settle();
         let Some(lane) = self.lanes.get_mut(index) else { return };
         (lane.retired, lane.ground) = (true, None);
         if let Some(account) = lane.account.and_then(|account| self.lanes.get_mut(account)) {

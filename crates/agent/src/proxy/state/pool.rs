@@ -10,7 +10,7 @@ use stratum::commit::Template;
 use stratum::job::{Assignment, Slice, Source};
 use stratum::slices::{self, Slices};
 use stratum::upstream::{self, Event, Outcome, ShareRef, Upstream};
-use tokio::sync::mpsc;
+use tokio::sync::Notify;
 
 use super::{Ground, Live, State};
 
@@ -25,12 +25,12 @@ fn own_extranonce1(unix_s: u64, lane: usize) -> Vec<u8> {
 }
 
 impl State {
-    /// A connection to a pool is there; answers the lines that open the conversation.
+    /// A connection to a pool is there; answers the lines that open the conversation. `wake` is told when there are others.
     pub(in crate::proxy) fn open(
         &mut self,
         lane: usize,
         config: upstream::Config,
-        lines: mpsc::Sender<String>,
+        wake: Arc<Notify>,
         mono_ms: u64,
     ) -> Vec<String> {
         self.counters.pool_sessions += 1;
@@ -38,7 +38,14 @@ impl State {
         let Some(lane) = self.lanes.get_mut(lane) else { return Vec::new() };
         let config = upstream::Config { resume: lane.spool.resume(lane.pool), ..config };
         let (upstream, opening) = Upstream::new(config, session, mono_ms);
-        lane.live = Some(Live { upstream, lines, fresh: None, slice: None, opened_ms: mono_ms });
+        lane.live = Some(Live {
+            upstream,
+            waiting: String::new(),
+            wake,
+            fresh: None,
+            slice: None,
+            opened_ms: mono_ms,
+        });
         opening
     }
 
@@ -51,19 +58,34 @@ impl State {
         for share in live.upstream.disconnect() {
             self.finish(share, End::Unknown, &ShareEnd::Unknown);
         }
+        self.settle();
     }
 
-    /// A line of the pool. Answers what the caller must see to: lines to send, news to tell, a connection to give up.
-    pub(in crate::proxy) fn on_pool_line(&mut self, lane: usize, line: &[u8]) -> Vec<Event> {
-        let live = self.lanes.get_mut(lane).and_then(|lane| lane.live.as_mut());
-        let events = live.map(|live| live.upstream.on_line(line)).unwrap_or_default();
-        self.take(lane, events)
+    /// Moves the lines that wait for the pool into `out`, which is empty.
+    pub(in crate::proxy) fn take_waiting(&mut self, lane: usize, out: &mut String) {
+        if let Some(live) = self.lanes.get_mut(lane).and_then(|lane| lane.live.as_mut()) {
+            std::mem::swap(&mut live.waiting, out);
+        }
+    }
+
+    /// A line of the pool. `rest` gets what the caller must see to: lines to send, news to tell, a connection to give up. Outcomes
+    /// are in the journal once [`State::settle`] was called.
+    pub(in crate::proxy) fn on_pool_line(&mut self, lane: usize, line: &[u8], rest: &mut Vec<Event>) {
+        let mut heard = std::mem::take(&mut self.heard);
+        if let Some(live) = self.lanes.get_mut(lane).and_then(|lane| lane.live.as_mut()) {
+            live.upstream.on_line_to(&mut heard, line);
+        }
+        self.take(lane, &mut heard, rest);
+        self.heard = heard;
     }
 
     pub(in crate::proxy) fn tick(&mut self, lane: usize, mono_ms: u64) -> Vec<Event> {
         let live = self.lanes.get_mut(lane).and_then(|lane| lane.live.as_mut());
-        let events = live.map(|live| live.upstream.tick(mono_ms)).unwrap_or_default();
-        self.take(lane, events)
+        let mut events = live.map(|live| live.upstream.tick(mono_ms)).unwrap_or_default();
+        let mut rest = Vec::new();
+        self.take(lane, &mut events, &mut rest);
+        self.settle();
+        rest
     }
 
     /// Hands out jobs of our own where pools have been away for long; says whether there are news.
@@ -97,13 +119,13 @@ impl State {
                 }
             }
         }
+        self.settle();
         news
     }
 
     /// Acts on what concerns the books, and hands back all the rest with the jobs.
-    fn take(&mut self, lane: usize, events: Vec<Event>) -> Vec<Event> {
-        let mut rest = Vec::new();
-        for event in events {
+    fn take(&mut self, lane: usize, events: &mut Vec<Event>, rest: &mut Vec<Event>) {
+        for event in events.drain(..) {
             match event {
                 Event::Outcome { share, outcome } => self.on_outcome(share, outcome),
                 Event::Ready { slice, mask } if self.goes_on(lane) => self.go_on(lane, slice, mask),
@@ -126,7 +148,6 @@ impl State {
                 event => rest.push(event),
             }
         }
-        rest
     }
 
     fn renew(&mut self, lane: usize, slice: Slice, mask: Option<u32>) {

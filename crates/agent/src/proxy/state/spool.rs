@@ -93,10 +93,9 @@ impl State {
         };
         let mut refused = Vec::new();
         for (share, outgoing) in lane.spool.shares.drain(..) {
-            match live.upstream.submit(live.opened_ms, share, &outgoing) {
-                // Fewer than the queue holds; and what the pool does not answer is ended by its timeout.
-                Ok((_, line)) => drop(live.lines.try_send(line)),
-                Err(_) => refused.push(share),
+            // Fewer than may wait; and what the pool does not answer is ended by its timeout.
+            if live.send(share, &outgoing, live.opened_ms).is_err() {
+                refused.push(share);
             }
         }
         tracing::info!(
@@ -117,5 +116,6 @@ impl State {
     pub(in crate::proxy) fn end_lane(&mut self, lane: usize, mono_ms: u64) {
         self.close(lane, mono_ms);
         self.give_up_spool(lane);
+        self.settle();
     }
 }
