@@ -62,7 +62,7 @@ pub struct Quantiles {
 pub struct Supply {
     /// The GPU's type.
     pub gpu: String,
-    /// `firm`, `on_demand` or `spot`.
+    /// `firm`, `on-demand` or `spot`.
     pub tier: Option<String>,
     /// Hour by hour.
     pub hours: Vec<Hour>,
@@ -223,7 +223,7 @@ impl From<wire::GpuSupply> for Supply {
         };
         Self {
             gpu: supply.gpu,
-            tier: read::word(common::Tier::try_from(supply.tier).map(|tier| tier.as_str_name()), "TIER_"),
+            tier: read::tier(supply.tier),
             hours: supply.hours.into_iter().map(hour).collect(),
             starts: supply.starts.into_iter().map(start).collect(),
         }
