@@ -4,7 +4,6 @@
 
 use std::collections::BTreeMap;
 
-use api::common;
 use api::convert::field::optional_time;
 use api::operator as wire;
 use serde::Serialize;
