@@ -113,7 +113,7 @@ mod tests {
     #[test]
     fn a_group_is_lowered_at_once_and_raised_after_its_dwell() {
         let (config, mut group) = (config(), Group::ASLEEP);
-        let at = |minutes| Time(minutes * 60_000);
+        let at = |minutes: i64| Time(minutes * 60_000);
         let target = |awake| GroupTarget { awake, point: 0 };
         group.follow(&config, target(4), at(0));
         let lowered = group.follow(&config, target(1), at(5));

@@ -80,13 +80,7 @@ pub fn servers(count: u32) -> GpuPool {
     }
 }
 
-pub fn module(
-    name: &str,
-    site: &str,
-    wired: bool,
-    groups: &[(&str, u32)],
-    pools: &[(&str, u32)],
-) -> Module {
+pub fn module(name: &str, site: &str, wired: bool, groups: &[(&str, u32)], pools: &[(&str, u32)]) -> Module {
     let module = Module {
         id: id(name),
         site: id(site),
