@@ -7,10 +7,10 @@ use model::{Span, Time};
 
 use crate::dev::scenario::day;
 
-const HEADER: &str = "date,strategy,mining_microdollars,firm_microdollars,on_demand_microdollars,spot_microdollars,\
-credits_microdollars,gas_microdollars,set_starts_microdollars,set_hours_microdollars,wear_microdollars,mining_watt_seconds,\
+const HEADER: &str = "date,strategy,mining_micro_dollars,firm_micro_dollars,on_demand_micro_dollars,spot_micro_dollars,\
+credits_micro_dollars,gas_micro_dollars,set_starts_micro_dollars,set_hours_micro_dollars,wear_micro_dollars,mining_watt_seconds,\
 ai_watt_seconds,base_watt_seconds,unmanaged_watt_seconds,dumped_watt_seconds,gas_supplied_scf,gas_burnt_scf,gas_flared_scf,\
-offered,completed,withdrawn,preempted,power_stopped,cut_off,productive_gpu_ms,wasted_gpu_ms,set_starts,trips,blackouts,\
+offered,completed,withdrawn,preempted,power_stopped,cut_off,productive_gpu_milliseconds,wasted_gpu_milliseconds,set_starts,trips,blackouts,\
 reversals\n";
 
 /// All days of all strategies.

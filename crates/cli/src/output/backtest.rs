@@ -31,9 +31,9 @@ pub struct Backtest {
     /// How the world was made.
     pub inputs: Told,
     /// Micro-dollars for a GPU-hour: firm, on demand, spot; `null` for what is not sold.
-    pub price_microdollars_per_gpu_hour: [Option<i64>; 3],
+    pub price_micro_dollars_per_gpu_hour: [Option<i64>; 3],
     /// Micro-dollars for 10^21 hashes on the first and on the last day.
-    pub hashprice_microdollars_per_zettahash: [i64; 2],
+    pub hashprice_micro_dollars_per_zettahash: [i64; 2],
     /// What CO2e rests on.
     pub co2e_basis: String,
     /// The strategy with the most net money.
@@ -48,21 +48,21 @@ pub struct Row {
     /// Its name.
     pub strategy: String,
     /// What is left of revenue.
-    pub net_microdollars: i64,
+    pub net_micro_dollars: i64,
     /// What it left on the table against the best.
-    pub regret_microdollars: i64,
+    pub regret_micro_dollars: i64,
     /// Revenue by source.
-    pub mining_microdollars: i64,
+    pub mining_micro_dollars: i64,
     /// Firm work.
-    pub firm_microdollars: i64,
+    pub firm_micro_dollars: i64,
     /// On-demand work.
-    pub on_demand_microdollars: i64,
+    pub on_demand_micro_dollars: i64,
     /// Spot work.
-    pub spot_microdollars: i64,
+    pub spot_micro_dollars: i64,
     /// Credits for missed firm time.
-    pub credits_microdollars: i64,
+    pub credits_micro_dollars: i64,
     /// Gas, sets, wear.
-    pub costs_microdollars: i64,
+    pub costs_micro_dollars: i64,
     /// Share of revenue outside mining.
     pub outside_mining_permille: Option<i64>,
     /// Orders that came, were completed, were withdrawn.
@@ -78,11 +78,11 @@ pub struct Row {
     /// Runs that lost power without notice.
     pub cut_off: u64,
     /// GPU time that made progress.
-    pub productive_gpu_ms: i64,
+    pub productive_gpu_milliseconds: i64,
     /// GPU time that was lost.
-    pub wasted_gpu_ms: i64,
+    pub wasted_gpu_milliseconds: i64,
     /// Time firm work should have been up and was not.
-    pub firm_missed_ms: i64,
+    pub firm_missed_milliseconds: i64,
     /// Share of firm time that was up.
     pub firm_up_ppm: Option<i64>,
     /// Energy at the sets' terminals, all and by use.
@@ -139,8 +139,8 @@ impl Backtest {
             modules: world.fleet.modules.len(),
             gpus: ::backtest::world::gpus(&world.fleet).0,
             inputs: told.clone(),
-            price_microdollars_per_gpu_hour: [Tier::Firm, Tier::OnDemand, Tier::Spot].map(price),
-            hashprice_microdollars_per_zettahash: [
+            price_micro_dollars_per_gpu_hour: [Tier::Firm, Tier::OnDemand, Tier::Spot].map(price),
+            hashprice_micro_dollars_per_zettahash: [
                 hashprice(world.markets.first()),
                 hashprice(world.markets.last()),
             ],
@@ -159,14 +159,14 @@ impl Row {
         let Tally { money, energy, gas, service, plant, plans, work } = &scored.outcome.total;
         Self {
             strategy: scored.outcome.strategy.to_string(),
-            net_microdollars: money.net().get(),
-            regret_microdollars: scored.regret.get(),
-            mining_microdollars: money.mining.get(),
-            firm_microdollars: money.firm.get(),
-            on_demand_microdollars: money.on_demand.get(),
-            spot_microdollars: money.spot.get(),
-            credits_microdollars: money.credits.get(),
-            costs_microdollars: money.costs().get(),
+            net_micro_dollars: money.net().get(),
+            regret_micro_dollars: scored.regret.get(),
+            mining_micro_dollars: money.mining.get(),
+            firm_micro_dollars: money.firm.get(),
+            on_demand_micro_dollars: money.on_demand.get(),
+            spot_micro_dollars: money.spot.get(),
+            credits_micro_dollars: money.credits.get(),
+            costs_micro_dollars: money.costs().get(),
             outside_mining_permille: scored.outside_mining_permille,
             orders_offered: service.offered,
             orders_completed: service.completed,
@@ -174,9 +174,9 @@ impl Row {
             preempted: service.preempted,
             power_stopped: service.power_stopped,
             cut_off: service.cut_off,
-            productive_gpu_ms: service.productive.get(),
-            wasted_gpu_ms: service.wasted.get(),
-            firm_missed_ms: service.firm_missed.get(),
+            productive_gpu_milliseconds: service.productive.get(),
+            wasted_gpu_milliseconds: service.wasted.get(),
+            firm_missed_milliseconds: service.firm_missed.get(),
             firm_up_ppm: scored.firm_up_ppm,
             energy_watt_seconds: energy.generated().get(),
             mining_watt_seconds: energy.mining.get(),
@@ -203,14 +203,14 @@ impl Row {
     fn money(&self) -> Vec<String> {
         vec![
             self.strategy.clone(),
-            dollars(self.net_microdollars),
-            dollars(self.regret_microdollars),
-            dollars(self.mining_microdollars),
-            dollars(self.firm_microdollars),
-            dollars(self.on_demand_microdollars),
-            dollars(self.spot_microdollars),
-            dollars(self.credits_microdollars),
-            dollars(self.costs_microdollars),
+            dollars(self.net_micro_dollars),
+            dollars(self.regret_micro_dollars),
+            dollars(self.mining_micro_dollars),
+            dollars(self.firm_micro_dollars),
+            dollars(self.on_demand_micro_dollars),
+            dollars(self.spot_micro_dollars),
+            dollars(self.credits_micro_dollars),
+            dollars(self.costs_micro_dollars),
             maybe(self.outside_mining_permille, permille),
         ]
     }
@@ -224,9 +224,9 @@ impl Row {
             self.preempted.to_string(),
             self.power_stopped.to_string(),
             self.cut_off.to_string(),
-            gpu_time(self.productive_gpu_ms),
-            gpu_time(self.wasted_gpu_ms),
-            format!("{} min", self.firm_missed_ms / 60_000),
+            gpu_time(self.productive_gpu_milliseconds),
+            gpu_time(self.wasted_gpu_milliseconds),
+            format!("{} min", self.firm_missed_milliseconds / 60_000),
             maybe(self.firm_up_ppm, |ppm| format!("{}.{:03} %", ppm / 10_000, ppm % 10_000 / 10)),
         ]
     }
@@ -251,7 +251,7 @@ impl Row {
 impl View for Backtest {
     fn table(&self) -> String {
         let Told { prices, difficulty, jobs, seed, load, .. } = &self.inputs;
-        let of = |index: usize| maybe(self.price_microdollars_per_gpu_hour[index], money);
+        let of = |index: usize| maybe(self.price_micro_dollars_per_gpu_hour[index], money);
         let mut text = pairs(&[
             ("Replayed", format!("{} from {}", count(self.days, "day"), self.from)),
             (
@@ -325,8 +325,8 @@ impl View for Backtest {
 }
 
 /// Whole dollars.
-fn dollars(microdollars: i64) -> String {
-    format!("${}", microdollars / 1_000_000)
+fn dollars(micro_dollars: i64) -> String {
+    format!("${}", micro_dollars / 1_000_000)
 }
 
 fn permille(permille: i64) -> String {
@@ -335,4 +335,74 @@ fn permille(permille: i64) -> String {
 
 fn megawatt_hours(watt_seconds: i64) -> String {
     format!("{} MWh", watt_seconds / 3_600_000_000)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use ::backtest::{Kind, Outcome, Terms};
+    use model::site::GasVolume;
+    use model::workload::GpuTime;
+    use model::{MicroDollars, Span, Time, WattSeconds};
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    fn sample() -> Backtest {
+        let world = World {
+            start: Time(1_770_854_400_000),
+            days: 1,
+            fleet: sim::reference::fleet(),
+            gas: BTreeMap::new(),
+            outages: Vec::new(),
+            markets: Vec::new(),
+            orders: Vec::new(),
+            prices: [(Tier::Firm, MicroDollars::cents(235))].into(),
+            terms: Terms::default(),
+        };
+        let outcome = |strategy, mining, firm| {
+            let mut total = Tally::default();
+            total.money.mining = MicroDollars::dollars(mining);
+            total.money.firm = MicroDollars::dollars(firm);
+            total.energy.mining = WattSeconds::kilowatt_hours(19_000);
+            total.gas.supplied = GasVolume::new(200_000);
+            total.gas.burnt = GasVolume::new(190_000);
+            total.gas.flared = GasVolume::new(10_000);
+            total.service.productive = GpuTime::of(8, Span::hours(3));
+            total.service.firm_up = Span::minutes(1_998);
+            total.service.firm_missed = Span::minutes(2);
+            total.plans.made = 288;
+            Outcome { strategy, start: world.start, total, days: Vec::new(), refusal: None }
+        };
+        let compared =
+            Comparison::of(vec![outcome(Kind::MiningOnly, 1_400, 0), outcome(Kind::Flareshift, 1_100, 900)]);
+        Backtest::new(&world, &Told::default(), &compared)
+    }
+
+    #[test]
+    fn strategies_stand_side_by_side() {
+        let table = sample().table();
+        let line = |name: &str, nth: usize| {
+            let found = table.lines().filter(|line| line.starts_with(name)).nth(nth).unwrap();
+            found.split_whitespace().map(str::to_owned).collect::<Vec<_>>()
+        };
+        assert_eq!(line("mining-only", 0)[1..4], ["$1400", "$600", "$1400"]);
+        assert_eq!(line("flareshift", 0)[1..5], ["$2000", "$0", "$1100", "$900"]);
+        assert_eq!(line("flareshift", 0).last().map(String::as_str), Some("%"), "{table}");
+        assert!(table.contains("99.900 %") && table.contains("2 min") && table.contains("5.0 %"), "{table}");
+        // 190 MCF at 34.2 kg are 6 t.
+        assert!(table.contains("6 t") && table.contains("19 MWh"), "{table}");
+        assert!(table.contains("576 plans, 0 of them checked, 0 refused."), "{table}");
+        assert!(table.lines().all(|line| line.trim_end() == line), "spaces end a line");
+    }
+
+    #[test]
+    fn json_has_exact_integers_with_units_and_null_for_what_is_unknown() {
+        let json = serde_json::to_value(sample()).unwrap();
+        assert_eq!(json["best"], "flareshift");
+        assert_eq!(json["strategies"][1]["net_micro_dollars"], 2_000_000_000i64);
+        assert_eq!(json["strategies"][1]["outside_mining_permille"], 450);
+        assert_eq!(json["strategies"][0]["productive_gpu_milliseconds"], 8 * 3 * 3_600_000);
+        assert_eq!(json["price_micro_dollars_per_gpu_hour"], serde_json::json!([2_350_000, null, null]));
+    }
 }
