@@ -15,7 +15,7 @@ use model::{GensetId, MicroDollars, MinerGroupId, ModuleId, SiteId, Time, WattSe
 use planner::Input;
 
 use crate::groups::Group;
-use crate::island::{self, GroupLoad, Load, RunLoad};
+use crate::island::{self, GroupLoad, Load, RunLoad, Tank};
 use crate::outcome::Outcome;
 use crate::queue;
 use crate::sets::Sets;
@@ -49,7 +49,7 @@ struct Engine<'w> {
     hidden: BTreeMap<WorkloadId, Workload>,
     tracks: BTreeMap<WorkloadId, Track>,
     sets: BTreeMap<SiteId, Sets>,
-    buffers: BTreeMap<SiteId, GasVolume>,
+    tanks: BTreeMap<SiteId, Tank>,
     groups: BTreeMap<GroupKey, Group>,
     next_order: usize,
     next_outage: usize,
@@ -62,15 +62,15 @@ impl<'w> Engine<'w> {
     fn new(world: &'w World, strategy: Strategy) -> Self {
         let fleet = strategy.fleet(&world.fleet);
         let sets = fleet.sites.iter().map(|site| (site.id.clone(), Sets::new(site, world.start)));
-        let buffers = fleet
-            .sites
-            .iter()
-            .map(|site| (site.id.clone(), site.buffer.capacity.fraction(FULL_PERMILLE, 1_000)));
+        let tanks = fleet.sites.iter().map(|site| {
+            let full = site.buffer.capacity.fraction(FULL_PERMILLE, 1_000);
+            (site.id.clone(), Tank::new(full))
+        });
         let groups = fleet.modules.iter().flat_map(|module| {
             module.groups.keys().map(|group| ((module.id.clone(), group.clone()), Group::ASLEEP))
         });
-        let (sets, buffers, groups) = (sets.collect(), buffers.collect(), groups.collect());
-        let input = sight::first(world, &fleet, &sets, &buffers);
+        let (sets, tanks, groups) = (sets.collect(), tanks.collect(), groups.collect());
+        let input = sight::first(world, &fleet, &sets, &tanks);
         Self {
             world,
             strategy,
@@ -79,7 +79,7 @@ impl<'w> Engine<'w> {
             hidden: BTreeMap::new(),
             tracks: BTreeMap::new(),
             sets,
-            buffers,
+            tanks,
             groups,
             next_order: 0,
             next_outage: 0,
@@ -242,8 +242,10 @@ impl<'w> Engine<'w> {
     fn island(&mut self, site: &Site, plan: &Plan, step: usize, failing: &[(SiteId, GensetId, Time)]) {
         let now = self.input.now;
         let mut load = self.load(site, plan);
-        let before = self.buffers.get(&site.id).copied().unwrap_or_default();
-        let supplied = self.flow(site, step).for_span(STEP);
+        let flow = self.flow(site, step);
+        let Some(tank) = self.tanks.get_mut(&site.id) else { return };
+        let supplied = tank.supply(flow);
+        let there = tank.held + supplied;
         let (Some(sets), Some(planned)) = (self.sets.get_mut(&site.id), plan.sites.get(&site.id)) else {
             return;
         };
@@ -262,7 +264,7 @@ impl<'w> Engine<'w> {
                 up &= rides;
             }
         }
-        let limit = sets.sum(site, |set| set.rating).min(island::sustains(site, before + supplied));
+        let limit = sets.sum(site, |set| set.rating).min(island::sustains(site, there));
         if !up || !load.shed(limit) {
             load.darken();
             sets.stop_all(now);
@@ -275,21 +277,21 @@ impl<'w> Engine<'w> {
         let drawn = self.serve(&load);
         let dumped = (least - drawn).at_least_zero().min((limit - drawn).at_least_zero());
         self.tally.energy.dumped += dumped.for_span(STEP);
-        self.burn(site, (before, supplied), drawn + dumped);
+        self.burn(site, supplied, drawn + dumped);
         self.report_site(site, step, drawn, load.unmanaged);
     }
 
     /// Books the gas of one island's step.
-    fn burn(&mut self, site: &Site, (before, supplied): (GasVolume, GasVolume), load: Watts) {
-        let burnt = island::burn(site, before, supplied, load);
+    fn burn(&mut self, site: &Site, supplied: GasVolume, load: Watts) {
+        let Some(tank) = self.tanks.get_mut(&site.id) else { return };
+        let burnt = tank.burn(site, supplied, load);
         let gas = &mut self.tally.gas;
         gas.supplied += supplied;
         gas.burnt += burnt.burnt;
         gas.flared += burnt.flared;
-        gas.stored += burnt.buffer - before;
+        gas.stored += burnt.stored;
         // The price is for a thousand cubic feet.
         self.tally.money.gas += site.gas_price.fraction(burnt.burnt.get(), 1_000);
-        self.buffers.insert(site.id.clone(), burnt.buffer);
     }
 
     fn flow(&self, site: &Site, step: usize) -> GasFlow {
@@ -428,7 +430,7 @@ impl<'w> Engine<'w> {
     /// What the wired module will say of its site.
     fn report_site(&mut self, site: &Site, step: usize, drawn: Watts, unmanaged: Watts) {
         let flow = self.flow(site, step);
-        let buffer = self.buffers.get(&site.id).copied();
+        let buffer = self.tanks.get(&site.id).map(|tank| tank.held);
         let gensets = self.sets.get(&site.id).map(|sets| sets.report(self.input.now + STEP));
         let given = self.input.sites.get_mut(&site.id).and_then(|given| given.report.as_mut());
         if let Some(report) = given {

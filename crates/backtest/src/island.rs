@@ -115,22 +115,62 @@ pub(crate) fn sustains(site: &Site, gas: GasVolume) -> Watts {
     site.electric(GasFlow::new(gas.get().saturating_mul(86_400_000 / STEP.get())))
 }
 
+/// Turns flows into whole cubic feet step by step; what rounding leaves is carried on, so that a year loses none of it.
+#[derive(Clone, Copy, Debug, Default)]
+struct Meter {
+    /// In scf/d × ms, less than a cubic foot.
+    carried: i64,
+}
+
+impl Meter {
+    /// What flows in one step.
+    fn step(&mut self, flow: GasFlow) -> GasVolume {
+        const DAY: i64 = 86_400_000;
+        // A flow of 10^9 scf/d for 300,000 ms is 3 × 10^14, far inside 64 bits.
+        let flowed = flow.get().saturating_mul(STEP.get()).saturating_add(self.carried);
+        self.carried = flowed.rem_euclid(DAY);
+        GasVolume::new(flowed.div_euclid(DAY))
+    }
+}
+
+/// The gas of one island.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Tank {
+    /// In the buffer.
+    pub(crate) held: GasVolume,
+    wells: Meter,
+    sets: Meter,
+}
+
 /// What became of the gas of a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Burnt {
     pub(crate) burnt: GasVolume,
     pub(crate) flared: GasVolume,
-    /// In the buffer afterwards.
-    pub(crate) buffer: GasVolume,
+    /// What the buffer gained.
+    pub(crate) stored: GasVolume,
 }
 
-/// Burns the gas for `load`; what the buffer does not hold is flared.
-pub(crate) fn burn(site: &Site, before: GasVolume, supplied: GasVolume, load: Watts) -> Burnt {
-    let there = before + supplied;
-    let burnt = site.gas_for(load).for_span(STEP).min(there);
-    let left = there - burnt;
-    let buffer = left.min(site.buffer.capacity.at_least_zero());
-    Burnt { burnt, flared: left - buffer, buffer }
+impl Tank {
+    pub(crate) fn new(held: GasVolume) -> Self {
+        Self { held, wells: Meter::default(), sets: Meter::default() }
+    }
+
+    /// What the wells send in one step.
+    pub(crate) fn supply(&mut self, flow: GasFlow) -> GasVolume {
+        self.wells.step(flow)
+    }
+
+    /// Burns the gas for `load`; what the buffer does not hold is flared.
+    pub(crate) fn burn(&mut self, site: &Site, supplied: GasVolume, load: Watts) -> Burnt {
+        let there = self.held + supplied;
+        let burnt = self.sets.step(site.gas_for(load)).min(there);
+        let left = there - burnt;
+        let held = left.min(site.buffer.capacity.at_least_zero());
+        let stored = held - self.held;
+        self.held = held;
+        Burnt { burnt, flared: left - held, stored }
+    }
 }
 
 #[cfg(test)]
@@ -224,5 +264,12 @@ mod tests {
         let mut load = load(&[(200, true)], &[50]);
         load.darken();
         assert_eq!(load.total(), Watts::ZERO);
+    }
+
+    #[test]
+    fn what_rounding_leaves_of_a_step_is_not_lost() {
+        let mut tank = Tank::new(GasVolume::ZERO);
+        let day: GasVolume = (0..288).map(|_| tank.supply(GasFlow::new(100_001))).sum();
+        assert_eq!(day, GasVolume::new(100_001));
     }
 }

@@ -62,12 +62,10 @@ impl Sets {
         carried
     }
 
-    /// All that run stop at once: the island is dark.
+    /// All that carry load stop at once: the island is dark. What is being started goes on, for that is the black start.
     pub(crate) fn stop_all(&mut self, now: Time) {
-        for set in self.0.values_mut().filter(|set| set.state != GensetState::Tripped) {
-            if set.state != GensetState::Off {
-                (set.state, set.since) = (GensetState::Off, now);
-            }
+        for set in self.0.values_mut().filter(|set| set.state == GensetState::Online) {
+            (set.state, set.since) = (GensetState::Off, now);
         }
     }
 

@@ -11,12 +11,12 @@ use model::module::{MinerGroup, Module};
 use model::report::{
     EnvelopeReport, EnvelopeState, FeederState, GroupReport, PoolReport, Report, SiteReport, Switch,
 };
-use model::site::{GasVolume, Site};
+use model::site::Site;
 use model::{BootStamp, SiteId, Span, Time};
 use planner::{Input, Link, ModuleInput, SiteInput};
 
 use crate::groups::Group;
-use crate::island::GroupLoad;
+use crate::island::{GroupLoad, Tank};
 use crate::sets::Sets;
 use crate::world::World;
 
@@ -33,13 +33,13 @@ pub(crate) fn first(
     world: &World,
     fleet: &Fleet,
     sets: &BTreeMap<SiteId, Sets>,
-    buffers: &BTreeMap<SiteId, GasVolume>,
+    tanks: &BTreeMap<SiteId, Tank>,
 ) -> Input {
     let site = |site: &Site| {
         let report = SiteReport {
             frequency: Some(site.nominal),
             gas: world.gas.get(&site.id).and_then(|flows| flows.first()).copied(),
-            buffer: buffers.get(&site.id).copied(),
+            buffer: tanks.get(&site.id).map(|tank| tank.held),
             flared: None,
             load: Some(site.unmanaged),
             unmanaged: Some(site.unmanaged),

@@ -191,7 +191,7 @@ pub fn ran(world: &World, kind: Kind) -> Outcome {
     outcome
 }
 
-/// Gas in = burnt + flared + stored, to the cubic foot; energy out = gas burnt × heating value ÷ heat rate, to a thousandth.
+/// Gas in = burnt + flared + stored, to the cubic foot; energy out = gas burnt × heating value ÷ heat rate, to one in two thousand.
 pub fn conserved(world: &World, outcome: &Outcome) {
     for tally in outcome.days.iter().chain([&outcome.total]) {
         let gas = &tally.gas;
@@ -202,5 +202,5 @@ pub fn conserved(world: &World, outcome: &Outcome) {
     let total = &outcome.total;
     let of_gas = site.electric(GasFlow::new(total.gas.burnt.get())).for_span(Span::hours(24));
     let off = (of_gas.as_f64() / total.energy.generated().as_f64().max(1.0) - 1.0).abs();
-    assert!(off < 0.001, "{}: energy and gas differ by {off}", outcome.strategy);
+    assert!(off < 0.0005, "{}: energy and gas differ by {off}", outcome.strategy);
 }
