@@ -63,7 +63,7 @@ impl Group {
         let all = u128::from(rate.unsigned_abs()) * millis / 1_000;
         let (part, whole) = (served.at_least_zero().min(asked), asked.at_least_zero());
         let (part, whole) = (u128::from(part.get().unsigned_abs()), u128::from(whole.get().unsigned_abs()));
-        Work(if whole == 0 { 0 } else { all * part / whole })
+        Work((all * part).checked_div(whole).unwrap_or(0))
     }
 }
 

@@ -49,7 +49,7 @@ impl Track {
     pub(crate) fn advance(&mut self, workload: &mut Workload, tally: &mut Tally) -> Span {
         let gpus = i64::from(workload.spec.gpus.max(1));
         let restart = self.restart_left.min(STEP);
-        self.restart_left = self.restart_left - restart;
+        self.restart_left -= restart;
         let left = workload.remaining().map(|left| Span::new((left.get() + gpus - 1) / gpus));
         let run = left.map_or(STEP - restart, |left| left.min(STEP - restart));
         let gained = GpuTime::of(workload.spec.gpus, run);
@@ -88,7 +88,7 @@ impl Track {
         let saved = workload.status.saved.min(workload.status.progress);
         let lost = workload.status.progress - saved;
         tally.service.wasted += lost;
-        tally.service.productive = tally.service.productive - lost;
+        tally.service.productive -= lost;
         self.pay(workload, saved, tally);
         self.rest(workload, now);
     }

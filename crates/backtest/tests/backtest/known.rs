@@ -110,9 +110,9 @@ fn without_gas_the_buffer_is_burnt_and_then_the_island_is_dark() {
     let expected =
         GasVolume::new(120_000).fraction((STEPS_A_DAY - (until - from)) as i64, STEPS_A_DAY as i64);
     assert!((gas.supplied - expected).abs() <= GasVolume::new(1), "{} of {expected}", gas.supplied);
-    // The buffer lasts some steps; then shortest stop and start follow the gas that is back.
+    // The buffer feeds base load and minimum load for some twenty steps; then shortest stop and start follow the gas that is back.
     assert!(
-        (40..=(until - from) as u64 + 6).contains(&plant.dark_steps) && plant.set_starts >= 2,
+        (30..=(until - from) as u64 + 6).contains(&plant.dark_steps) && plant.set_starts >= 2,
         "{plant:?}"
     );
     assert_eq!(service.completed, 1, "it goes on from its last checkpoint when the island is back");

@@ -16,7 +16,7 @@ const PANEL: i64 = 130;
 const LEFT: i64 = 80;
 const RIGHT: i64 = 20;
 const HEAD: i64 = 60;
-const GAP: i64 = 34;
+const GAP: i64 = 44;
 /// Most bars of a panel: more days than this are put together, so that a bar is two pixels wide at least.
 const MOST_BARS: usize = 400;
 
@@ -36,7 +36,7 @@ pub fn plot(compared: &Comparison) -> String {
     legend(&mut svg);
     let bars: Vec<Vec<[i64; 4]>> =
         compared.strategies.iter().map(|scored| bars(&scored.outcome.days)).collect();
-    let most = bars.iter().flatten().map(|bar| bar.iter().sum::<i64>()).max().unwrap_or(0).max(1);
+    let most = round(bars.iter().flatten().map(|bar| bar.iter().sum::<i64>()).max().unwrap_or(0));
     for (index, (scored, bars)) in compared.strategies.iter().zip(&bars).enumerate() {
         let top = HEAD + i64::try_from(index).unwrap_or(0) * (PANEL + GAP);
         panel(&mut svg, &scored.outcome, bars, (top, most));
@@ -76,7 +76,7 @@ fn panel(svg: &mut String, outcome: &Outcome, bars: &[[i64; 4]], (top, most): (i
     let net = outcome.total.money.net().get() / 1_000_000;
     let _ = writeln!(
         svg,
-        "<text x=\"{LEFT}\" y=\"{}\" font-weight=\"bold\">{}<tspan font-weight=\"normal\" fill=\"#555555\">  net ${net} in {} \
+        "<text x=\"{LEFT}\" y=\"{}\" font-weight=\"bold\">{}<tspan dx=\"10\" font-weight=\"normal\" fill=\"#555555\">net ${net} in {} \
          days</tspan></text>",
         top - 6,
         outcome.strategy,
@@ -124,6 +124,15 @@ fn panel(svg: &mut String, outcome: &Outcome, bars: &[[i64; 4]], (top, most): (i
     }
 }
 
+/// The least of 2, 4, 10 × a power of ten that is not below `cents`, so that a scale has round numbers at its top and middle.
+fn round(cents: i64) -> i64 {
+    let mut unit = 100;
+    while unit < cents / 10 {
+        unit *= 10;
+    }
+    [2, 4, 10].into_iter().map(|times| times * unit).find(|top| *top >= cents).unwrap_or(cents)
+}
+
 fn tenths(tenths: i64) -> String {
     format!("{}.{}", tenths / 10, tenths % 10)
 }
@@ -152,11 +161,22 @@ mod tests {
     fn bars_are_stacked_to_the_height_of_their_share() {
         assert_eq!(bars(&outcome(2).days), vec![[10_000, 0, 0, 5_000]; 2]);
         let svg = plot(&Comparison::of(vec![outcome(1)]));
-        // 100 of 150 dollars are two thirds of 130 pixels.
-        assert!(svg.contains("height=\"86.6\" fill=\"#e0992f\""), "{svg}");
-        assert!(svg.contains("height=\"43.4\" fill=\"#8fb8de\""), "{svg}");
+        // 100 of 200 dollars are half of 130 pixels, then a quarter.
+        assert!(svg.contains("height=\"65.0\" fill=\"#e0992f\""), "{svg}");
+        assert!(svg.contains("height=\"32.5\" fill=\"#8fb8de\""), "{svg}");
         assert_eq!(svg.matches("<rect").count(), 1 + SOURCES.len() + 2, "ground, legend, two pieces");
         assert!(svg.contains("2026-02-12") && svg.ends_with("</svg>\n"));
+    }
+
+    #[test]
+    fn scales_end_on_round_numbers() {
+        let check = |cents, top| assert_eq!(round(cents), top, "{cents}");
+        check(0, 200);
+        check(150, 200);
+        check(15_000, 20_000);
+        check(20_001, 40_000);
+        check(1_787_700, 2_000_000);
+        check(4_000_001, 10_000_000);
     }
 
     #[test]
