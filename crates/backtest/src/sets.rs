@@ -102,3 +102,104 @@ impl Sets {
         self.0.iter().map(|(id, set)| (id.clone(), of(set))).collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use model::Id;
+    use model::site::{Frequency, GasBuffer, GasVolume, Genset, Governor, HeatingBasis};
+    use model::{MicroDollars, WattsPerSecond};
+
+    fn id(text: &str) -> GensetId {
+        Id::new(text).unwrap()
+    }
+
+    /// One set that takes `start` to carry load.
+    fn site(start: Span) -> Site {
+        let set = Genset {
+            rating: Watts::kilo(250),
+            min_load: Watts::kilo(75),
+            step: Watts::kilo(60),
+            ramp: WattsPerSecond::new(1_250),
+            start,
+            min_run: Span::minutes(30),
+            min_off: Span::minutes(10),
+            heat_rate: 9_500,
+            basis: HeatingBasis::Higher,
+            inertia: Span::new(1_200),
+            start_cost: MicroDollars::dollars(3),
+            hour_cost: MicroDollars::dollars(4),
+        };
+        Site {
+            id: Id::new("well-7").unwrap(),
+            nominal: Frequency::new(60_000),
+            governor: Governor::Isochronous,
+            gas: BTreeMap::new(),
+            buffer: GasBuffer { capacity: GasVolume::ZERO },
+            gensets: [(id("g1"), set)].into(),
+            storage: None,
+            grid: None,
+            unmanaged: Watts::ZERO,
+            gas_price: MicroDollars::ZERO,
+            relay: true,
+            simulated: true,
+        }
+    }
+
+    fn at(step: i64) -> Time {
+        Time::EPOCH + STEP.times(step)
+    }
+
+    fn state(sets: &Sets, step: i64) -> (GensetState, i64) {
+        let report = sets.report(at(step))[&id("g1")];
+        (report.state, report.for_span.get() / 60_000)
+    }
+
+    /// Steps after which a set that was told to start at once carries load.
+    fn check_start(start: Span, steps: i64) {
+        let site = site(start);
+        let mut sets = Sets::new(&site, at(0));
+        let wanted = |on| [(id("g1"), on)].into();
+        assert_eq!(sets.obey(&wanted(false), at(0)).count(), 0);
+        sets.pass(&site, at(0));
+        assert_eq!(state(&sets, 1), (GensetState::Off, 5));
+        assert_eq!(sets.obey(&wanted(true), at(1)).count(), 1, "a start is told of once");
+        let begun = (1..9).find(|step| {
+            sets.stop_all(at(*step));
+            sets.pass(&site, at(*step));
+            state(&sets, step + 1).0 == GensetState::Online
+        });
+        assert_eq!(begun, Some(steps), "{start}");
+        assert_eq!(sets.sum(&site, |set| set.rating), Watts::kilo(250));
+        assert_eq!(sets.obey(&wanted(true), at(9)).count(), 0);
+    }
+
+    #[test]
+    fn a_set_carries_load_when_its_start_is_over_also_from_the_dark() {
+        check_start(Span::ZERO, 1);
+        check_start(Span::secs(90), 1);
+        check_start(Span::minutes(5), 1);
+        check_start(Span::minutes(7), 2);
+        check_start(Span::minutes(11), 3);
+    }
+
+    #[test]
+    fn a_broken_set_waits_for_its_repair_and_is_counted_when_it_carried_load() {
+        let site = site(Span::secs(90));
+        let mut sets = Sets::new(&site, at(0));
+        assert!(sets.fail(&id("g1"), at(0), at(3)));
+        assert!(!sets.fail(&id("g1"), at(1), at(2)), "it was broken already");
+        assert!(!sets.fail(&id("g9"), at(1), at(2)), "nobody is called so");
+        let seen: Vec<GensetState> = (0..4)
+            .map(|step| {
+                let wanted = [(id("g1"), true)].into();
+                assert_eq!(sets.obey(&wanted, at(step)).count(), usize::from(step == 3));
+                sets.pass(&site, at(step));
+                state(&sets, step + 1).0
+            })
+            .collect();
+        let (tripped, off, online) = (GensetState::Tripped, GensetState::Off, GensetState::Online);
+        assert_eq!(seen, vec![tripped, tripped, off, online], "the later repair counts");
+    }
+}

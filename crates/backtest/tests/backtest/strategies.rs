@@ -24,7 +24,7 @@ fn on_seeded_days_the_whole_planner_earns_most() {
         assert_eq!(mining.total.money.ai(), MicroDollars::ZERO);
         assert_eq!(mining.total.energy.ai, WattSeconds::ZERO);
         assert_eq!(ai.total.money.mining, MicroDollars::ZERO);
-        assert_eq!(greedy.total.service.preempted, 0, "nobody gives way under greedy");
+        assert_eq!(greedy.total.service.preempted, 0, "hidden orders displace nobody");
         assert!(whole.total.gas.flared < ai.total.gas.flared, "miners burn what GPUs leave");
         let offered = outcomes.iter().map(|outcome| outcome.total.service.offered);
         assert!(

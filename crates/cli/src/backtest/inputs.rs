@@ -238,10 +238,25 @@ mod tests {
         }
     }
 
-    fn file(name: &str, text: &str) -> std::path::PathBuf {
+    /// A file that goes when its test is done with it.
+    struct Fixture(std::path::PathBuf);
+
+    impl std::fmt::Display for Fixture {
+        fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            self.0.display().fmt(f)
+        }
+    }
+
+    impl Drop for Fixture {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_file(&self.0);
+        }
+    }
+
+    fn file(name: &str, text: &str) -> Fixture {
         let path = std::env::temp_dir().join(format!("backtest-{}-{name}", std::process::id()));
         std::fs::write(&path, text).unwrap();
-        path
+        Fixture(path)
     }
 
     fn check_refused(line: &str, part: &str) {
@@ -284,7 +299,6 @@ mod tests {
         let prices = file("p.csv", "date,price_usd\n2024-05-01,100\n2024-05-02,200\n2024-05-03,300\n");
         let difficulty = file("d.csv", "date,difficulty\n2024-05-02,1e14\n2024-05-04,2e14\n");
         let later = file("l.csv", "date,difficulty\n2024-06-02,1e14\n");
-        let (prices, difficulty, later) = (prices.display(), difficulty.display(), later.display());
         let both = format!("--prices {prices} --difficulty {difficulty}");
         let world = read(&args(&format!("{both} --days 2"))).unwrap().world;
         assert_eq!(day(world.start), "2024-05-02");
@@ -298,10 +312,10 @@ mod tests {
     #[test]
     fn broken_files_are_refused_with_their_place() {
         let prices = file("broken.csv", "date,price_usd\n2024-05-01,100\n2024-05-02,cheap\n");
-        let error = format!("--prices {} --days 1", prices.display());
+        let error = format!("--prices {prices} --days 1");
         check_refused(&error, "line 3, column 2 (price_usd): expected a price in dollars above zero");
         let jobs = file("jobs.csv", "name,num_gpu,gpu_milli,qos,creation_time,deletion_time\na,0,0,LS,0,9\n");
-        check_refused(&format!("--jobs {} --days 1", jobs.display()), "the jobs ask for no GPU time");
+        check_refused(&format!("--jobs {jobs} --days 1"), "the jobs ask for no GPU time");
         check_refused("--days 1 --from yesterday", "yesterday is no date; write YYYY-MM-DD");
     }
 }

@@ -248,11 +248,12 @@ impl Row {
     }
 }
 
-impl View for Backtest {
-    fn table(&self) -> String {
+impl Backtest {
+    /// What was replayed.
+    fn head(&self) -> String {
         let Told { prices, difficulty, jobs, seed, load, .. } = &self.inputs;
         let of = |index: usize| maybe(self.price_micro_dollars_per_gpu_hour[index], money);
-        let mut text = pairs(&[
+        pairs(&[
             ("Replayed", format!("{} from {}", count(self.days, "day"), self.from)),
             (
                 "Fleet",
@@ -268,7 +269,12 @@ impl View for Backtest {
             ("Jobs", format!("{jobs}, load {load}, seed {seed}")),
             ("GPU-hour", format!("firm {}, on demand {}, spot {}", of(0), of(1), of(2))),
             ("CO2e", self.co2e_basis.clone()),
-        ]);
+        ])
+    }
+}
+
+impl View for Backtest {
+    fn table(&self) -> String {
         const MONEY: [&str; 10] = [
             "STRATEGY",
             ">NET",
@@ -308,6 +314,7 @@ impl View for Backtest {
             ">REVERSALS",
         ];
         let rows = |row: fn(&Row) -> Vec<String>| self.strategies.iter().map(row).collect();
+        let mut text = self.head();
         text += &titled("Money", &MONEY, rows(Row::money));
         text += &titled("Tenants", &SERVICE, rows(Row::service));
         text += &titled("Plant", &PLANT, rows(Row::plant));
