@@ -124,13 +124,13 @@ fn panel(svg: &mut String, outcome: &Outcome, bars: &[[i64; 4]], (top, most): (i
     }
 }
 
-/// The least of 2, 4, 10 × a power of ten that is not below `cents`, so that a scale has round numbers at its top and middle.
+/// The least of 2, 3, 4, 6, 10 × a power of ten that is not below `cents`, so that a scale has round numbers at its top and middle.
 fn round(cents: i64) -> i64 {
     let mut unit = 100;
     while unit < cents / 10 {
         unit *= 10;
     }
-    [2, 4, 10].into_iter().map(|times| times * unit).find(|top| *top >= cents).unwrap_or(cents)
+    [2, 3, 4, 6, 10].into_iter().map(|times| times * unit).find(|top| *top >= cents).unwrap_or(cents)
 }
 
 fn tenths(tenths: i64) -> String {
@@ -174,9 +174,9 @@ mod tests {
         check(0, 200);
         check(150, 200);
         check(15_000, 20_000);
-        check(20_001, 40_000);
+        check(20_001, 30_000);
         check(1_787_700, 2_000_000);
-        check(4_000_001, 10_000_000);
+        check(4_000_001, 6_000_000);
     }
 
     #[test]
