@@ -3,6 +3,7 @@
 //! Entry point: read the command line, hand it on, exit with its code. Read next: `args.rs`.
 
 mod args;
+mod backtest;
 mod case;
 mod dev;
 mod duration;

@@ -107,12 +107,47 @@ fn a_wrong_command_line_is_code_2_and_says_what_was_meant() {
     check(&["dev", "--speed", "nan"], "a number above 0");
     check(&["dev", "--gas-variability", "1.5"], "a number from 0 to 1");
     check(&["dev", "--sites", "3"], "1..=2");
+    check(
+        &["backtest", "--strategy", "hodl"],
+        "no strategy is called \"hodl\"; there are mining-only, ai-only",
+    );
+    check(&["backtest", "--load", "0"], "a share from 0.001 to 10");
+    check(&["backtest", "--days", "0"], "1..=3660");
+    check(&["backtest", "--from", "someday"], "--from someday is no date; write YYYY-MM-DD");
+    check(&["backtest", "--prices", "/nowhere.csv"], "cannot read /nowhere.csv");
     check(&["dev", "--fault", "meteor@5s"], "no fault is called \"meteor\"");
     check(&["plan", "show", "0"], "1..");
     check(&["plan", "explain"], "--site <ID>");
     check(&["plan", "explain", "--site", "a", "--module", "b"], "cannot be used with");
     check(&["status", "--endpoint", "https://127.0.0.1:1"], "https is not spoken here");
     check(&["status", "--endpoint", ""], "--endpoint");
+}
+
+#[test]
+fn a_back_test_gives_the_same_bytes_each_time_and_writes_its_files() {
+    let dir = std::env::temp_dir().join(format!("cli-backtest-{}", std::process::id()));
+    std::fs::create_dir_all(&dir).unwrap();
+    let (csv, svg) = (dir.join("days.csv"), dir.join("days.svg"));
+    let files = ["--csv", csv.to_str().unwrap(), "--svg", svg.to_str().unwrap()];
+    let asked = ["backtest", "--days", "1", "--strategy", "mining-only", "-o", "json"];
+    let replay = || {
+        let run = flareshift(&[&asked[..], &files[..]].concat());
+        assert_eq!(run.code, Some(0), "{}", run.stderr);
+        let written = [&csv, &svg].map(|path| std::fs::read_to_string(path).unwrap());
+        (run.stdout, written)
+    };
+    let (first, again) = (replay(), replay());
+    std::fs::remove_dir_all(&dir).unwrap();
+    assert_eq!(first, again);
+    let (told, [csv, svg]) = first;
+    let told: serde_json::Value = serde_json::from_str(&told).unwrap();
+    let row = &told["strategies"][0];
+    assert_eq!((row["strategy"].as_str(), row["plans_refused"].as_u64()), (Some("mining-only"), Some(0)));
+    let earned = row["mining_micro_dollars"].as_i64().unwrap();
+    assert!(earned > 0 && row["firm_micro_dollars"] == 0, "{row}");
+    let line: Vec<&str> = csv.lines().nth(1).unwrap().split(',').collect();
+    assert_eq!(line[1..3], ["mining-only", &earned.to_string()]);
+    assert!(svg.starts_with("<svg ") && svg.contains("mining-only"));
 }
 
 #[test]

@@ -8,7 +8,7 @@ mod controllers;
 mod fleet;
 mod resume;
 mod sabotage;
-mod scenario;
+pub mod scenario;
 mod scratch;
 mod screen;
 mod summary;

@@ -20,11 +20,11 @@ use super::scratch::Scratch;
 use crate::args::DevArgs;
 
 /// Where simulated time begins when no series says otherwise: 2026-02-12T00:00:00Z, the day of [`PRICE`] and [`DIFFICULTY`].
-const BEGIN: Time = Time(1_770_854_400_000);
+pub const BEGIN: Time = Time(1_770_854_400_000);
 /// Price of a bitcoin on that day.
-const PRICE: MicroDollars = MicroDollars::dollars(66_222);
+pub const PRICE: MicroDollars = MicroDollars::dollars(66_222);
 /// Network difficulty on that day.
-const DIFFICULTY: f64 = 125.86e12;
+pub const DIFFICULTY: f64 = 125.86e12;
 /// Fees over a year were 0.63 % of the subsidy; pools take about 1 %.
 const FEES_PPM: u32 = 6_300;
 const POOL_FEE_PPM: u32 = 10_000;
@@ -178,12 +178,14 @@ fn begin(
     Ok(at)
 }
 
-fn day(at: Time) -> String {
+/// A date as `2026-02-12`.
+pub fn day(at: Time) -> String {
     let text = jiff::Timestamp::from_millisecond(at.millis()).map(|at| at.strftime("%F").to_string());
     text.unwrap_or_else(|_| at.to_string())
 }
 
-fn date(text: &str) -> anyhow::Result<Time> {
+/// The date that `--from` names.
+pub fn date(text: &str) -> anyhow::Result<Time> {
     let date: jiff::civil::Date =
         text.parse().with_context(|| format!("--from {text} is no date; write YYYY-MM-DD"))?;
     let zoned = date.to_zoned(jiff::tz::TimeZone::UTC)?;

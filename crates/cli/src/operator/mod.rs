@@ -20,6 +20,7 @@ use api::operator as wire;
 use self::connect::Connection;
 use self::failure::Error;
 use crate::args::{Args, Command, Output, PlanCommand};
+use crate::backtest;
 use crate::case;
 use crate::output::fleet::Fleet;
 use crate::output::outlook::Outlook;
@@ -59,6 +60,7 @@ async fn dispatch(args: Args) -> Result<(), Error> {
             let answer = connection.ask(connection.client().get_outlook(request)).await?;
             answer_with(&Outlook::from(answer), output)
         }
+        Command::Backtest(replay) => backtest::run(&replay, output),
         Command::Workload(command) => workload::run(&connect().await?, command, output).await,
         Command::Tenant(command) => tenant::run(&connect().await?, command, output).await,
         Command::Offering(command) => offering::run(&connect().await?, command, output).await,

@@ -1,0 +1,9 @@
+//! Replays of small worlds: known answers, conservation, the order of strategies, demand and outages, bad input.
+#![allow(clippy::unwrap_used)]
+
+mod bad_input;
+mod demand;
+mod known;
+mod property;
+mod scene;
+mod strategies;
