@@ -112,20 +112,18 @@ impl Scene {
                 .map(|(id, _)| Part::new(&[name, "well", id.as_str()], risks.well, false))
                 .collect(),
             sets: sets.iter().map(|(id, _)| fails(id)).collect(),
-            bays: island
-                .slots
-                .values()
-                .filter(|slot| slot.accepts)
-                .flat_map(|slot| self.bays(slot))
-                .collect(),
+            bays: island.slots.values().flat_map(|slot| self.bays(slot)).collect(),
         }
     }
 
+    /// By GPU type; a module that takes nothing new has none free.
     fn bays<'s>(&'s self, slot: &'s Slot<'_>) -> impl Iterator<Item = Bay> + 's {
         let room = slot.module().most() - slot.ceiling_for(slot.kept_load());
         self.kinds.iter().enumerate().filter_map(move |(kind, gpu)| {
             let pools = slot.module().pools.iter().filter(|(_, pool)| pool.gpu == *gpu);
-            let free = pools.clone().map(|(id, _)| slot.free.get(id).map_or(0, |free| free.iter().sum()));
+            let free = pools.clone().map(|(id, _)| {
+                slot.free.get(id).filter(|_| slot.accepts).map_or(0, |free| free.iter().sum())
+            });
             let each = pools.clone().map(|(_, pool)| drawn(slot, pool.per_gpu())).max()?;
             Some(Bay { kind, free: free.collect(), room, each })
         })
@@ -199,34 +197,41 @@ pub(super) fn seat(fleet: &mut Fleet<'_>, made: &[Promise], wanted: &Promise) ->
 }
 
 fn place(isle: &mut Isle<'_>, used: Watts, wanted: &Promise, site: usize) -> Result<Seat, Short> {
-    let bays = isle.bays.iter().enumerate().filter(|(_, bay)| bay.kind == wanted.kind);
-    let pools =
-        bays.flat_map(|(nth, bay)| bay.free.iter().enumerate().map(move |(pool, &free)| (free, nth, pool)));
-    let (mut short, mut best): (_, Option<(u32, usize, usize, Watts)>) = (Short::Gpus, None);
-    for (free, nth, pool) in pools.filter(|(free, ..)| *free >= wanted.gpus) {
-        let bay = &isle.bays[nth];
-        let watts = bay.each.times(wanted.gpus.into());
-        if watts > bay.room {
-            short = Short::ModuleLimit;
-        } else if best.is_none_or(|(least, ..)| free < least) {
-            best = Some((free, nth, pool, watts));
-        }
-    }
-    let (_, bay, pool, watts) = best.ok_or(short)?;
     let sound = isle.sets.iter().enumerate().filter(|(_, set)| !set[0].is_out());
     let sets = sound.fold(0, |all, (nth, _)| all | 1u32 << nth);
     let carry = isle.plant.carry((1 << isle.wells.len()) - 1, sets);
+    // An island that nothing may be started on takes no module's GPUs, so its own reasons come first.
+    match () {
+        () if isle.silent => return Err(Short::Silent),
+        () if sets == 0 => return Err(Short::Sets),
+        () if carry.go <= Watts::ZERO => return Err(Short::Gas),
+        () if wanted.firm && sets.count_ones() < 2 => return Err(Short::OneSet),
+        () => {}
+    }
+    let (bay, pool, watts) = tightest(&isle.bays, wanted)?;
     let limit = if wanted.firm { carry.secure } else { carry.other };
     let spare = limit - isle.base - used - watts;
     match () {
-        () if isle.silent => Err(Short::Silent),
-        () if sets == 0 => Err(Short::Sets),
-        () if carry.go <= Watts::ZERO => Err(Short::Gas),
-        () if wanted.firm && sets.count_ones() < 2 => Err(Short::OneSet),
         () if watts > carry.block => Err(Short::Reserve),
         () if spare < Watts::ZERO => Err(if wanted.firm { Short::FirmCapacity } else { Short::Power }),
         () => Ok(Seat { site, bay, pool, gpus: wanted.gpus, watts, spare }),
     }
+}
+
+/// The pool with the fewest free GPUs that are enough, by bay and pool, and what the gang draws there.
+fn tightest(bays: &[Bay], wanted: &Promise) -> Result<(usize, usize, Watts), Short> {
+    let (mut short, mut best): (_, Option<(u32, usize, usize, Watts)>) = (Short::Gpus, None);
+    for (nth, bay) in bays.iter().enumerate().filter(|(_, bay)| bay.kind == wanted.kind) {
+        let watts = bay.each.times(wanted.gpus.into());
+        for (pool, &free) in bay.free.iter().enumerate().filter(|(_, free)| **free >= wanted.gpus) {
+            if watts > bay.room {
+                short = Short::ModuleLimit;
+            } else if best.is_none_or(|(least, ..)| free < least) {
+                best = Some((free, nth, pool, watts));
+            }
+        }
+    }
+    best.map(|(_, bay, pool, watts)| (bay, pool, watts)).ok_or(short)
 }
 
 /// The flow that is counted on while wells flow: the least of what is measured and forecast, less what is kept back.

@@ -147,7 +147,8 @@ fn what_cannot_start_now_is_refused_with_its_reason() {
     check(&|input| gas_percent(input, 0), Tier::OnDemand, 8, now(Short::Gas));
     check(&|input| trip_all_but(input, 1), Tier::Firm, 8, now(Short::OneSet));
     check(&|input| trip_all_but(input, 0), Tier::Spot, 8, now(Short::Sets));
-    check(&|input| gas_percent(input, 12), Tier::Firm, 160, now(Short::FirmCapacity));
+    check(&|input| gas_percent(input, 12), Tier::Firm, 160, now(Short::Reserve));
+    check(&|input| gas_percent(input, 12), Tier::Firm, 8, now(Short::FirmCapacity));
     check(
         &|input| input.modules.get_mut(&id("g0")).unwrap().module.limit = Watts::kilo(80),
         Tier::Spot,
@@ -188,7 +189,9 @@ fn the_price_is_what_is_displaced_a_margin_and_credits() {
     let mut input = fleet_of(1, 4);
     let price = |input: &Input, risks: &Risks, level: u32| {
         let tier = if level > 0 { Tier::Firm } else { Tier::OnDemand };
-        quote(input, &request(tier, 64, 168, level), risks, sample(100)).price.unwrap()
+        // The spot run's offering promises nothing.
+        let request = Request { levels: Default::default(), ..request(tier, 64, 168, level) };
+        quote(input, &request, risks, sample(100)).price.unwrap()
     };
     let plenty = price(&input, &CALM, 0);
     assert!(plenty.power > MicroDollars::ZERO && plenty.power < MicroDollars::cents(2), "{plenty:?}");
