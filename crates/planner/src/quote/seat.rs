@@ -1,6 +1,6 @@
 //! Who is promised what, where it runs, and where more could: the fleet as the plan on the same input leaves it.
 //!
-//! Promises are ranked by whether a level of availability was promised, then by tier and age. What is weaker than the request and
+//! Promises with a level of availability rank first, then those that are placed, then by tier and age. What is weaker than the request and
 //! has no level gives way, as the planner would let it. Read next: `draw`.
 
 use std::collections::{BTreeMap, BTreeSet};
