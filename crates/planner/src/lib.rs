@@ -1,5 +1,5 @@
-//! Decides the whole fleet's next hours: [`plan()`], [`check()`], [`explain()`], [`diff()`], [`outlook()`]. Pure: no clock, no random source,
-//! no log, no I/O; what it knows comes in as an [`Input`].
+//! Decides the whole fleet's next hours: [`plan()`], [`check()`], [`explain()`], [`diff()`], [`outlook()`],
+//! [`quote()`]. Pure: no clock, no random source, no log, no I/O; what it knows comes in as an [`Input`].
 //!
 //! Start at [`input`], then [`plan`] for the order of the steps, then [`check`] for what every plan must hold.
 //!
@@ -21,6 +21,7 @@ mod mining;
 pub mod outlook;
 mod pack;
 pub mod plan;
+pub mod quote;
 pub mod report;
 mod reserve;
 mod security;
@@ -37,4 +38,5 @@ pub use input::{GasStep, Input, Link, ModuleInput, SiteInput};
 pub use model::plan::Bound;
 pub use outlook::{Assumptions, Outlook, outlook};
 pub use plan::{Planned, bound, plan};
+pub use quote::{Quote, quote};
 pub use report::{Report, SiteView, Uses};

@@ -15,7 +15,7 @@ use crate::input::{Link, ModuleInput};
 use crate::security::FAST;
 
 /// Ceilings stand this much above the expected draw, for metering error and the grain of regulation: 1 %.
-const HEADROOM_PERMILLE: i64 = 10;
+pub(crate) const HEADROOM_PERMILLE: i64 = 10;
 
 /// One module in the making.
 #[derive(Clone, Debug)]

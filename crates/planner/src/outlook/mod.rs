@@ -160,6 +160,18 @@ pub fn outlook(input: &Input, assumptions: &Assumptions, only: Option<&SiteId>) 
     Outlook { made: input.now, assumptions: *assumptions, sites: sites.collect() }
 }
 
+/// What the power of one GPU costs in an hour at a site now, once `more` is drawn there: its gas, and the mining that it displaces.
+pub(crate) fn power_price(input: &Input, site: &SiteId, more: Watts, gpu: Watts) -> MicroDollars {
+    let Some(given) = input.sites.get(site) else { return MicroDollars::ZERO };
+    let mut here = input.clone();
+    here.modules.retain(|_, module| module.module.site == *site);
+    let reported = given.report.as_ref().and_then(|report| report.unmanaged).unwrap_or_default();
+    let loads = drain::Loads::of(&here, &given.site, given.site.unmanaged.max(reported));
+    let now = Assumptions::default();
+    let power = gas::sustained(&given.site, gas::flow(given, 0, &now).p50, &gas::sets(given, 0, &now).p50);
+    price::gpu_hour(&loads, power - more, gpu)
+}
+
 /// The fleet as the plan leaves it.
 pub(crate) struct Ahead<'a> {
     pub(crate) input: &'a Input,
@@ -169,7 +181,7 @@ pub(crate) struct Ahead<'a> {
 }
 
 impl<'a> Ahead<'a> {
-    fn of(input: &'a Input) -> Self {
+    pub(crate) fn of(input: &'a Input) -> Self {
         let plan = plan::plan(input).plan;
         let mut runs: BTreeMap<SiteId, BTreeMap<WorkloadId, Workload>> = BTreeMap::new();
         for (site, planned) in &plan.sites {

@@ -11,6 +11,7 @@ mod golden;
 mod instances;
 mod oracle;
 mod power;
+mod quotes;
 mod runs;
 mod sabotage;
 mod scale;
