@@ -71,9 +71,7 @@ struct Inner {
 
 /// Opens the commitments in `dir`, making it if need be, with what was claimed before. `lock` is of the agent that `dir` is of.
 pub fn open(dir: &Path, lock: Option<Outbox>) -> Result<(Commits, Intake), disk::Error> {
-    let (log, events) = Log::open(dir)?;
-    let mut book = Book::default();
-    events.into_iter().for_each(|event| book.apply(event));
+    let (log, book) = Log::open(dir)?;
     let inner = Inner { book, log, jobs: VecDeque::new() };
     let (inner, news, unclaimed) = (Mutex::new(inner), Notify::new(), AtomicU64::new(0));
     let shared = Shared { inner, news, unclaimed, _lock: lock };
@@ -239,6 +237,8 @@ impl Inner {
 
     fn forget(&mut self, previous: &Digest) -> Result<(), disk::Error> {
         self.book.forget(previous);
+        // First that it is settled: a chain that comes back to this block must find it so.
+        self.log.settle(&self.book)?;
         self.log.remove(previous)
     }
 }

@@ -28,7 +28,8 @@ impl TestDir {
     }
 
     fn logs(&self) -> Vec<PathBuf> {
-        fs::read_dir(&self.0).unwrap().map(|entry| entry.unwrap().path()).collect()
+        let files = fs::read_dir(&self.0).unwrap().map(|entry| entry.unwrap().path());
+        files.filter(|path| path.extension().is_some_and(|extension| extension == "log")).collect()
     }
 }
 
@@ -179,4 +180,41 @@ fn a_wiped_agent_goes_on_behind_what_was_heard() {
     commits.go_on_behind(heard);
     intake.shared.take(vec![job(3)], START_MS - 5_000).unwrap();
     assert_eq!(commits.notes(heard, 10).len(), 1);
+}
+
+#[test]
+fn a_settled_block_stays_settled_across_restarts_even_if_its_file_came_back() {
+    let dir = TestDir::new();
+    let (commits, _intake) = claimed(&dir);
+    let closing = commits.notes(0, 100)[5].sequence();
+    let log = dir.logs().into_iter().max_by_key(|path| fs::metadata(path).unwrap().len()).unwrap();
+    let bytes = fs::read(&log).unwrap();
+    commits.settled(closing).unwrap();
+    // A machine that dies before the removal is on the disk finds the file again.
+    fs::write(&log, bytes).unwrap();
+    let (commits, intake) = open(&dir.0, None).unwrap();
+    assert_eq!((kinds(&commits.notes(0, 100)), log.exists()), ("j".to_owned(), false));
+    // The chain goes back to block 1.
+    intake.shared.take(vec![job(1)], START_MS + 400_000).unwrap();
+    intake.shared.take(shares(1, 40), START_MS + 400_000).unwrap();
+    assert_eq!(kinds(&commits.notes(0, 100)), "j");
+    assert_eq!(commits.unclaimed(), 40);
+}
+
+#[test]
+fn a_claim_that_could_not_be_synced_does_not_come_back_under_another_number() {
+    let dir = TestDir::new();
+    let (commits, intake) = open(&dir.0, None).unwrap();
+    intake.shared.take(vec![job(1)], START_MS).unwrap();
+    intake.shared.take(shares(1, 5), START_MS).unwrap();
+    // The directory is not to be found for a moment, so that it cannot be synced.
+    let aside = dir.0.with_extension("aside");
+    fs::rename(&dir.0, &aside).unwrap();
+    let failed = intake.shared.take(Vec::new(), START_MS + 31_000);
+    assert!(failed.unwrap_err().to_string().contains("cannot sync"));
+    fs::rename(&aside, &dir.0).unwrap();
+    intake.shared.take(Vec::new(), START_MS + 32_000).unwrap();
+    let told = commits.notes(0, 100);
+    assert_eq!(kinds(&told), "jb");
+    assert_eq!(open(&dir.0, None).unwrap().0.notes(0, 100), told, "the same claim under the same number");
 }

@@ -28,6 +28,9 @@ pub const BATCH_SAMPLES: usize = 4;
 pub const CLOSING_SAMPLES: usize = 64;
 /// Blocks open at once: the one worked on, those just left, and a day without a link to a controller.
 pub const MAX_OPEN: usize = 256;
+/// Blocks kept of which nothing is claimed: ten hours of them. An honest agent claims a share within 30 s, and notes come in
+/// order, so that a claim can only be of the latest few; without this a module whose miners rest for two days had 288 open.
+pub const MAX_UNCLAIMED: usize = 64;
 /// Blocks remembered so that none is claimed twice: three days of 144, in 30 kB.
 pub const MAX_CLOSED: usize = 432;
 /// A block that was not closed or whose challenge was not answered after so long stays unproven: a day more than an agent keeps it.
@@ -49,6 +52,8 @@ pub enum Misconduct {
     Batches,
     #[error("there are more blocks, jobs, batches or shares than a module can have")]
     TooMuch,
+    #[error("it is over no share, or over shares without work")]
+    Nothing,
 }
 
 /// What is asked of an agent.
@@ -262,8 +267,11 @@ impl Auditor {
         if self.closed.contains(&previous) {
             return Err(Misconduct::Reopened);
         }
-        if !self.blocks.contains_key(&previous) && self.blocks.len() >= MAX_OPEN {
-            return Err(Misconduct::TooMuch);
+        if !self.blocks.contains_key(&previous) {
+            self.drop_unclaimed();
+            if self.blocks.len() >= MAX_OPEN {
+                return Err(Misconduct::TooMuch);
+            }
         }
         let block = self.blocks.entry(previous).or_insert_with(|| Block::new(at));
         if block.closing.is_some() {
@@ -276,9 +284,25 @@ impl Auditor {
         Ok(None)
     }
 
+    /// Makes room for another block among those without a claim; the one that was announced first goes.
+    fn drop_unclaimed(&mut self) {
+        let unclaimed = self.blocks.iter().filter(|(_, block)| block.is_unclaimed());
+        if unclaimed.clone().count() < MAX_UNCLAIMED {
+            return;
+        }
+        let first = unclaimed.min_by_key(|(_, block)| block.jobs.values().max().copied());
+        if let Some(previous) = first.map(|(previous, _)| *previous) {
+            self.blocks.remove(&previous);
+        }
+    }
+
     fn claim(&mut self, claim: &Claim, at: Time, seed: Digest) -> Result<Option<Challenge>, Misconduct> {
         if claim.root.count as usize > MAX_BLOCK_SHARES {
             return Err(Misconduct::TooMuch);
+        }
+        // Each share is worth a hash at least. A sum of zero would have no positions, and any number of shares would pass.
+        if claim.root.count == 0 || claim.root.sum.0 < u128::from(claim.root.count) {
+            return Err(Misconduct::Nothing);
         }
         if self.closed.contains(&claim.previous) {
             return Err(Misconduct::Reopened);
@@ -383,6 +407,10 @@ impl Auditor {
 impl Block {
     fn new(since: Time) -> Block {
         Block { since, jobs: BTreeMap::new(), batches: BTreeMap::new(), closing: None }
+    }
+
+    fn is_unclaimed(&self) -> bool {
+        self.batches.is_empty() && self.closing.is_none()
     }
 
     /// The claim of that number, if its answer is waited for, and how many positions were drawn.
