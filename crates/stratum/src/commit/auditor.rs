@@ -7,6 +7,7 @@
 
 mod ledger;
 mod luck;
+mod shown;
 #[cfg(test)]
 mod tests;
 
@@ -20,6 +21,7 @@ use luck::Luck;
 use model::report::Finding;
 use model::{Span, Time, Work};
 use serde::{Deserialize, Serialize};
+use shown::Shown;
 use std::collections::{BTreeMap, VecDeque};
 
 /// Positions drawn in a batch: a cheat of a tenth is caught within the hour's 120 batches with 1 − 10^-21, and soon.
@@ -104,6 +106,8 @@ pub struct Auditor {
     totals: Totals,
     luck: Luck,
     ledger: Ledger,
+    #[serde(default)]
+    shown: Shown,
     findings: VecDeque<(Time, Finding)>,
 }
 
@@ -232,7 +236,7 @@ impl Auditor {
     /// What is wrong, newest last.
     pub fn findings(&self) -> Vec<Finding> {
         let told = self.findings.iter().map(|(_, finding)| finding.clone());
-        told.chain(self.luck.finding()).chain(self.ledger.finding()).collect()
+        told.chain(self.luck.finding()).chain(self.ledger.finding()).chain(self.shown.finding()).collect()
     }
 
     /// Lines of the module's ledger arrived: so many shares were accepted by the pool. Segments that came before are passed over.
@@ -362,6 +366,9 @@ impl Auditor {
     /// A block is judged, or given up: its work goes into the totals, and it is never opened again.
     fn end(&mut self, previous: &Digest, closing: Option<Standing>) {
         let Some(block) = self.blocks.remove(previous) else { return };
+        if !block.is_unclaimed() {
+            self.shown.record(closing == Some(Standing::Passed));
+        }
         let mut named = Vec::new();
         if let (Some((claim, _)), Some(standing)) = (&block.closing, closing) {
             let to = match standing {

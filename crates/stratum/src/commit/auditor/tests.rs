@@ -299,6 +299,34 @@ fn what_is_never_shown_expires_as_unproven() {
     assert_eq!(agent.auditor.open(), []);
 }
 
+#[test]
+fn who_always_says_lost_or_never_closes_is_told() {
+    let root = leaves(&template(1, 0), 1, 0)[0].node();
+    let found = |auditor: &Auditor| auditor.findings().iter().any(|f| f.code == "share-claims-unshown");
+    let claim =
+        |sequence, kind, number| Note::Claim(Claim { sequence, kind, previous: numbered(number), root });
+    let mut lost = Auditor::default();
+    let mut open = Auditor::default();
+    for number in 1..=16 {
+        assert!(!found(&lost), "{number} blocks say nothing");
+        let batch = 2 * number;
+        lost.take(&claim(batch, Kind::Batch, number), AT, digest(0)).unwrap();
+        lost.take(&claim(batch + 1, Kind::Closing { batches: vec![batch] }, number), AT, digest(0)).unwrap();
+        for sequence in [batch, batch + 1] {
+            assert_eq!(lost.on_answer(sequence, &Answer::Lost, AT), Some(Verdict::Lost));
+        }
+        open.take(&claim(batch, Kind::Batch, number), AT, digest(0)).unwrap();
+    }
+    open.expire(AT + PATIENCE);
+    assert!(!found(&open), "they may still come");
+    open.expire(AT + PATIENCE + Span::secs(1));
+    for auditor in [lost, open] {
+        assert!(found(&auditor), "{:?}", auditor.findings());
+        assert_eq!((auditor.totals().unproven.shares, auditor.totals().failures), (16, 0));
+        assert_eq!(auditor.blocks.len(), 0);
+    }
+}
+
 /// A block of that number.
 fn numbered(number: u64) -> Digest {
     let mut previous = [0; 32];
