@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -56,7 +56,8 @@ pub async fn run(
     tasks.spawn(keep_synced(outbox.clone()));
     tasks.spawn(keep_sealed(outbox.clone()));
     tasks.spawn(keep_telling(handle.clone()));
-    tasks.spawn(keep_weights(handle.clone(), file.to_owned(), signal(SignalKind::hangup())?));
+    let accounts = names(&stratum.settings);
+    tasks.spawn(keep_weights(handle.clone(), accounts, file.to_owned(), signal(SignalKind::hangup())?));
     local::spawn(&mut tasks, data, Some(handle.clone()), &cancel);
     let ended = tokio::select! {
         () = cancel.cancelled() => Ok(()),
@@ -139,15 +140,23 @@ fn seal(outbox: &Outbox, keep: u64) -> Result<(), outbox::Error> {
     outbox.acknowledge(last.saturating_sub(keep))
 }
 
-/// Takes the accounts' weights from the file again at each SIGHUP; everything else needs a new start.
-async fn keep_weights(handle: Handle, file: std::path::PathBuf, mut hangups: Signal) {
+/// The accounts in their order, which weights are given in.
+fn names(settings: &Settings) -> Vec<String> {
+    settings.accounts.iter().map(|account| account.name.clone()).collect()
+}
+
+/// Takes the accounts' weights from the file again at each SIGHUP; everything else needs a new start. `accounts` are those at the
+/// start: in another order, weights would go to the wrong ones.
+async fn keep_weights(handle: Handle, accounts: Vec<String>, file: PathBuf, mut hangups: Signal) {
     while hangups.recv().await.is_some() {
         match Settings::read(&file) {
-            Ok(settings) if handle.set_weights(&settings.weights()) => {
+            Ok(settings) if names(&settings) == accounts && handle.set_weights(&settings.weights()) => {
                 info!(weights = ?settings.weights(), "weights were read again; miners move one by one");
             }
             Ok(_) => {
-                warn!("the settings name other accounts than at the start: stop the proxy and start it again")
+                warn!(
+                    "the settings name other accounts than at the start, or in another order; weights in force stay: stop the proxy and start it again"
+                )
             }
             Err(error) => {
                 let error = &error as &dyn std::error::Error;

@@ -14,6 +14,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use stratum::commit::book::Refused;
 use stratum::commit::{Answer, Book, Digest, Event, Note, Share, Template};
 use stratum::hash::HeaderHash;
 use stratum::upstream::Outgoing;
@@ -71,9 +72,7 @@ struct Inner {
 
 /// Opens the commitments in `dir`, making it if need be, with what was claimed before. `lock` is of the agent that `dir` is of.
 pub fn open(dir: &Path, lock: Option<Outbox>) -> Result<(Commits, Intake), disk::Error> {
-    let (log, events) = Log::open(dir)?;
-    let mut book = Book::default();
-    events.into_iter().for_each(|event| book.apply(event));
+    let (log, book) = Log::open(dir)?;
     let inner = Inner { book, log, jobs: VecDeque::new() };
     let (inner, news, unclaimed) = (Mutex::new(inner), Notify::new(), AtomicU64::new(0));
     let shared = Shared { inner, news, unclaimed, _lock: lock };
@@ -170,21 +169,24 @@ impl Shared {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Takes all of it, whatever fails: what cannot be written is counted, and the first failure told.
     fn take(&self, seen: Vec<Seen>, now_ms: u64) -> Result<(), disk::Error> {
         let mut inner = self.inner();
-        let mut fresh = false;
+        let (mut fresh, mut failed) = (false, Ok(()));
         for seen in seen {
-            match seen {
+            let taken = match seen {
                 Seen::Job { session, job_id, template } => {
-                    fresh |= inner.job((session, job_id), *template, now_ms)?
+                    inner.job((session, job_id), *template, now_ms).map(|is_new| fresh |= is_new)
                 }
                 Seen::Accepted(share) => {
-                    if !inner.share(*share, now_ms)? {
-                        self.unclaimed.fetch_add(1, Ordering::Relaxed);
-                    }
+                    let claimed = inner.share(*share, now_ms);
+                    self.unclaimed.fetch_add(u64::from(!matches!(claimed, Ok(true))), Ordering::Relaxed);
+                    claimed.map(drop)
                 }
-            }
+            };
+            failed = failed.and(taken);
         }
+        failed?;
         while let Some(event) = inner.book.due(now_ms) {
             inner.put(event)?;
             fresh = true;
@@ -204,8 +206,10 @@ impl Shared {
 impl Inner {
     /// Whether it is new.
     fn job(&mut self, key: (u64, String), template: Template, now_ms: u64) -> Result<bool, disk::Error> {
-        self.jobs.retain(|(known, ..)| *known != key);
-        self.jobs.push_back((key, template.digest(), template.previous()));
+        let digest = template.digest();
+        // Another job under the same id, or the same one with another mask, replaces none whose shares are still on their way.
+        self.jobs.retain(|(of, known, _)| (of, known) != (&key, &digest));
+        self.jobs.push_back((key, digest, template.previous()));
         if self.jobs.len() > MAX_JOBS {
             self.jobs.pop_front();
         }
@@ -213,14 +217,21 @@ impl Inner {
         self.put(event).map(|()| true)
     }
 
-    /// Whether it is claimed.
+    /// Whether it is claimed: under the latest job of its id that it is a share of.
     fn share(&mut self, (outgoing, hash): (Outgoing, HeaderHash), now_ms: u64) -> Result<bool, disk::Error> {
         let is_its = |(session, id): &(u64, String)| *session == outgoing.session && *id == outgoing.job_id;
-        let found = self.jobs.iter().rev().find(|(key, ..)| is_its(key));
-        let Some((_, job, previous)) = found.cloned() else { return Ok(false) };
-        let Outgoing { extranonce2, version, ntime, nonce, .. } = outgoing;
-        let share = Share { job, extranonce2, version, ntime, nonce };
-        match self.book.on_share(now_ms, previous, hash, share) {
+        let its = self.jobs.iter().rev().filter(|(key, ..)| is_its(key));
+        let Outgoing { extranonce2, version, ntime, nonce, .. } = &outgoing;
+        let (extranonce2, version, ntime, nonce) = (extranonce2, *version, *ntime, *nonce);
+        let mut claimed = Err(Refused::UnknownJob);
+        for (_, job, previous) in its {
+            let share = Share { job: *job, extranonce2: extranonce2.clone(), version, ntime, nonce };
+            claimed = self.book.on_share(now_ms, *previous, hash, share);
+            if !matches!(claimed, Err(Refused::Untrue(_))) {
+                break;
+            }
+        }
+        match claimed {
             Ok(event) => self.put(event).map(|()| true),
             Err(refused) => {
                 debug!(why = %refused, "an accepted share is not claimed");
@@ -239,6 +250,8 @@ impl Inner {
 
     fn forget(&mut self, previous: &Digest) -> Result<(), disk::Error> {
         self.book.forget(previous);
+        // First that it is settled: a chain that comes back to this block must find it so.
+        self.log.settle(&self.book)?;
         self.log.remove(previous)
     }
 }

@@ -5,9 +5,9 @@
 //! why it is a socket. Read next: `proto/flareshift/proxy/v1/proxy.proto`.
 
 use std::collections::BTreeMap;
-use std::fs::{self, Permissions};
+use std::fs::{self, DirBuilder, Permissions};
 use std::io;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use api::Problem;
@@ -31,6 +31,10 @@ use crate::proxy::{Detail, GroupStatus, Handle, UpstreamState, UpstreamStatus};
 pub const SOCKET: &str = "agent.sock";
 /// For the owner alone.
 const MODE: u32 = 0o600;
+/// Where it is made: a directory that nobody else may enter. With the socket's name in it shorter than [`SOCKET`] is, so that the
+/// longest path of a socket, 107 bytes, is not met earlier.
+const CRADLE: &str = ".s";
+const CRADLE_MODE: u32 = 0o700;
 /// Calls at once on one connection: one is usual.
 const STREAMS: u32 = 8;
 
@@ -78,15 +82,22 @@ pub(crate) fn spawn(tasks: &mut JoinSet<()>, data: &Path, proxy: Option<Handle>,
     }
 }
 
-/// The listener, and what tells its file from another's.
+/// The listener, and what tells its file from another's. A socket is made with the rights that the process's mask leaves, and may
+/// be connected to at once: so it gets its own where nobody else can reach it, and is put in its place then, over a dead one.
 fn bind(path: &Path) -> io::Result<(UnixListener, u64)> {
-    match fs::remove_file(path) {
+    let cradle = path.with_file_name(CRADLE);
+    // Whoever was killed in between has left it.
+    match fs::remove_dir_all(&cradle) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
+        _ => DirBuilder::new().mode(CRADLE_MODE).create(&cradle)?,
     }
-    let listener = UnixListener::bind(path)?;
-    fs::set_permissions(path, Permissions::from_mode(MODE))?;
-    Ok((listener, fs::metadata(path)?.ino()))
+    let made = cradle.join("s");
+    let listener = UnixListener::bind(&made)?;
+    fs::set_permissions(&made, Permissions::from_mode(MODE))?;
+    let inode = fs::metadata(&made)?.ino();
+    fs::rename(&made, path)?;
+    fs::remove_dir(&cradle)?;
+    Ok((listener, inode))
 }
 
 impl Local {
@@ -198,4 +209,72 @@ fn tally(tally: Tally) -> wire::Tally {
 
 fn narrow(count: usize) -> u32 {
     u32::try_from(count).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::os::unix::net::UnixStream;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use super::*;
+    use crate::outbox::tests::Dir;
+
+    #[tokio::test]
+    async fn the_socket_is_its_owners_alone_from_the_first_moment_on() {
+        let dir = Dir::new();
+        let data = dir.path();
+        let (path, ended) = (data.join(SOCKET), AtomicBool::new(false));
+        std::thread::scope(|threads| {
+            // Whoever looks finds no socket, or one that is the owner's.
+            let looks = threads.spawn(|| {
+                let mut seen = 0;
+                while !ended.load(Ordering::Relaxed) {
+                    if let Ok(found) = fs::metadata(&path) {
+                        assert_eq!(found.permissions().mode() & 0o777, MODE);
+                        seen += 1;
+                    }
+                }
+                seen
+            });
+            for _ in 0..200 {
+                drop(bind(&path).unwrap());
+            }
+            ended.store(true, Ordering::Relaxed);
+            assert!(looks.join().unwrap() > 0);
+        });
+    }
+
+    #[tokio::test]
+    async fn what_a_killed_agent_left_is_replaced_and_answers() {
+        let dir = Dir::new();
+        let path = dir.path().join(SOCKET);
+        // It was killed while it made its socket, in a directory that others may enter.
+        fs::create_dir_all(dir.path().join(CRADLE)).unwrap();
+        fs::write(dir.path().join(CRADLE).join("s"), b"").unwrap();
+        let (dead, _) = bind(&path).unwrap();
+        drop(dead);
+        assert!(UnixStream::connect(&path).is_err(), "nobody answers there");
+        let (_listener, inode) = bind(&path).unwrap();
+        UnixStream::connect(&path).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().ino(), inode);
+        assert!(!dir.path().join(CRADLE).exists());
+    }
+
+    #[tokio::test]
+    async fn a_path_as_long_as_a_socket_may_have_is_not_too_long() {
+        let dir = Dir::new();
+        let room = 107 - dir.path().as_os_str().len() - "/".len() - "/".len() - SOCKET.len();
+        let long = dir.path().join("d".repeat(room));
+        fs::create_dir_all(&long).unwrap();
+        assert_eq!(long.join(SOCKET).as_os_str().len(), 107);
+        assert!(bind(&long.join(SOCKET)).is_ok());
+        let longer = dir.path().join("d".repeat(room + 1));
+        fs::create_dir_all(&longer).unwrap();
+        let socket = longer.join(SOCKET);
+        if let Ok((listener, _)) = bind(&socket) {
+            drop(listener);
+            assert!(UnixStream::connect(&socket).is_err(), "nobody could ask there");
+        }
+    }
 }

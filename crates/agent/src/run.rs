@@ -115,16 +115,7 @@ pub async fn run(options: Options, cancel: CancellationToken) -> anyhow::Result<
         reports: watch::Sender::new(None),
         sealed: Arc::new(Notify::new()),
     };
-    let brain = Brain::new(
-        control::Config {
-            module: module.clone(),
-            island: Island::of(&site),
-            validity: MAX_VALIDITY,
-            reflex: options.reflex,
-            sabotage: options.sabotage,
-        },
-        restored.clone(),
-    );
+    let brain = brain(&module, &site, (options.reflex, options.sabotage), restored.clone());
     let (commits, intake) = commit::open(&data.join("commitments"), Some(outbox.clone()))?;
     let proxy = match &stratum {
         Some(stratum) => {
@@ -216,6 +207,17 @@ fn tell_started(started: Option<oneshot::Sender<Started>>, proxy: Option<proxy::
         // Whoever asked may have gone; the agent runs all the same.
         let _ = started.send(told);
     }
+}
+
+/// What decides, going on with the directive that was persisted.
+fn brain(
+    module: &Module,
+    site: &Site,
+    (reflex, sabotage): (bool, Sabotages),
+    restored: Option<Directive>,
+) -> Brain {
+    let (module, island) = (module.clone(), Island::of(site));
+    Brain::new(control::Config { module, island, validity: MAX_VALIDITY, reflex, sabotage }, restored)
 }
 
 /// Where the proxy records shares. Nobody asks a proxy that runs alone to prove any.

@@ -6,6 +6,7 @@
 //! `session/shares.rs`, the caller.
 
 mod blocks;
+mod drawn;
 mod file;
 pub(crate) mod wire;
 
@@ -23,6 +24,7 @@ use stratum::commit::auditor::{Challenge, Misconduct, Sum, Totals, Verdict};
 use stratum::commit::{Answer, Auditor, Digest, Note};
 
 use self::blocks::Blocks;
+use self::drawn::Drawn;
 
 /// Why audits cannot go on.
 #[derive(Debug, thiserror::Error)]
@@ -72,13 +74,15 @@ struct Inner {
     dir: PathBuf,
     modules: BTreeMap<ModuleId, Auditor>,
     blocks: Blocks,
+    drawn: Drawn,
 }
 
 impl Audits {
     /// Opens the audits beside the ledger in `dir`. Blocks on the disk.
     pub fn open(dir: &Path) -> Result<Self, Error> {
         let modules = file::read_all(dir)?;
-        Ok(Self(Arc::new(Mutex::new(Inner { dir: dir.to_owned(), modules, blocks: Blocks::default() }))))
+        let (dir, blocks, drawn) = (dir.to_owned(), Blocks::default(), Drawn::default());
+        Ok(Self(Arc::new(Mutex::new(Inner { dir, modules, blocks, drawn }))))
     }
 
     /// The last note of a module that is durable; 0 = none.
@@ -109,8 +113,10 @@ impl Audits {
             (auditor.on_answer(sequence, answer, now), closing)
         };
         let (verdict, closing) = self.change(module, judge)?;
-        if let (Some(Verdict::Passed), Some(previous)) = (verdict, closing) {
-            self.inner().blocks.on_closing(module, &previous);
+        if let (Some(Verdict::Passed), Answer::Shown(proof)) = (verdict, answer) {
+            let mut inner = self.inner();
+            proof.openings.iter().for_each(|opening| inner.drawn.on_share(module, opening.leaf.hash));
+            closing.iter().for_each(|previous| inner.blocks.on_closing(module, previous));
         }
         Ok(verdict)
     }
@@ -137,7 +143,7 @@ impl Audits {
             totals: auditor.totals().clone(),
             provisional: auditor.provisional(),
             paid: auditor.paid(),
-            findings: auditor.findings().into_iter().chain(inner.blocks.finding(module)).collect(),
+            findings: auditor.findings().into_iter().chain(inner.findings(module)).collect(),
         })
     }
 
@@ -154,6 +160,13 @@ impl Audits {
     fn inner(&self) -> MutexGuard<'_, Inner> {
         // An auditor is replaced as a whole, wherever a panic came.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    /// What shows only beside other modules.
+    fn findings(&self, module: &ModuleId) -> impl Iterator<Item = Finding> {
+        self.blocks.finding(module).into_iter().chain(self.drawn.finding(module))
     }
 }
 

@@ -169,3 +169,30 @@ async fn a_cheat_is_a_finding_that_people_see() {
     assert_eq!(findings, ["share-audit-failed"]);
     controller.stop().await;
 }
+
+/// Claims all of a book, and shows what is asked for.
+async fn prove(controller: &Controller, module: &str, book: &Book) {
+    let mut agent = Agent::connect(controller, module).await;
+    for note in &book.notes(0, 100) {
+        agent.send(sent(note)).await;
+        ack(&mut agent).await;
+        if matches!(note, Note::Claim(_)) {
+            let asked = challenge(&mut agent).await;
+            agent.send(answer(book, &asked)).await;
+            assert_eq!(verdict(&mut agent).await, "");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_module_that_claims_anothers_shares_is_found_beside_it() {
+    let dir = Dir::new();
+    let controller = Controller::leading(&dir).await;
+    let book = book(60);
+    prove(&controller, "m1", &book).await;
+    assert_eq!(audit(&controller).await.1, [""; 0]);
+    prove(&controller, "m2", &book).await;
+    let (proven, findings) = audit(&controller).await;
+    assert_eq!((proven.proven_shares, findings), (60, vec!["share-of-another".to_owned()]));
+    controller.stop().await;
+}

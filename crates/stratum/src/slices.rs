@@ -108,6 +108,11 @@ impl Slices {
         self.resting.clear();
     }
 
+    /// What they are cut from.
+    pub fn upstream(&self) -> &Slice {
+        &self.upstream
+    }
+
     /// To be kept and passed to `new` after a restart.
     pub fn counter(&self) -> u64 {
         self.next

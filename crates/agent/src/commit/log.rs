@@ -1,4 +1,5 @@
-//! The book's changes on disk: one append-only file for each block, removed as a whole when the block is settled.
+//! The book's changes on disk: one append-only file for each block, removed as a whole when the block is settled; and the list of
+//! settled blocks.
 //!
 //! A frame is a length, a CRC-32 and an encoded event. Assumes one process per directory (the outbox's lock sees to that). A
 //! torn end is cut; what it held was never told, since a claim is told only once it is on the disk. Next: `../commit.rs`.
@@ -8,7 +9,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
-use stratum::commit::{Digest, Event};
+use stratum::commit::{Book, Digest, Event};
 use tracing::warn;
 
 use crate::disk::{self, at};
@@ -16,6 +17,8 @@ use crate::disk::{self, at};
 /// Longest event: a job with two halves of a coinbase of 12 KiB and 32 branches.
 const MAX_FRAME: usize = 32 << 10;
 const HEAD: usize = 8;
+/// The settled blocks' file: 432 of 32 bytes.
+const SETTLED: &str = "settled";
 
 /// Private fields: files that are open are those of blocks that still change.
 pub(super) struct Log {
@@ -30,9 +33,10 @@ struct Open {
 }
 
 impl Log {
-    /// Opens the directory and reads all events, those of one block in their order.
-    pub(super) fn open(dir: &Path) -> Result<(Log, Vec<Event>), disk::Error> {
+    /// Opens the directory and makes the book again that was written there.
+    pub(super) fn open(dir: &Path) -> Result<(Log, Book), disk::Error> {
         fs::create_dir_all(dir).map_err(at("create", dir))?;
+        let mut book = Book::default();
         let mut events = Vec::new();
         for entry in fs::read_dir(dir).map_err(at("read", dir))? {
             let path = entry.map_err(at("read", dir))?.path();
@@ -40,7 +44,20 @@ impl Log {
                 events.extend(read(&path)?);
             }
         }
-        Ok((Log { dir: dir.to_path_buf(), files: BTreeMap::new() }, events))
+        events.into_iter().for_each(|event| book.apply(event));
+        let mut log = Log { dir: dir.to_path_buf(), files: BTreeMap::new() };
+        for previous in read_settled(&dir.join(SETTLED))? {
+            // Its file is still there if the machine died before it was removed.
+            log.remove(&previous)?;
+            book.forget(&previous);
+        }
+        Ok((log, book))
+    }
+
+    /// Writes which blocks are settled; on the disk when this returns.
+    pub(super) fn settle(&self, book: &Book) -> Result<(), disk::Error> {
+        let bytes: Vec<u8> = book.settled().flat_map(|previous| previous.0).collect();
+        disk::replace(&self.dir.join(SETTLED), &bytes)
     }
 
     /// Writes an event; a claim is on the disk when this returns, a share in the page cache.
@@ -52,17 +69,11 @@ impl Log {
             None => open_file(&path)?,
         };
         let frame = frame(event);
-        if let Err(error) = file.write_all(&frame) {
-            // A torn frame in the middle would hide what comes after it; where this fails too, the next start cuts it off.
+        if let Err(error) = put(&mut file, &frame, event, &path) {
+            // What was not taken must not come back at the next start, nor a torn frame hide what comes after it; where cutting
+            // fails too, the next start cuts what is torn.
             let _ = file.set_len(length);
-            return Err(at("write", &path)(error));
-        }
-        match event {
-            Event::Seal { .. } | Event::Close { .. } => {
-                file.sync_all().map_err(at("sync", &path))?;
-                disk::sync_parent(&path)?;
-            }
-            Event::Job { .. } | Event::Share { .. } => {}
+            return Err(error);
         }
         if !matches!(event, Event::Close { .. }) {
             self.files.insert(previous, Open { file, length: length + frame.len() as u64 });
@@ -82,6 +93,25 @@ impl Log {
 
     fn path(&self, previous: &Digest) -> PathBuf {
         self.dir.join(format!("{previous}.log"))
+    }
+}
+
+fn put(file: &mut File, frame: &[u8], event: &Event, path: &Path) -> Result<(), disk::Error> {
+    file.write_all(frame).map_err(at("write", path))?;
+    match event {
+        Event::Seal { .. } | Event::Close { .. } => {
+            file.sync_all().map_err(at("sync", path))?;
+            disk::sync_parent(path)
+        }
+        Event::Job { .. } | Event::Share { .. } => Ok(()),
+    }
+}
+
+fn read_settled(path: &Path) -> Result<Vec<Digest>, disk::Error> {
+    match fs::read(path) {
+        Ok(bytes) => Ok(bytes.as_chunks::<32>().0.iter().map(|hash| Digest(*hash)).collect()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(at("read", path)(error)),
     }
 }
 

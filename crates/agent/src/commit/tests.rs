@@ -28,7 +28,8 @@ impl TestDir {
     }
 
     fn logs(&self) -> Vec<PathBuf> {
-        fs::read_dir(&self.0).unwrap().map(|entry| entry.unwrap().path()).collect()
+        let files = fs::read_dir(&self.0).unwrap().map(|entry| entry.unwrap().path());
+        files.filter(|path| path.extension().is_some_and(|extension| extension == "log")).collect()
     }
 }
 
@@ -40,9 +41,13 @@ impl Drop for TestDir {
 
 /// A job on the block of that number, whose shares take eight hashes.
 fn template(block: u64) -> Template {
+    with_mask(block, 0)
+}
+
+fn with_mask(block: u64, mask: u32) -> Template {
     let job = Job::keep_alive(block, 0x2000_0000, 0x1d00_ffff, 9).unwrap();
     let slice = Slice { extranonce1: vec![1, 2], extranonce2_size: 4 };
-    Template::new(&job, &slice, 0, Target::new(U256::MAX.shift_right(3)).unwrap()).unwrap()
+    Template::new(&job, &slice, mask, Target::new(U256::MAX.shift_right(3)).unwrap()).unwrap()
 }
 
 fn job(block: u64) -> Seen {
@@ -50,14 +55,17 @@ fn job(block: u64) -> Seen {
 }
 
 fn shares(block: u64, count: usize) -> Vec<Seen> {
-    let template = template(block);
+    shares_of(block, &template(block), 0x2000_0000, count)
+}
+
+fn shares_of(block: u64, template: &Template, version: u32, count: usize) -> Vec<Seen> {
     let found = (0u32..).filter_map(|nonce| {
-        let (version, ntime, extranonce2) = (0x2000_0000, 9, vec![0; 4]);
+        let (ntime, extranonce2) = (9, vec![0; 4]);
         let share = Share { job: template.digest(), extranonce2: extranonce2.clone(), version, ntime, nonce };
-        let leaf = stratum::commit::Leaf::of(share, &template);
+        let leaf = stratum::commit::Leaf::of(share, template);
         let outgoing =
             Outgoing { session: 1, job_id: format!("j{block}"), extranonce2, ntime, nonce, version };
-        leaf.check(&template).is_ok().then(|| Seen::Accepted(Box::new((outgoing, leaf.hash))))
+        leaf.check(template).is_ok().then(|| Seen::Accepted(Box::new((outgoing, leaf.hash))))
     });
     found.take(count).collect()
 }
@@ -179,4 +187,72 @@ fn a_wiped_agent_goes_on_behind_what_was_heard() {
     commits.go_on_behind(heard);
     intake.shared.take(vec![job(3)], START_MS - 5_000).unwrap();
     assert_eq!(commits.notes(heard, 10).len(), 1);
+}
+
+#[test]
+fn a_settled_block_stays_settled_across_restarts_even_if_its_file_came_back() {
+    let dir = TestDir::new();
+    let (commits, _intake) = claimed(&dir);
+    let closing = commits.notes(0, 100)[5].sequence();
+    let log = dir.logs().into_iter().max_by_key(|path| fs::metadata(path).unwrap().len()).unwrap();
+    let bytes = fs::read(&log).unwrap();
+    commits.settled(closing).unwrap();
+    // A machine that dies before the removal is on the disk finds the file again.
+    fs::write(&log, bytes).unwrap();
+    let (commits, intake) = open(&dir.0, None).unwrap();
+    assert_eq!((kinds(&commits.notes(0, 100)), log.exists()), ("j".to_owned(), false));
+    // The chain goes back to block 1.
+    intake.shared.take(vec![job(1)], START_MS + 400_000).unwrap();
+    intake.shared.take(shares(1, 40), START_MS + 400_000).unwrap();
+    assert_eq!(kinds(&commits.notes(0, 100)), "j");
+    assert_eq!(commits.unclaimed(), 40);
+}
+
+#[test]
+fn a_claim_that_could_not_be_synced_does_not_come_back_under_another_number() {
+    let dir = TestDir::new();
+    let (commits, intake) = open(&dir.0, None).unwrap();
+    intake.shared.take(vec![job(1)], START_MS).unwrap();
+    intake.shared.take(shares(1, 5), START_MS).unwrap();
+    // The directory is not to be found for a moment, so that it cannot be synced.
+    let aside = dir.0.with_extension("aside");
+    fs::rename(&dir.0, &aside).unwrap();
+    let failed = intake.shared.take(Vec::new(), START_MS + 31_000);
+    assert!(failed.unwrap_err().to_string().contains("cannot sync"));
+    fs::rename(&aside, &dir.0).unwrap();
+    intake.shared.take(Vec::new(), START_MS + 32_000).unwrap();
+    let told = commits.notes(0, 100);
+    assert_eq!(kinds(&told), "jb");
+    assert_eq!(open(&dir.0, None).unwrap().0.notes(0, 100), told, "the same claim under the same number");
+}
+
+#[test]
+fn shares_of_a_job_before_its_mask_or_its_content_changed_are_claimed() {
+    let dir = TestDir::new();
+    let (commits, intake) = open(&dir.0, None).unwrap();
+    let (wide, narrow) = (with_mask(1, 0x1fff_e000), with_mask(1, 0));
+    // All three come under the id "j1": a mask that was narrowed, and another job.
+    for template in [wide.clone(), narrow, with_mask(5, 0)] {
+        let seen = Seen::Job { session: 1, job_id: "j1".into(), template: Box::new(template) };
+        intake.shared.take(vec![seen], START_MS).unwrap();
+    }
+    intake.shared.take(shares_of(1, &wide, 0x2000_2000, 4), START_MS).unwrap();
+    intake.shared.take(shares(1, 4), START_MS).unwrap();
+    assert_eq!(commits.unclaimed(), 0);
+    intake.shared.take(Vec::new(), START_MS + 31_000).unwrap();
+    let batch = commits.notes(0, 100).into_iter().find_map(|note| match note {
+        Note::Claim(claim) => Some(claim),
+        Note::Job { .. } => None,
+    });
+    assert_eq!(batch.unwrap().root.count, 8);
+}
+
+#[test]
+fn shares_that_cannot_be_written_are_counted() {
+    let dir = TestDir::new();
+    let (commits, intake) = open(&dir.0, None).unwrap();
+    fs::remove_dir_all(&dir.0).unwrap();
+    let seen = std::iter::once(job(1)).chain(shares(1, 3)).collect();
+    assert!(intake.shared.take(seen, START_MS).is_err());
+    assert_eq!(commits.unclaimed(), 3);
 }

@@ -22,6 +22,11 @@ impl Dir {
         let _ = fs::remove_dir_all(&path);
         Self(path)
     }
+    /// It is there, for what is no outbox.
+    pub(crate) fn path(&self) -> &Path {
+        fs::create_dir_all(&self.0).unwrap();
+        &self.0
+    }
     pub(crate) fn open(&self) -> Outbox {
         self.open_on("boot-1", Time(1_000))
     }

@@ -222,16 +222,22 @@ async fn a_farm_mines_through_it_and_no_kill_loses_a_share_or_counts_one_twice()
 #[tokio::test]
 async fn a_hangup_reads_the_weights_again_and_a_mistake_changes_nothing() {
     let settings = |weights: &[u64]| {
-        let account = |weight: &u64| {
-            format!("[[account]]\nname = \"f\"\nweight = {weight}\npools = [\"127.0.0.1:9\"]\n")
+        let account = |(weight, name): (&u64, &str)| {
+            format!("[[account]]\nname = \"{name}\"\nweight = {weight}\npools = [\"127.0.0.1:9\"]\n")
         };
-        "listen = \"127.0.0.1:0\"\n".to_owned() + &weights.iter().map(account).collect::<String>()
+        let accounts = weights.iter().zip(["farm", "partner"]).map(account);
+        "listen = \"127.0.0.1:0\"\n".to_owned() + &accounts.collect::<String>()
     };
     let place = Place::with(&settings(&[1, 2]));
     let (process, _) = place.start("hangup").await;
     for (text, said) in [
         (settings(&[3, 4]), "weights were read again"),
         (settings(&[5]), "stop the proxy and start it again"),
+        // The same accounts the other way round: by place, the partner's miners would work for the farm.
+        (
+            settings(&[1, 9]).replace("farm", "x").replace("partner", "farm").replace("\"x\"", "\"partner\""),
+            "in another order",
+        ),
         ("weights = 1".to_owned(), "the settings were not read again"),
     ] {
         place.write(&text);

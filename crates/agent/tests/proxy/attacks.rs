@@ -3,6 +3,7 @@
 
 use model::ledger::ShareEnd;
 use serde_json::{Value, json};
+use tokio::net::TcpStream;
 
 use super::plain::Plain;
 use super::rig::{Rig, until};
@@ -203,4 +204,25 @@ async fn what_the_journal_does_not_take_is_neither_acknowledged_nor_forwarded() 
     assert_eq!((stats.received.shares, stats.balanced), (1, true));
     assert!((1..=3).contains(&stats.journal_failures), "as many as came in the first read: {stats:?}");
     assert_eq!(rig.pool.handle().total().accepted, 1);
+}
+
+#[tokio::test]
+async fn connections_that_say_nothing_or_no_more_are_let_go() {
+    let rig = Rig::with(-20, |config| {
+        config.session.handshake_ms = 5_000;
+        config.session.idle_ms = 5_000;
+    })
+    .await;
+    let mute = TcpStream::connect(rig.handle().address()).await.unwrap();
+    let mut busy = Plain::ready(rig.handle().address(), "acct.m1-a-0").await;
+    let silent = Plain::ready(rig.handle().address(), "acct.m1-a-1").await;
+    until("all three are there", || rig.handle().stats().connected == 3).await;
+    // Who says nothing goes first, who says no more after it; who mines stays.
+    for left in [2, 1] {
+        while rig.handle().stats().connections > left {
+            assert_eq!(busy.call("mining.ping", json!([])).await["result"], json!("pong"));
+        }
+    }
+    assert_eq!(busy.submit_one(0).await["result"], json!(true));
+    drop((mute, silent));
 }

@@ -72,8 +72,8 @@ fn check_payments(rig: &Rig) {
     rig.ledger.check_claims();
 }
 
-/// Takes every share and never says a word about it.
-async fn mute_pool(listener: TcpListener) {
+/// Takes one session, and every share without an answer but for these words.
+async fn mute_pool(listener: TcpListener, words: String) {
     let (stream, _) = listener.accept().await.unwrap();
     let (reader, mut writer) = stream.into_split();
     let mut lines = BufReader::new(reader).lines();
@@ -82,7 +82,11 @@ async fn mute_pool(listener: TcpListener) {
         let result = match request["method"].as_str() {
             Some("mining.configure") => json!({ "version-rolling": false }),
             Some("mining.subscribe") => json!([[], "0badcafe", 6]),
-            Some("mining.submit") => continue,
+            Some("mining.submit") => {
+                // The proxy may have left in the middle of them.
+                let _ = writer.write_all(words.as_bytes()).await;
+                continue;
+            }
             _ => json!(true),
         };
         let mut reply = format!("{}\n", json!({ "id": request["id"], "result": result, "error": null }));
@@ -103,7 +107,7 @@ async fn mute_pool(listener: TcpListener) {
 async fn shares_that_a_pool_never_answers_end_unknown_when_the_proxy_ends() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let config = config_for(listener.local_addr().unwrap().to_string());
-    let pool = tokio::spawn(mute_pool(listener));
+    let pool = tokio::spawn(mute_pool(listener, String::new()));
     let ledger = Ledger::default();
     let clock = Arc::clone(&Rig::new(-20).await.clock);
     let proxy = Proxy::start(config, clock, Box::new(ledger.clone())).await.unwrap();
@@ -116,6 +120,26 @@ async fn shares_that_a_pool_never_answers_end_unknown_when_the_proxy_ends() {
     proxy.shutdown().await;
     assert_eq!(ledger.ends(), [(ShareEnd::Unknown, 2)].into());
     pool.abort();
+}
+
+#[tokio::test]
+async fn babble_of_a_pool_costs_its_session_and_no_miner() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let config = config_for(listener.local_addr().unwrap().to_string());
+    let pool = tokio::spawn(mute_pool(listener, "babble\n".repeat(100)));
+    let ledger = Ledger::default();
+    let clock = Arc::clone(&Rig::new(-20).await.clock);
+    let proxy = Proxy::start(config, clock, Box::new(ledger.clone())).await.unwrap();
+    let mut plain = Plain::ready(proxy.handle().address(), "acct.m1-a-0").await;
+    assert_eq!(plain.submit_one(0).await["result"], json!(true));
+    until("the pool is given up", || !proxy.handle().stats().pool_up).await;
+    assert_eq!(ledger.ends(), [(ShareEnd::Unknown, 1)].into());
+    let told = || proxy.handle().detail().upstreams[0].trouble.clone();
+    until("it says why", || told().is_some()).await;
+    assert_eq!(plain.submit_one(1 << 24).await["result"], json!(true), "the miner is still there");
+    let stats = proxy.handle().stats();
+    assert_eq!((stats.connections, stats.connected, stats.balanced), (1, 1, true));
+    pool.await.unwrap();
 }
 
 #[tokio::test]

@@ -22,6 +22,8 @@ struct Script {
     goes_on: bool,
     block: u8,
     sessions: u32,
+    /// The session's other extranonce1, which the next answer to a share is followed by.
+    extranonce1: Option<&'static str>,
     /// Nonces of the shares that came.
     came: Vec<String>,
 }
@@ -35,7 +37,14 @@ struct Named {
 
 impl Named {
     async fn start() -> Named {
-        let script = Script { open: true, goes_on: true, block: 0x11, sessions: 0, came: Vec::new() };
+        let script = Script {
+            open: true,
+            goes_on: true,
+            block: 0x11,
+            sessions: 0,
+            extranonce1: None,
+            came: Vec::new(),
+        };
         let (script, epoch) = (Arc::new(Mutex::new(script)), watch::Sender::new(0));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
@@ -99,11 +108,13 @@ fn answer(request: &Value, script: &mut Script) -> String {
                 script.sessions += 1;
                 format!("{:08x}", script.sessions)
             });
-            reply(json!([[["mining.notify", name]], name, 6]))
+            let extranonce1 = script.extranonce1.map_or_else(|| name.clone(), str::to_owned);
+            reply(json!([[["mining.notify", name]], extranonce1, 6]))
         }
         Some("mining.submit") => {
             script.came.push(request["params"][4].as_str().unwrap().to_owned());
-            reply(json!(true))
+            let other = script.extranonce1.map(|other| told("mining.set_extranonce", json!([other, 6])));
+            reply(json!(true)) + &other.unwrap_or_default()
         }
         Some("mining.authorize") => {
             let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
@@ -213,6 +224,27 @@ async fn another_block_leaves_them_unknown() {
     let stage = Stage::spooled().await;
     stage.regain(|script| script.block = 0x22).await;
     stage.check(ShareEnd::Unknown, 2).await;
+}
+
+#[tokio::test]
+async fn miners_get_new_slices_where_the_extranonce_changed_before_the_session_was_lost() {
+    let mut stage = Stage::new().await;
+    stage.pool.script.lock().unwrap().extranonce1 = Some("aabbccdd");
+    stage.mine().await;
+    stage.answered().await;
+    // No job came for the new extranonce; the pool goes on with the session that has it.
+    stage.lose().await;
+    stage.regain(|_| {}).await;
+    until("the miner is sent away, since it cannot be told", || {
+        stage.proxy.handle().stats().connections == 0
+    })
+    .await;
+    stage.plain = Plain::ready(stage.proxy.handle().address(), "acct.m1-a-0").await;
+    assert!(stage.plain.extranonce1.starts_with("aabbccdd"), "{}", stage.plain.extranonce1);
+    stage.mine().await;
+    stage.answered().await;
+    assert_eq!(stage.ends(&ShareEnd::Accepted), 3);
+    stage.ledger.check_claims();
 }
 
 #[tokio::test]

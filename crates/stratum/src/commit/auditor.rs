@@ -7,6 +7,7 @@
 
 mod ledger;
 mod luck;
+mod shown;
 #[cfg(test)]
 mod tests;
 
@@ -20,6 +21,7 @@ use luck::Luck;
 use model::report::Finding;
 use model::{Span, Time, Work};
 use serde::{Deserialize, Serialize};
+use shown::Shown;
 use std::collections::{BTreeMap, VecDeque};
 
 /// Positions drawn in a batch: a cheat of a tenth is caught within the hour's 120 batches with 1 − 10^-21, and soon.
@@ -28,6 +30,9 @@ pub const BATCH_SAMPLES: usize = 4;
 pub const CLOSING_SAMPLES: usize = 64;
 /// Blocks open at once: the one worked on, those just left, and a day without a link to a controller.
 pub const MAX_OPEN: usize = 256;
+/// Blocks kept of which nothing is claimed: ten hours of them. An honest agent claims a share within 30 s, and notes come in
+/// order, so that a claim can only be of the latest few; without this a module whose miners rest for two days had 288 open.
+pub const MAX_UNCLAIMED: usize = 64;
 /// Blocks remembered so that none is claimed twice: three days of 144, in 30 kB.
 pub const MAX_CLOSED: usize = 432;
 /// A block that was not closed or whose challenge was not answered after so long stays unproven: a day more than an agent keeps it.
@@ -49,6 +54,8 @@ pub enum Misconduct {
     Batches,
     #[error("there are more blocks, jobs, batches or shares than a module can have")]
     TooMuch,
+    #[error("it is over no share, or over shares without work")]
+    Nothing,
 }
 
 /// What is asked of an agent.
@@ -99,6 +106,8 @@ pub struct Auditor {
     totals: Totals,
     luck: Luck,
     ledger: Ledger,
+    #[serde(default)]
+    shown: Shown,
     findings: VecDeque<(Time, Finding)>,
 }
 
@@ -227,7 +236,7 @@ impl Auditor {
     /// What is wrong, newest last.
     pub fn findings(&self) -> Vec<Finding> {
         let told = self.findings.iter().map(|(_, finding)| finding.clone());
-        told.chain(self.luck.finding()).chain(self.ledger.finding()).collect()
+        told.chain(self.luck.finding()).chain(self.ledger.finding()).chain(self.shown.finding()).collect()
     }
 
     /// Lines of the module's ledger arrived: so many shares were accepted by the pool. Segments that came before are passed over.
@@ -262,8 +271,11 @@ impl Auditor {
         if self.closed.contains(&previous) {
             return Err(Misconduct::Reopened);
         }
-        if !self.blocks.contains_key(&previous) && self.blocks.len() >= MAX_OPEN {
-            return Err(Misconduct::TooMuch);
+        if !self.blocks.contains_key(&previous) {
+            self.drop_unclaimed();
+            if self.blocks.len() >= MAX_OPEN {
+                return Err(Misconduct::TooMuch);
+            }
         }
         let block = self.blocks.entry(previous).or_insert_with(|| Block::new(at));
         if block.closing.is_some() {
@@ -276,9 +288,25 @@ impl Auditor {
         Ok(None)
     }
 
+    /// Makes room for another block among those without a claim; the one that was announced first goes.
+    fn drop_unclaimed(&mut self) {
+        let unclaimed = self.blocks.iter().filter(|(_, block)| block.is_unclaimed());
+        if unclaimed.clone().count() < MAX_UNCLAIMED {
+            return;
+        }
+        let first = unclaimed.min_by_key(|(_, block)| block.jobs.values().max().copied());
+        if let Some(previous) = first.map(|(previous, _)| *previous) {
+            self.blocks.remove(&previous);
+        }
+    }
+
     fn claim(&mut self, claim: &Claim, at: Time, seed: Digest) -> Result<Option<Challenge>, Misconduct> {
         if claim.root.count as usize > MAX_BLOCK_SHARES {
             return Err(Misconduct::TooMuch);
+        }
+        // Each share is worth a hash at least. A sum of zero would have no positions, and any number of shares would pass.
+        if claim.root.count == 0 || claim.root.sum.0 < u128::from(claim.root.count) {
+            return Err(Misconduct::Nothing);
         }
         if self.closed.contains(&claim.previous) {
             return Err(Misconduct::Reopened);
@@ -338,6 +366,9 @@ impl Auditor {
     /// A block is judged, or given up: its work goes into the totals, and it is never opened again.
     fn end(&mut self, previous: &Digest, closing: Option<Standing>) {
         let Some(block) = self.blocks.remove(previous) else { return };
+        if !block.is_unclaimed() {
+            self.shown.record(closing == Some(Standing::Passed));
+        }
         let mut named = Vec::new();
         if let (Some((claim, _)), Some(standing)) = (&block.closing, closing) {
             let to = match standing {
@@ -383,6 +414,10 @@ impl Auditor {
 impl Block {
     fn new(since: Time) -> Block {
         Block { since, jobs: BTreeMap::new(), batches: BTreeMap::new(), closing: None }
+    }
+
+    fn is_unclaimed(&self) -> bool {
+        self.batches.is_empty() && self.closing.is_none()
     }
 
     /// The claim of that number, if its answer is waited for, and how many positions were drawn.

@@ -12,7 +12,7 @@ use super::sample::positions;
 use super::tree::Tree;
 use super::{Answer, Claim, Digest, Event, Kind, Leaf, Note, Opening, Proof, Share, Template};
 use crate::hash::HeaderHash;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 /// A batch is sealed at so many shares, or so long after its first.
 pub const MAX_BATCH: usize = 1_024;
@@ -28,12 +28,20 @@ pub const MAX_SHARES: usize = 1 << 18;
 /// What the controller has not judged after so long is given up: a day.
 pub const RETAIN_MS: u64 = 86_400_000;
 
+/// Jobs in all: in 144 blocks of a day there are 20 each. 1.2 kB each in memory and on disk, where coinbases are usual.
+pub const MAX_ALL_JOBS: usize = 1 << 14;
+/// Blocks at once: as many as an auditor takes. Where a pool names more, shares on them are not claimed.
+pub const MAX_BLOCKS: usize = 256;
+/// Blocks that were claimed and forgotten: as many as an auditor remembers. A chain may come back to one of them, or a pool that
+/// lags behind, and none may be claimed twice.
+pub const MAX_SETTLED: usize = 432;
+
 /// Why a share is not claimed. It is paid all the same; the claim is smaller than what was paid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
 pub enum Refused {
     #[error("its job was not announced")]
     UnknownJob,
-    #[error("its block was closed, or was never open")]
+    #[error("its block was closed before, or was never open")]
     Closed,
     #[error("it is in the book already")]
     Duplicate,
@@ -48,6 +56,8 @@ pub enum Refused {
 pub struct Book {
     blocks: BTreeMap<Digest, Block>,
     last: u64,
+    /// Latest last.
+    settled: VecDeque<Digest>,
 }
 
 #[derive(Clone, Debug)]
@@ -67,16 +77,19 @@ struct Block {
 impl Book {
     /// An empty one, whose numbers begin after `last`.
     pub fn new(last: u64) -> Book {
-        Book { blocks: BTreeMap::new(), last }
+        Book { last, ..Book::default() }
     }
 
     /// A job came from the pool; `None` if it is known, or there is no room for another.
     pub fn on_job(&self, at_ms: u64, template: Template) -> Option<Event> {
-        let block = self.blocks.get(&template.previous());
-        let takes = block.is_none_or(|block| {
-            let known = block.jobs.contains_key(&template.digest());
-            !known && block.closed_ms.is_none() && block.jobs.len() < MAX_JOBS
-        });
+        let previous = template.previous();
+        let takes = match self.blocks.get(&previous) {
+            None => self.blocks.len() < MAX_BLOCKS && !self.settled.contains(&previous),
+            Some(block) => {
+                let known = block.jobs.contains_key(&template.digest());
+                !known && block.closed_ms.is_none() && block.jobs.len() < MAX_JOBS
+            }
+        };
         takes.then(|| Event::Job { sequence: self.next(at_ms), at_ms, template })
     }
 
@@ -179,7 +192,10 @@ impl Book {
     /// A book of the one block that a claim is of, to answer from while this one goes on.
     pub fn part(&self, sequence: u64) -> Book {
         let blocks = self.blocks.iter().filter(|(_, block)| block.claims.contains_key(&sequence));
-        Book { blocks: blocks.map(|(previous, block)| (*previous, block.clone())).collect(), last: self.last }
+        Book {
+            blocks: blocks.map(|(previous, block)| (*previous, block.clone())).collect(),
+            ..Book::new(self.last)
+        }
     }
 
     /// The block that a judged closing was of: it may be forgotten.
@@ -190,18 +206,31 @@ impl Book {
         self.blocks.iter().find(|(_, block)| is_it(block)).map(|(previous, _)| *previous)
     }
 
-    /// A block to give up: closed a day ago and never judged, or the oldest where there are too many shares.
+    /// A block to give up: closed a day ago and never judged, or the oldest where there are too many shares or jobs.
     pub fn excess(&self, at_ms: u64) -> Option<Digest> {
         let shares: usize = self.blocks.values().map(|block| block.shares.len()).sum();
+        let jobs: usize = self.blocks.values().map(|block| block.jobs.len()).sum();
         let oldest = self.blocks.iter().min_by_key(|(_, block)| block.began_ms)?;
         let is_old = |block: &Block| block.closed_ms.is_some_and(|at| at_ms.saturating_sub(at) > RETAIN_MS);
         let old = self.blocks.iter().find(|(_, block)| is_old(block));
-        let full = (shares > MAX_SHARES && self.blocks.len() > 1).then_some(oldest);
+        let many = shares > MAX_SHARES || jobs > MAX_ALL_JOBS;
+        let full = (many && self.blocks.len() > 1).then_some(oldest);
         old.or(full).map(|(previous, _)| *previous)
     }
 
+    /// A block was judged or given up. It is not opened again, neither now nor, where [`Book::settled`] is kept, after a restart.
     pub fn forget(&mut self, previous: &Digest) {
         self.blocks.remove(previous);
+        self.settled.retain(|known| known != previous);
+        self.settled.push_back(*previous);
+        if self.settled.len() > MAX_SETTLED {
+            self.settled.pop_front();
+        }
+    }
+
+    /// Blocks that were forgotten, latest last; at most [`MAX_SETTLED`].
+    pub fn settled(&self) -> impl Iterator<Item = &Digest> {
+        self.settled.iter()
     }
 
     pub fn has(&self, previous: &Digest) -> bool {

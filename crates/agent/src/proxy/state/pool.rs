@@ -128,7 +128,7 @@ impl State {
         for event in events.drain(..) {
             match event {
                 Event::Outcome { share, outcome } => self.on_outcome(share, outcome),
-                Event::Ready { slice, mask } if self.goes_on(lane) => self.go_on(lane, slice, mask),
+                Event::Ready { slice, mask } if self.goes_on(lane, &slice) => self.go_on(lane, slice, mask),
                 Event::Ready { slice, mask } => {
                     self.give_up_spool(lane);
                     self.renew(lane, slice, Some(mask));

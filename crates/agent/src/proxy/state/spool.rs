@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 
 use model::ledger::ShareEnd;
 use stratum::account::End;
-use stratum::job::Job;
+use stratum::job::{Job, Slice};
 use stratum::upstream::{Outgoing, Resume, ShareRef, Upstream};
 
 use super::{Lane, State};
@@ -68,12 +68,13 @@ impl State {
         }
     }
 
-    /// Whether the session that has just become ready is the lost one; if so its pool is known to do that.
-    pub(super) fn goes_on(&mut self, lane: usize) -> bool {
+    /// Whether the session that has just become ready is the lost one; if so its pool is known to do that. Miners keep their slices
+    /// only if these were cut from `slice`: they may be of an older session, or of an extranonce before the last.
+    pub(super) fn goes_on(&mut self, lane: usize, slice: &Slice) -> bool {
         let Some(lane) = self.lanes.get_mut(lane) else { return false };
         // Without ground there is nothing to go on with: slices were never made.
-        let resumed =
-            lane.live.as_ref().is_some_and(|live| live.upstream.is_resumed()) && lane.ground.is_some();
+        let fits = lane.ground.as_ref().is_some_and(|ground| ground.slices.upstream() == slice);
+        let resumed = fits && lane.live.as_ref().is_some_and(|live| live.upstream.is_resumed());
         if resumed {
             lane.spool.proven.insert(lane.pool);
         }

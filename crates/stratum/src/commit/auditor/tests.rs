@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+use super::super::book::Refused;
 use super::super::leaf::Untrue;
 use super::super::proof::{Opening, Proof};
 use super::super::sample::positions;
@@ -299,14 +300,76 @@ fn what_is_never_shown_expires_as_unproven() {
 }
 
 #[test]
+fn who_always_says_lost_or_never_closes_is_told() {
+    let root = leaves(&template(1, 0), 1, 0)[0].node();
+    let found = |auditor: &Auditor| auditor.findings().iter().any(|f| f.code == "share-claims-unshown");
+    let claim =
+        |sequence, kind, number| Note::Claim(Claim { sequence, kind, previous: numbered(number), root });
+    let mut lost = Auditor::default();
+    let mut open = Auditor::default();
+    for number in 1..=16 {
+        assert!(!found(&lost), "{number} blocks say nothing");
+        let batch = 2 * number;
+        lost.take(&claim(batch, Kind::Batch, number), AT, digest(0)).unwrap();
+        lost.take(&claim(batch + 1, Kind::Closing { batches: vec![batch] }, number), AT, digest(0)).unwrap();
+        for sequence in [batch, batch + 1] {
+            assert_eq!(lost.on_answer(sequence, &Answer::Lost, AT), Some(Verdict::Lost));
+        }
+        open.take(&claim(batch, Kind::Batch, number), AT, digest(0)).unwrap();
+    }
+    open.expire(AT + PATIENCE);
+    assert!(!found(&open), "they may still come");
+    open.expire(AT + PATIENCE + Span::secs(1));
+    for auditor in [lost, open] {
+        assert!(found(&auditor), "{:?}", auditor.findings());
+        assert_eq!((auditor.totals().unproven.shares, auditor.totals().failures), (16, 0));
+        assert_eq!(auditor.blocks.len(), 0);
+    }
+}
+
+/// A block of that number.
+fn numbered(number: u64) -> Digest {
+    let mut previous = [0; 32];
+    previous[..8].copy_from_slice(&number.to_be_bytes());
+    Digest(previous)
+}
+
+#[test]
+fn an_agent_whose_miners_rest_for_days_is_no_cheat_and_costs_no_memory() {
+    let mut auditor = Auditor::default();
+    for number in 1..10 * MAX_OPEN as u64 {
+        let note = Note::Job { sequence: number, digest: digest(1), previous: numbered(number) };
+        assert_eq!(auditor.take(&note, AT, digest(0)), Ok(None), "block {number}");
+    }
+    assert_eq!((auditor.blocks.len(), auditor.closed.len()), (MAX_UNCLAIMED, 0));
+    assert_eq!(auditor.findings(), []);
+    // What was announced last is still known.
+    assert!(auditor.blocks.contains_key(&numbered(10 * MAX_OPEN as u64 - 1)));
+}
+
+#[test]
+fn shares_without_work_are_not_taken() {
+    let job = template(1, 0);
+    let mut agent = Agent::new(std::slice::from_ref(&job));
+    let all = leaves(&job, 3, 0);
+    let mut check = |change: &dyn Fn(&mut Node)| {
+        assert_eq!(agent.claim(Kind::Batch, &all, change), Err(Misconduct::Nothing));
+    };
+    check(&|root| root.sum.0 = 0);
+    check(&|root| (root.count, root.sum.0) = (100_000, 99_999));
+    check(&|root| root.count = 0);
+    assert_eq!(agent.auditor.totals().proven, Sum::default());
+    assert_eq!(agent.auditor.provisional(), Sum::default());
+}
+
+#[test]
 fn everything_is_bounded() {
     let mut auditor = Auditor::default();
     let mut taken = Vec::new();
-    for number in 0..MAX_OPEN as u64 + 1 {
-        let mut previous = [0; 32];
-        previous[..8].copy_from_slice(&number.to_be_bytes());
-        let note = Note::Job { sequence: number + 1, digest: digest(1), previous: Digest(previous) };
-        taken.push(auditor.take(&note, AT, digest(0)));
+    let root = leaves(&template(1, 0), 1, 0)[0].node();
+    for number in 1..MAX_OPEN as u64 + 2 {
+        let claim = Claim { sequence: number, kind: Kind::Batch, previous: numbered(number), root };
+        taken.push(auditor.take(&Note::Claim(claim), AT, digest(0)));
     }
     assert_eq!(taken.pop(), Some(Err(Misconduct::TooMuch)));
     assert!(taken.iter().all(Result::is_ok));
@@ -375,6 +438,8 @@ enum Step {
     Wait(u16),
     /// Its process is killed and begins anew, from what is on its disk.
     Killed,
+    /// The chain goes back to the block before, or a pool lags behind.
+    Back,
     /// It has a controller for a moment.
     InTouch,
 }
@@ -384,6 +449,7 @@ fn step() -> impl Strategy<Value = Step> {
         8 => (0u8..3).prop_map(Step::Share),
         1 => (0u8..3).prop_map(Step::Job),
         1 => Just(Step::NextBlock),
+        1 => Just(Step::Back),
         3 => (0u16..50).prop_map(Step::Wait),
         1 => Just(Step::Killed),
         2 => Just(Step::InTouch),
@@ -395,6 +461,7 @@ fn step() -> impl Strategy<Value = Step> {
 struct Honest {
     book: Book,
     disk: Vec<Event>,
+    settled: Vec<Digest>,
     auditor: Auditor,
     now_ms: u64,
     block: u8,
@@ -419,9 +486,15 @@ impl Honest {
         let job = template(self.block, session);
         let leaf = leaves(&job, 1, self.nonce).remove(0);
         self.nonce = leaf.share.nonce + 1;
-        let event = self.book.on_share(self.now_ms, job.previous(), leaf.hash, leaf.share).unwrap();
-        self.accepted += 1;
-        self.put(event);
+        let again = self.book.settled().any(|previous| *previous == job.previous())
+            || self.book.notes(0, usize::MAX).iter().any(|note| is_closing(note, &job));
+        match self.book.on_share(self.now_ms, job.previous(), leaf.hash, leaf.share) {
+            Ok(event) => {
+                self.accepted += 1;
+                self.put(event);
+            }
+            Err(refused) => assert_eq!((refused, again), (Refused::Closed, true)),
+        }
     }
 
     fn wait(&mut self, seconds: u64) {
@@ -441,6 +514,10 @@ impl Honest {
         for Challenge { sequence, seed, samples } in self.auditor.open() {
             let answer = self.book.answer(sequence, &seed, samples);
             assert_eq!(self.auditor.on_answer(sequence, &answer, AT), Some(Verdict::Passed));
+            if let Some(previous) = self.book.block_of(sequence) {
+                self.book.forget(&previous);
+                self.settled.push(previous);
+            }
         }
     }
 
@@ -457,10 +534,20 @@ impl Honest {
             Step::Killed => {
                 self.book = Book::default();
                 self.disk.iter().cloned().for_each(|event| self.book.apply(event));
+                self.settled.iter().for_each(|previous| self.book.forget(previous));
+            }
+            Step::Back => {
+                self.block = self.block.saturating_sub(1);
+                self.job(0);
             }
             Step::InTouch => self.meet(),
         }
     }
+}
+
+fn is_closing(note: &Note, job: &Template) -> bool {
+    let closing = |claim: &Claim| claim.kind != Kind::Batch && claim.previous == job.previous();
+    matches!(note, Note::Claim(claim) if closing(claim))
 }
 
 proptest! {
@@ -470,6 +557,7 @@ proptest! {
     fn an_honest_agent_passes_whatever_happens_to_it(steps in prop::collection::vec(step(), 1..120)) {
         let mut honest = Honest::default();
         steps.into_iter().for_each(|step| honest.run(step));
+        honest.block = 200;
         honest.run(Step::NextBlock);
         honest.wait(200);
         honest.meet();

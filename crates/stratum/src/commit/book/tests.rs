@@ -183,3 +183,42 @@ fn what_is_never_judged_is_given_up_after_a_day() {
     assert_eq!(agent.book.excess(100_000 + RETAIN_MS), None);
     assert_eq!(agent.book.excess(100_001 + RETAIN_MS), Some(old.previous()));
 }
+
+#[test]
+fn a_settled_block_is_not_opened_again_when_the_chain_comes_back() {
+    let (old, new) = (template(1, 0), template(2, 0));
+    let mut agent = Agent::default();
+    agent.job(1_000, &old);
+    agent.share(2_000, &old, &leaves(&old, 1, 0)[0]).unwrap();
+    agent.job(3_000, &new);
+    agent.tick(3_000 + CLOSE_MS);
+    let Some(closing) = agent.claims().pop() else { panic!("claimed") };
+    assert_eq!(agent.book.block_of(closing.sequence), Some(old.previous()));
+    agent.book.forget(&old.previous());
+    assert_eq!(agent.book.on_job(200_000, old.clone()), None);
+    assert_eq!(agent.share(200_000, &old, &leaves(&old, 2, 0)[1]), Err(Refused::Closed));
+    for number in 0..=MAX_SETTLED {
+        let mut bytes = [9; 32];
+        bytes[..8].copy_from_slice(&(number as u64).to_be_bytes());
+        agent.book.forget(&Digest(bytes));
+    }
+    assert_eq!(agent.book.settled().count(), MAX_SETTLED);
+    assert!(agent.book.on_job(200_000, old).is_some(), "an auditor has forgotten it too by then");
+}
+
+#[test]
+fn a_pool_that_names_blocks_without_end_fills_no_book() {
+    let mut agent = Agent::default();
+    for number in 0..=u8::MAX {
+        agent.job(1_000, &template(number, 0));
+    }
+    assert_eq!(agent.book.blocks.len(), MAX_BLOCKS);
+    let other = Template::new(
+        &crate::job::Job::keep_alive(7, 0x2000_0000, 0x1d00_ffff, 9).unwrap(),
+        &crate::job::Slice { extranonce1: vec![1], extranonce2_size: 4 },
+        0,
+        template(0, 0).target(),
+    );
+    assert_eq!(agent.book.on_job(1_000, other.unwrap()), None);
+    assert!(agent.book.on_job(1_000, template(3, 1)).is_some(), "a known block takes more jobs");
+}
