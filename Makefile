@@ -1,6 +1,6 @@
 # Everything a developer runs. `make test` is what CI runs; docs/development.md says what takes how long.
 
-.PHONY: test deps fmt lint lean unit cli-alone dev
+.PHONY: test deps fmt lint lean unit cli-alone fuzz dev
 
 # One dev-profile build serves unit, conformance and end-to-end tests. The command line comes before the workspace: in an empty
 # target folder nothing has run protoc yet that it could profit from.
@@ -41,6 +41,10 @@ unit:
 cli-alone:
 	PROTOC=/nonexistent cargo build -p cli --locked
 	target/debug/flareshift version --client
+
+# Some 30,000 inputs from seeds for each parser, a minute. `fuzz/` has the same entries for cargo-fuzz.
+fuzz:
+	STRATUM_FUZZ=30000 cargo test --workspace --locked --test main fuzz::
 
 dev:
 	cargo run --release --locked -- dev
