@@ -42,9 +42,9 @@ cli-alone:
 	PROTOC=/nonexistent cargo build -p cli --locked
 	target/debug/flareshift version --client
 
-# Some 30,000 inputs from seeds for each parser, a minute. `fuzz/` has the same entries for cargo-fuzz.
+# 80,000 inputs from a seed for each parser, a minute. `fuzz/` has the same entries for cargo-fuzz.
 fuzz:
-	STRATUM_FUZZ=30000 cargo test --workspace --locked --test main fuzz::
+	STRATUM_FUZZ=80000 cargo test --workspace --locked --test main fuzz::
 
 dev:
 	cargo run --release --locked -- dev

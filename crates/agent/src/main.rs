@@ -1,6 +1,7 @@
 //! `flareshift-agent`: reads the command line and hands over to [`agent::run`].
 
 use std::path::Path;
+use std::process::ExitCode;
 use std::sync::Arc;
 
 use agent::alone;
@@ -21,9 +22,19 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
-fn main() -> anyhow::Result<()> {
+fn main() -> ExitCode {
     let config = Config::parse();
     log(config.log_json);
+    match carry_out(config) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("flareshift-agent: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn carry_out(config: Config) -> anyhow::Result<()> {
     let runtime = || tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     match &config.command {
         Some(Command::Proxy(args)) => {

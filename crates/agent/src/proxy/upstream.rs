@@ -4,6 +4,7 @@
 //! shares found while a session is away wait only where the pool goes on with its sessions (`state/spool.rs`). Next:
 //! [`stratum::upstream`] for the protocol, [`stratum::failover`] for which pool, `state.rs` for shares on the wire.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,6 +23,8 @@ use super::wire::{self, Wire};
 
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 const TICK: Duration = Duration::from_secs(1);
+/// A pool that stays away is tried every few seconds; that it is still away is worth a line a minute.
+const TELL_EVERY_MS: u64 = 60_000;
 /// The longest that a pool may ask us to wait before we reconnect.
 const LONGEST_ASKED_S: u32 = 60;
 /// Bytes taken at once: some two hundred answers, whose outcomes are then one write to the journal.
@@ -53,7 +56,8 @@ enum Lost {
 /// Runs until it is dropped.
 pub(super) async fn run(shared: &Shared, lane: usize) {
     let Some(route) = shared.state().route(lane).cloned() else { return };
-    let mut line = Line { shared, lane, failover: Failover::new(route.pools.len()), route, redirect: None };
+    let failover = Failover::new(route.pools.len());
+    let mut line = Line { shared, lane, failover, route, redirect: None, told: BTreeMap::new() };
     loop {
         match line.failover.next(shared.mono_ms()) {
             Next::Connect(index) => line.visit(index).await,
@@ -72,6 +76,8 @@ struct Line<'a> {
     failover: Failover,
     /// Where a pool asked us to go, for the next try alone.
     redirect: Option<(usize, Address)>,
+    /// What was last told of each pool of the list, and when.
+    told: BTreeMap<usize, (String, u64)>,
 }
 
 impl Line<'_> {
@@ -82,7 +88,7 @@ impl Line<'_> {
             pool.address = address;
         }
         let Err(lost) = self.session(index, &pool).await;
-        self.tell_lost(&lost, &pool);
+        self.tell_lost(index, &lost, &pool);
         self.shared.state().close(self.lane, self.shared.mono_ms());
         self.shared.state().note_trouble(self.lane, lost.to_string());
         match lost {
@@ -96,13 +102,21 @@ impl Line<'_> {
         }
     }
 
-    fn tell_lost(&self, lost: &Lost, pool: &PoolAddress) {
-        tracing::warn!(
-            error = lost as &dyn std::error::Error,
-            account = %self.route.name,
-            pool = %pool.address.host,
-            "pool left; miners keep their last job"
-        );
+    /// The same trouble with the same pool is told once a minute.
+    fn tell_lost(&mut self, index: usize, lost: &Lost, pool: &PoolAddress) {
+        let (error, now_ms) = (lost.to_string(), self.shared.mono_ms());
+        let told = |(text, at): &(String, u64)| *text == error && now_ms.saturating_sub(*at) < TELL_EVERY_MS;
+        if self.told.get(&index).is_some_and(told) {
+            return;
+        }
+        let (account, pool) = (&self.route.name, &pool.address.host);
+        match lost {
+            Lost::Connect(_) => {
+                tracing::warn!(error, %account, %pool, "no session with the pool; it is tried again")
+            }
+            _ => tracing::warn!(error, %account, %pool, "pool left; miners keep their last job"),
+        }
+        self.told.insert(index, (error, now_ms));
     }
 
     async fn session(&mut self, index: usize, pool: &PoolAddress) -> Result<std::convert::Infallible, Lost> {

@@ -12,7 +12,7 @@ use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use crate::scene::*;
 
 /// Each case replays a day of 288 plans.
-const CASES: u32 = 8;
+const CASES: u32 = 5;
 
 fn small() -> Fleet {
     Fleet {
