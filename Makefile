@@ -28,14 +28,14 @@ lint:
 # Each cargo feature also off: an agent without the simulator, a controller without etcd. Clippy is `cargo check` that can deny
 # warnings without building all dependencies anew.
 lean:
-	cargo clippy -p agent --no-default-features --locked -- -D warnings
-	cargo clippy -p controller --no-default-features --locked -- -D warnings
+	cargo clippy -p agent -p controller --no-default-features --locked -- -D warnings
 
 # The binaries first: the end-to-end tests start them. `--all-targets`, or they would get other features than the tests, and half the
-# tree would be built twice.
+# tree would be built twice. More threads than CI has cores: the end-to-end tests wait for processes, leases and each other two
+# thirds of their time.
 unit:
 	cargo build --workspace --all-targets --locked
-	FLARESHIFT_REQUIRE_ETCD=1 PROPTEST_RNG_SEED=1 cargo test --workspace --locked --no-fail-fast
+	FLARESHIFT_REQUIRE_ETCD=1 PROPTEST_RNG_SEED=1 RUST_TEST_THREADS=4 cargo test --workspace --locked --no-fail-fast
 
 # The command line must build without protoc and without etcd-client: a new user has neither.
 cli-alone:
