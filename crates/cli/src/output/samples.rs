@@ -368,6 +368,7 @@ pub fn plan() -> wire::GetPlanResponse {
         contingencies: [("loss-g1".to_owned(), loss)].into(),
         modules: [("m1".to_owned(), module)].into(),
         steps: (0..24).map(site_step).collect(),
+        storage: None,
     };
     let plan = common::Plan {
         generation: 17,
