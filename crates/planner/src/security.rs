@@ -310,12 +310,12 @@ mod tests {
 
     #[test]
     fn storage_limits_the_dip_where_there_are_no_feeders() {
-        let stored = |response, kilowatts| {
+        let stored = |inertia, response, kilowatts| {
             let bridge = Bridge { watts: Watts::kilo(kilowatts), response: Span::new(response) };
-            island(4, 1_500, None).with_bridge(Some(bridge)).most_load()
+            island(4, inertia, None).with_bridge(Some(bridge)).most_load()
         };
-        assert_eq!(stored(100, 150), Watts::kilo(2_400));
-        assert!(stored(100, 500) > stored(190, 500), "a slow one lets frequency fall for longer");
+        assert_eq!(stored(1_500, 100, 150), Watts::kilo(2_400));
+        assert!(stored(700, 100, 500) > stored(700, 190, 500), "a slow one lets frequency fall for longer");
     }
 
     #[test]
