@@ -117,7 +117,7 @@ fn module(cache: &Cache, tracker: &Tracker, id: &ModuleId, now: Time) -> ModuleI
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use model::report::GensetReport;
+    use model::report::{GensetReport, StorageReport};
     use model::site::GasFlow;
     use model::{GensetId, Span};
     use planner::Link;
@@ -147,6 +147,11 @@ mod tests {
         check([Online, Online, Off], 399, None);
         check([Online, Online, Off], 300, Some("capacity went"));
         assert!(urgent(site, None, &before).unwrap().contains("first time"));
+        let storage = |ready| Some(StorageReport { power: None, held: None, ready });
+        let with = |ready| SiteReport { storage: storage(ready), ..before.clone() };
+        assert_eq!(urgent(site, Some(&with(true)), &with(true)), None);
+        assert!(urgent(site, Some(&with(true)), &with(false)).unwrap().contains("storage is gone"));
+        assert!(urgent(site, Some(&before), &with(true)).unwrap().contains("storage is ready"));
     }
 
     #[test]

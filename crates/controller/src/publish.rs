@@ -222,14 +222,17 @@ mod tests {
     }
 
     #[test]
-    fn only_the_wired_module_is_told_of_the_sets_and_armings_name_their_source() {
-        let site = site_plan();
+    fn only_the_wired_module_is_told_of_sets_and_storage_and_armings_name_their_source() {
+        let mut site = site_plan();
+        let ramp = model::WattsPerSecond::new(1_000);
+        site.storage = Some(StorageTarget { power: Watts::kilo(-20), ramp });
         let mut plan = testing::module_plan();
         plan.armed.insert(ContingencyId::new("genset-g1").unwrap(), vec![0, 2]);
         plan.armed.insert(ContingencyId::new("genset-gone").unwrap(), vec![1]);
         let wired = compose(&site, &plan, true, allowed(1, 1), BTreeMap::new());
-        assert_eq!(wired.gensets, site.gensets);
-        assert_eq!(content().gensets, BTreeMap::new());
+        assert_eq!((&wired.gensets, wired.storage), (&site.gensets, site.storage));
+        let other = compose(&site, &plan, false, allowed(1, 1), BTreeMap::new());
+        assert_eq!((other.gensets, other.storage), (BTreeMap::new(), None));
         let armed: Vec<(&str, &[u32])> =
             wired.grant.armed.iter().map(|(id, arming)| (id.as_str(), arming.rungs.as_slice())).collect();
         assert_eq!(armed, [("genset-g1", [0, 2].as_slice())]);

@@ -183,6 +183,7 @@ fn site_status() -> wire::SiteStatus {
         binding: "gas".into(),
         shadow_price_micro_dollars_per_kwh: Some(52_000),
         findings: vec![],
+        storage: None,
     }
 }
 

@@ -25,7 +25,7 @@ fn storage() -> Storage {
 }
 
 /// Puts storage that holds so many kWh on the site; the first module is wired.
-fn fit(input: &mut Input, kwh: i64) {
+pub fn fit(input: &mut Input, kwh: i64) {
     let site = input.sites.get_mut(&id("well-7")).unwrap();
     site.site.storage = Some(storage());
     let held = Some(WattSeconds::kilowatt_hours(kwh));
@@ -90,7 +90,7 @@ fn without_miners_storage_is_what_lets_more_ai_run() {
     }
 }
 
-fn storage_of(input: &mut Input) -> &mut Storage {
+pub fn storage_of(input: &mut Input) -> &mut Storage {
     input.sites.get_mut(&id("well-7")).unwrap().site.storage.as_mut().unwrap()
 }
 
