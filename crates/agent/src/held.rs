@@ -124,6 +124,7 @@ mod tests {
             miners: BTreeMap::new(),
             caps: BTreeMap::new(),
             gensets: BTreeMap::new(),
+            storage: None,
             runs: BTreeMap::new(),
         }
     }

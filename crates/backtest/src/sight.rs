@@ -44,6 +44,7 @@ pub(crate) fn first(
             load: Some(site.unmanaged),
             unmanaged: Some(site.unmanaged),
             gensets: sets.get(&site.id).map(|sets| sets.report(world.start)).unwrap_or_default(),
+            storage: None,
         };
         let given = SiteInput { site: site.clone(), forecast: Vec::new(), report: Some(report), fresh: true };
         (site.id.clone(), given)

@@ -135,6 +135,7 @@ pub fn directive(generation: u64, answers: Span, ceiling: Watts) -> Directive {
         miners: [(id("a"), target), (id("b"), target)].into(),
         caps: BTreeMap::new(),
         gensets: BTreeMap::new(),
+        storage: None,
         runs: BTreeMap::new(),
     }
 }
@@ -312,7 +313,7 @@ impl Bench {
                 Command::StopRun { workload } | Command::KillRun { workload } => {
                     self.runs.get_mut(workload).unwrap().phase = RunPhase::Stopped;
                 }
-                Command::StartGenset(_) | Command::StopGenset(_) => {}
+                Command::StartGenset(_) | Command::StopGenset(_) | Command::SetStorage(_) => {}
             }
         }
     }

@@ -25,6 +25,7 @@ use crate::reflex::{Cause, Reflex, Shed, View};
 use crate::regulation::{Regulation, Situation};
 use crate::runs::{self, Runs};
 use crate::sabotage::{Sabotage, Sabotages};
+use crate::storage::Storage;
 
 /// Nothing goes up for so long after the last shed or a dark island: sets recover within 10 s (ISO 8528-5, class G1).
 const RECOVERY: Span = Span::secs(10);
@@ -73,6 +74,7 @@ pub struct Brain {
     /// When the first second was read.
     began: Option<Span>,
     asked: BTreeMap<GensetId, Span>,
+    storage: Storage,
     refused: Option<String>,
     found: Vec<Finding>,
     sheds: VecDeque<Shed>,
@@ -107,6 +109,7 @@ impl Brain {
             disturbed: None,
             began: None,
             asked: BTreeMap::new(),
+            storage: Storage::default(),
             refused: None,
             found: Vec::new(),
             sheds: VecDeque::new(),
@@ -220,12 +223,16 @@ impl Brain {
     fn react(&mut self, readings: &Readings) -> Vec<Command> {
         let grant = self.holder.held().map(|held| &held.envelope.grant);
         let module = &self.config.module;
-        let actions = self.reflex.tick(View { readings, grant, module, drawn: &self.drawn });
+        let storage = (module.wired && self.has_storage()).then(|| self.storage.told());
+        let actions = self.reflex.tick(View { readings, grant, module, drawn: &self.drawn, storage });
         if !actions.is_empty() || self.reflex.is_dark() {
             self.disturbed = Some(readings.boot.at);
         }
         let mut commands = Vec::new();
         for (command, shed) in actions {
+            if let Command::SetStorage(power) = &command {
+                self.storage.called(*power, readings.boot.at);
+            }
             if let Some(regulation) = &mut self.regulation {
                 regulation.dropped(&self.config.module, &command, readings.boot.at);
             }
@@ -266,6 +273,7 @@ impl Brain {
         let protected = regulate(&mut regulation, &mut runs, situation, view, &orders);
         commands.extend(protected.commands);
         commands.extend(self.ask_gensets(directive.as_ref(), standing, readings, slow));
+        commands.extend(self.lead_storage(directive.as_ref(), standing, readings, slow));
         self.meters.observe(&self.config.module, slow, regulation.groups(), &self.proven, at);
         if !self.config.sabotage.has(Sabotage::NoFlag) {
             findings.extend(self.meters.findings());
@@ -339,6 +347,31 @@ impl Brain {
             }
         }
         commands
+    }
+
+    /// Storage follows its target under a valid envelope, and comes to rest without; the wired module alone.
+    fn lead_storage(
+        &mut self,
+        directive: Option<&Directive>,
+        standing: Standing,
+        readings: &Readings,
+        slow: &Slow,
+    ) -> Option<Command> {
+        if !self.config.module.wired {
+            return None;
+        }
+        let at = readings.boot.at;
+        let calm = self.is_calm(directive.map(|held| &held.envelope.grant), at);
+        let follows = standing.state == EnvelopeState::Valid && readings.fast.switch == Switch::Remote;
+        let target = directive.filter(|_| follows).and_then(|held| held.storage);
+        let report = slow.site.as_ref().and_then(|site| site.storage.as_ref());
+        self.storage.second(target, report, calm, at)
+    }
+
+    /// Whether the site's storage was there and ready when it was last read.
+    fn has_storage(&self) -> bool {
+        let site = self.slow.as_ref().and_then(|(_, slow)| slow.site.as_ref());
+        site.and_then(|site| site.storage).is_some_and(|storage| storage.ready)
     }
 
     fn record(&mut self, shed: Shed) {

@@ -20,6 +20,7 @@ pub mod regulation;
 pub mod runs;
 pub mod sabotage;
 pub mod share;
+pub mod storage;
 
 pub use brain::{Brain, Config};
 pub use port::{Command, Plant, Readings};

@@ -143,4 +143,6 @@ pub enum Command {
     StartGenset(GensetId),
     /// Ask the genset controller to unload and stop a set.
     StopGenset(GensetId),
+    /// Have the site's storage deliver so much from now on, as fast as its inverter can; negative = charge.
+    SetStorage(Watts),
 }

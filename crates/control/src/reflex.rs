@@ -1,7 +1,7 @@
 //! The reflex: what opens within one tick of 10 ms, with no network and no plan.
 //!
 //! Three causes, in this order: a person's switch, the armed table (a set's breaker opens and the envelope says which rungs
-//! make up for it) and, as a backup, frequency. A rung is a deviation from the frequency expected in the site's governor mode
+//! make up for it; storage delivers first) and, as a backup, frequency. A rung is a deviation from the frequency expected in the site's governor mode
 //! and is judged by what frequency will be when the rung has acted. It assumes a tick each [`crate::port::TICK`]; what it drops
 //! [`crate::regulation`] restores. Read [`model::envelope`] for ladder and arming.
 
@@ -74,6 +74,8 @@ pub struct View<'a> {
     pub module: &'a Module,
     /// What each group drew when it was last read.
     pub drawn: &'a BTreeMap<MinerGroupId, Watts>,
+    /// What the site's storage was told to deliver; the wired module's agent alone leads it.
+    pub storage: Option<Watts>,
 }
 
 /// What a tick sheds: each command with its record.
@@ -218,6 +220,7 @@ impl Reflex {
         for (set, lost) in tripped {
             for (contingency, arming) in grant.armed.iter().filter(|(_, arming)| arming.source == *set) {
                 let cause = Cause::Armed(contingency.clone());
+                actions.extend(self.call_storage(view, grant, arming, *lost, &cause));
                 for index in rungs_for(arming, *lost, &grant.ladder, view.drawn) {
                     let rung = &grant.ladder[index as usize];
                     actions.extend(self.drop_load(view, rung, Some(index), &cause));
@@ -225,6 +228,21 @@ impl Reflex {
             }
         }
         actions
+    }
+
+    /// Storage first, by what was lost: it drops nothing, and spares the governors their step.
+    fn call_storage(
+        &mut self,
+        view: View<'_>,
+        grant: &Grant,
+        arming: &Arming,
+        lost: Option<Watts>,
+        cause: &Cause,
+    ) -> Option<Action> {
+        let armed = |index: &u32| grant.ladder.get(*index as usize).filter(|rung| is_storage(rung));
+        let (index, rung) = arming.rungs.iter().find_map(|index| Some((*index, armed(index)?)))?;
+        let part = Rung { watts: rung.watts.min(lost.unwrap_or(arming.lost)), ..rung.clone() };
+        (part.watts > Watts::ZERO).then(|| self.drop_load(view, &part, Some(index), cause)).flatten()
     }
 
     /// The backup: the first rung still standing, if frequency will be below its threshold when it has acted; all of them when
@@ -278,7 +296,7 @@ impl Reflex {
             }
             _ => false,
         };
-        !open && !self.told.contains_key(&rung.load) && command(view.module, rung).is_some()
+        !open && !self.told.contains_key(&rung.load) && command(view, rung).is_some()
     }
 
     /// Drops one load unless it is gone already.
@@ -292,7 +310,7 @@ impl Reflex {
         if !self.stands(view, rung) {
             return None;
         }
-        let command = command(view.module, rung)?;
+        let command = command(view, rung)?;
         let at = view.readings.boot.at;
         self.told.insert(rung.load.clone(), at + rung.opens + RETRY);
         // The slope must be measured after the rung has acted, hence the trace's span on top.
@@ -303,7 +321,7 @@ impl Reflex {
     }
 }
 
-/// The rungs that answer the loss of `lost` watts: all of them for the loss that was armed for, and for a smaller one the
+/// The rungs that drop a load to answer the loss of `lost` watts: all of them for the loss that was armed for, and for a smaller one the
 /// shortest prefix that covers this module's proportional part. Each module rounds up, so that the island sheds enough.
 /// A rung counts what its group drew when last read, at most what was planned.
 pub fn rungs_for(
@@ -312,7 +330,8 @@ pub fn rungs_for(
     ladder: &[Rung],
     drawn: &BTreeMap<MinerGroupId, Watts>,
 ) -> Vec<u32> {
-    let rungs = || arming.rungs.iter().copied().filter(|index| (*index as usize) < ladder.len());
+    let drops = |index: &u32| ladder.get(*index as usize).is_some_and(|rung| !is_storage(rung));
+    let rungs = || arming.rungs.iter().copied().filter(drops);
     let short = lost.unwrap_or(arming.lost) - arming.absorbed;
     if short <= Watts::ZERO {
         return Vec::new();
@@ -331,7 +350,7 @@ pub fn rungs_for(
         let rung = &ladder[index as usize];
         let now = match &rung.load {
             RungLoad::Miners(group) => drawn.get(group).copied().unwrap_or(rung.watts),
-            RungLoad::Pool(_) => rung.watts,
+            RungLoad::Pool(_) | RungLoad::Storage => rung.watts,
         };
         shed += now.min(rung.watts);
         chosen.push(index);
@@ -339,8 +358,14 @@ pub fn rungs_for(
     chosen
 }
 
+/// Whether a rung calls on storage and drops nothing.
+fn is_storage(rung: &Rung) -> bool {
+    rung.load == RungLoad::Storage
+}
+
 /// The command behind a rung; `None` where this agent has no such device.
-fn command(module: &Module, rung: &Rung) -> Option<Command> {
+fn command(view: View<'_>, rung: &Rung) -> Option<Command> {
+    let module = view.module;
     match (&rung.load, rung.actuator) {
         (RungLoad::Miners(group), Actuator::Feeder) => {
             module.groups.contains_key(group).then(|| Command::OpenFeeder(group.clone()))
@@ -353,6 +378,9 @@ fn command(module: &Module, rung: &Rung) -> Option<Command> {
             pool: pool.clone(),
             cap: Some(found.cap_min.times(found.servers.into())),
         }),
+        (RungLoad::Storage, Actuator::Storage) => {
+            view.storage.map(|told| Command::SetStorage(told + rung.watts))
+        }
         _ => None,
     }
 }

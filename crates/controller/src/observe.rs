@@ -63,7 +63,7 @@ pub fn site_report<'a>(cache: &Cache, tracker: &'a Tracker, id: &SiteId) -> Opti
     tracker.latest_site(&modules)
 }
 
-/// Why a plan cannot wait, if it cannot: a set came or went, or the island's capacity changed noticeably since the last plan.
+/// Why a plan cannot wait, if it cannot: a set or storage came or went, or the island's capacity changed noticeably since the last plan.
 pub fn urgent(site: &Site, planned: Option<&SiteReport>, now: &SiteReport) -> Option<String> {
     let Some(planned) = planned else { return Some(format!("site {} reports for the first time", site.id)) };
     let changed = now.gensets.iter().find_map(|(id, set)| {
@@ -74,7 +74,12 @@ pub fn urgent(site: &Site, planned: Option<&SiteReport>, now: &SiteReport) -> Op
                 .any(|state| matches!(state, Some(GensetState::Online | GensetState::Tripped)));
         matters.then(|| format!("site {}: set {id} is {:?}", site.id, set.state))
     });
-    changed.or_else(|| {
+    let ready = |report: &SiteReport| report.storage.is_some_and(|storage| storage.ready);
+    let stored = (ready(planned) != ready(now)).then(|| {
+        let word = if ready(now) { "ready" } else { "gone" };
+        format!("site {}: storage is {word}", site.id)
+    });
+    changed.or(stored).or_else(|| {
         let (before, after) = (capacity(site, planned), capacity(site, now));
         let noticeable = (after - before).abs().times(NOTICEABLE) > before.max(after);
         noticeable.then(|| format!("site {}: capacity went from {before} to {after}", site.id))
@@ -112,7 +117,7 @@ fn module(cache: &Cache, tracker: &Tracker, id: &ModuleId, now: Time) -> ModuleI
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use model::report::GensetReport;
+    use model::report::{GensetReport, StorageReport};
     use model::site::GasFlow;
     use model::{GensetId, Span};
     use planner::Link;
@@ -142,6 +147,11 @@ mod tests {
         check([Online, Online, Off], 399, None);
         check([Online, Online, Off], 300, Some("capacity went"));
         assert!(urgent(site, None, &before).unwrap().contains("first time"));
+        let storage = |ready| Some(StorageReport { power: None, held: None, ready });
+        let with = |ready| SiteReport { storage: storage(ready), ..before.clone() };
+        assert_eq!(urgent(site, Some(&with(true)), &with(true)), None);
+        assert!(urgent(site, Some(&with(true)), &with(false)).unwrap().contains("storage is gone"));
+        assert!(urgent(site, Some(&before), &with(true)).unwrap().contains("storage is ready"));
     }
 
     #[test]

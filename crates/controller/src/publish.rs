@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use model::envelope::{Arming, Assignment, Directive, Envelope, FallbackStep, Fence, Grant};
-use model::plan::{GroupTarget, ModulePlan, SitePlan};
+use model::plan::{GroupTarget, ModulePlan, SitePlan, StorageTarget};
 use model::workload::{GpuTime, Phase, Workload};
 use model::{
     BootStamp, ContingencyId, GensetId, MinerGroupId, ModuleId, PoolId, Span, Time, Watts, WorkloadId,
@@ -30,6 +30,8 @@ pub struct Content {
     pub caps: BTreeMap<PoolId, Watts>,
     /// Sets that shall run; empty but for the wired module.
     pub gensets: BTreeMap<GensetId, bool>,
+    /// What the site's storage shall do; nothing but for the wired module.
+    pub storage: Option<StorageTarget>,
     /// Everything that shall run there.
     pub runs: BTreeMap<WorkloadId, Assignment>,
 }
@@ -79,7 +81,8 @@ pub fn compose(
         fallback,
     };
     let gensets = if wired { site.gensets.clone() } else { BTreeMap::new() };
-    Content { grant, miners: plan.miners.clone(), caps: plan.caps.clone(), gensets, runs }
+    let storage = site.storage.filter(|_| wired);
+    Content { grant, miners: plan.miners.clone(), caps: plan.caps.clone(), gensets, storage, runs }
 }
 
 /// The runs of a module that its agent shall have now: those that the plan places there and whose status says that they were
@@ -120,7 +123,7 @@ impl Content {
 impl Published {
     /// The directive as it is sent.
     pub fn directive(&self, module: &ModuleId, validity: Span) -> Directive {
-        let Content { grant, miners, caps, gensets, runs } = self.content.clone();
+        let Content { grant, miners, caps, gensets, storage, runs } = self.content.clone();
         let envelope = Envelope {
             module: module.clone(),
             fence: self.fence,
@@ -129,7 +132,7 @@ impl Published {
             valid_for: validity,
             grant,
         };
-        Directive { envelope, miners, caps, gensets, runs }
+        Directive { envelope, miners, caps, gensets, storage, runs }
     }
 }
 
@@ -219,14 +222,17 @@ mod tests {
     }
 
     #[test]
-    fn only_the_wired_module_is_told_of_the_sets_and_armings_name_their_source() {
-        let site = site_plan();
+    fn only_the_wired_module_is_told_of_sets_and_storage_and_armings_name_their_source() {
+        let mut site = site_plan();
+        let ramp = model::WattsPerSecond::new(1_000);
+        site.storage = Some(StorageTarget { power: Watts::kilo(-20), ramp });
         let mut plan = testing::module_plan();
         plan.armed.insert(ContingencyId::new("genset-g1").unwrap(), vec![0, 2]);
         plan.armed.insert(ContingencyId::new("genset-gone").unwrap(), vec![1]);
         let wired = compose(&site, &plan, true, allowed(1, 1), BTreeMap::new());
-        assert_eq!(wired.gensets, site.gensets);
-        assert_eq!(content().gensets, BTreeMap::new());
+        assert_eq!((&wired.gensets, wired.storage), (&site.gensets, site.storage));
+        let other = compose(&site, &plan, false, allowed(1, 1), BTreeMap::new());
+        assert_eq!((other.gensets, other.storage), (BTreeMap::new(), None));
         let armed: Vec<(&str, &[u32])> =
             wired.grant.armed.iter().map(|(id, arming)| (id.as_str(), arming.rungs.as_slice())).collect();
         assert_eq!(armed, [("genset-g1", [0, 2].as_slice())]);

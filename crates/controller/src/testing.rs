@@ -97,6 +97,7 @@ pub fn plan_with(workload: &WorkloadId, placement: Placement) -> Plan {
         firm_capacity: Watts::kilo(700),
         gensets: BTreeMap::new(),
         contingencies: BTreeMap::new(),
+        storage: None,
         modules: [(module, plan)].into(),
         steps: Vec::new(),
     };
@@ -136,6 +137,7 @@ pub fn site_report(states: [GensetState; 3], gas: GasFlow) -> SiteReport {
         load: Some(Watts::kilo(300)),
         unmanaged: Some(Watts::kilo(20)),
         gensets: ids.into_iter().zip(states.map(set)).collect(),
+        storage: None,
     }
 }
 

@@ -310,6 +310,7 @@ fn site_report() -> SiteReport {
         load: Some(Watts::kilo(80)),
         unmanaged: Some(Watts::kilo(20)),
         gensets: gensets.into(),
+        storage: None,
     }
 }
 

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::id::{ContingencyId, GensetId, MinerGroupId, ModuleId, PoolId, TenantId, WorkloadId};
 use crate::module::Actuator;
-use crate::plan::GroupTarget;
+use crate::plan::{GroupTarget, StorageTarget};
 use crate::site::Frequency;
 use crate::time::{BootStamp, Span};
 use crate::unit::{MicroDollars, Watts, WattsPerSecond};
@@ -101,9 +101,9 @@ pub struct Rung {
     pub load: RungLoad,
     /// Through what.
     pub actuator: Actuator,
-    /// What it was drawing when the plan was made.
+    /// What it was drawing when the plan was made; of storage, by how much more it can deliver.
     pub watts: Watts,
-    /// Measured time from the command to no current.
+    /// Measured time from the command to no current; of storage, to the whole change.
     pub opens: Span,
     /// Backup without a network: it opens when frequency is this far below what the governor mode leads to expect.
     pub below: Frequency,
@@ -117,6 +117,8 @@ pub enum RungLoad {
     Miners(MinerGroupId),
     /// The part of a GPU pool above its lowest cap.
     Pool(PoolId),
+    /// The site's storage delivers so much more. It drops no load, and stands in the wired module's ladder alone.
+    Storage,
 }
 
 /// One step of the fallback programme.
@@ -139,6 +141,9 @@ pub struct Directive {
     pub caps: BTreeMap<PoolId, Watts>,
     /// Sets that shall run; only the wired module of a site acts on it.
     pub gensets: BTreeMap<GensetId, bool>,
+    /// What the site's storage shall do; only the wired module acts on it. `None` = come to rest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub storage: Option<StorageTarget>,
     /// Everything that shall run there. A run that does not stand here is stopped with a checkpoint.
     pub runs: BTreeMap<WorkloadId, Assignment>,
 }

@@ -7,9 +7,10 @@ use serde::{Deserialize, Serialize};
 use crate::id::{ModuleId, OfferingId, SiteId};
 use crate::module::Module;
 use crate::report::Finding;
-use crate::site::Site;
+use crate::site::{Site, Storage};
 use crate::tenant::Offering;
-use crate::unit::Watts;
+use crate::time::Span;
+use crate::unit::{MicroDollars, WattSeconds, Watts};
 
 /// Everything an operator configures.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -83,6 +84,7 @@ impl Fleet {
                 findings.push(finding("genset", format!("{subject} genset {id}"), message));
             }
         }
+        findings.extend(site.storage.as_ref().and_then(|storage| storage_finding(&subject, storage)));
         findings
     }
 
@@ -114,6 +116,69 @@ impl Fleet {
     }
 }
 
+/// The first thing that cannot be of a storage.
+fn storage_finding(site: &str, storage: &Storage) -> Option<Finding> {
+    let message = if storage.power <= Watts::ZERO || storage.energy <= WattSeconds::ZERO {
+        "needs power and energy above zero: W and Ws (a kWh is 3600000 Ws)"
+    } else if !(1..=1_000).contains(&storage.efficiency_permille) {
+        "needs `efficiency_permille` from 1 to 1000: what comes out of what went in, such as 880"
+    } else if storage.response.is_some_and(|response| response <= Span::ZERO) {
+        "needs a `response` above zero; leave it out where it was never measured"
+    } else if storage.reserve <= Span::ZERO {
+        "needs a `reserve` above zero: how long its rung must last, such as 300000 ms"
+    } else if storage.wear < MicroDollars::ZERO {
+        "needs a `wear` of zero or more for a MWh delivered"
+    } else {
+        return None;
+    };
+    Some(finding("storage", format!("{site} storage"), message.into()))
+}
+
 fn finding(code: &str, subject: String, message: String) -> Finding {
     Finding { code: code.into(), subject, message }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    /// 100 kW and 200 kWh, measured at 80 ms.
+    fn storage() -> Storage {
+        Storage {
+            power: Watts::kilo(100),
+            energy: WattSeconds::kilowatt_hours(200),
+            efficiency_permille: 880,
+            response: Some(Span::new(80)),
+            reserve: Span::minutes(5),
+            wear: MicroDollars::dollars(20),
+        }
+    }
+
+    #[test]
+    fn a_storage_that_cannot_be_is_told_what_it_needs() {
+        let check = |spoil: fn(&mut Storage), expected: &str| {
+            let mut spoilt = storage();
+            spoil(&mut spoilt);
+            let found = storage_finding("site s", &spoilt).map(|finding| finding.to_string());
+            let found = found.unwrap_or_default();
+            assert!(found.starts_with("site s storage [storage]: ") && found.contains(expected), "{found}");
+        };
+        assert_eq!(storage_finding("site s", &storage()), None);
+        assert_eq!(storage_finding("site s", &Storage { response: None, ..storage() }), None);
+        check(|it| it.power = Watts::ZERO, "power and energy above zero");
+        check(|it| it.energy = WattSeconds::new(-1), "power and energy above zero");
+        check(|it| it.efficiency_permille = 0, "from 1 to 1000");
+        check(|it| it.efficiency_permille = 1_001, "from 1 to 1000");
+        check(|it| it.response = Some(Span::ZERO), "`response` above zero");
+        check(|it| it.reserve = Span::ZERO, "`reserve` above zero");
+        check(|it| it.wear = MicroDollars::new(-1), "zero or more");
+    }
+
+    #[test]
+    fn the_rung_counts_on_its_window_or_on_all_there_is() {
+        assert_eq!(storage().reserved(), Watts::kilo(100).for_span(Span::minutes(5)));
+        assert_eq!(Storage { reserve: Span::hours(9), ..storage() }.reserved(), storage().energy);
+        assert_eq!(storage().kept_of(WattSeconds::new(1_000)), WattSeconds::new(880));
+    }
 }

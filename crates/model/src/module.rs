@@ -96,7 +96,7 @@ pub struct ShedPath {
 pub enum Actuator {
     /// A feeder breaker or contactor: a tenth of a second.
     Feeder,
-    /// Storage turned to discharge: a tenth of a second.
+    /// Storage turned to discharge: its measured response, usually a tenth of a second.
     Storage,
     /// A GPU power cap: about a second.
     Cap,

@@ -9,7 +9,7 @@ use crate::envelope::{FallbackStep, Rung, Share};
 use crate::id::{ContingencyId, GensetId, MinerGroupId, ModuleId, PoolId, SiteId, WorkloadId};
 use crate::site::GasFlow;
 use crate::time::{Span, Time};
-use crate::unit::{MicroDollars, Watts};
+use crate::unit::{MicroDollars, Watts, WattsPerSecond};
 use crate::workload::Placement;
 
 /// Steps of the horizon: 24 steps of 5 minutes are 2 hours.
@@ -65,8 +65,20 @@ pub struct SitePlan {
     pub contingencies: BTreeMap<ContingencyId, Contingency>,
     /// What each module may and shall do now.
     pub modules: BTreeMap<ModuleId, ModulePlan>,
+    /// What storage shall do; `None` = there is none, or it is left to come to rest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub storage: Option<StorageTarget>,
     /// The horizon, one entry a [`STEP`]; the first begins at `Plan::made`.
     pub steps: Vec<SiteStep>,
+}
+
+/// What storage shall do. The rungs of the wired module's ladder act on top of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StorageTarget {
+    /// What it shall deliver; negative = charge.
+    pub power: Watts,
+    /// Fastest change by choice, in either direction.
+    pub ramp: WattsPerSecond,
 }
 
 /// One credible loss at a site.

@@ -9,7 +9,7 @@ use crate::envelope::Fence;
 use crate::id::{GensetId, MinerGroupId, ModuleId, PoolId, WorkloadId};
 use crate::site::{Frequency, GasFlow, GasVolume};
 use crate::time::{BootStamp, Span, Time};
-use crate::unit::{Hashrate, Watts};
+use crate::unit::{Hashrate, WattSeconds, Watts};
 use crate::workload::GpuTime;
 
 /// Telemetry older than this is stale: it still bounds what a module may draw, but nothing is raised on it.
@@ -181,12 +181,26 @@ pub struct SiteReport {
     pub buffer: Option<GasVolume>,
     /// Gas that is flared.
     pub flared: Option<GasFlow>,
-    /// Draw of the whole island at the sets' terminals.
+    /// Draw of all loads of the island; what storage takes or delivers stands apart.
     pub load: Option<Watts>,
     /// Draw of the load we do not manage.
     pub unmanaged: Option<Watts>,
     /// The sets.
     pub gensets: BTreeMap<GensetId, GensetReport>,
+    /// Storage, where there is one and its inverter answers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub storage: Option<StorageReport>,
+}
+
+/// Battery storage as its inverter tells it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StorageReport {
+    /// What it delivers; negative while it charges.
+    pub power: Option<Watts>,
+    /// What it still delivers until it is empty.
+    pub held: Option<WattSeconds>,
+    /// Whether it is on the bus and follows commands. A tripped one waits for a person.
+    pub ready: bool,
 }
 
 /// One generator set.

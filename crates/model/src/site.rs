@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::id::{GasSourceId, GensetId, SiteId};
 use crate::time::Span;
-use crate::unit::{MicroDollars, Quantity, Unit, Watts, WattsPerSecond};
+use crate::unit::{MicroDollars, Quantity, Unit, WattSeconds, Watts, WattsPerSecond};
 
 /// Marker of [`GasFlow`].
 #[derive(Debug)]
@@ -164,14 +164,25 @@ pub struct Genset {
     pub hour_cost: MicroDollars,
 }
 
-/// Battery storage.
+/// Battery storage behind an inverter that follows the sets: it cannot carry a dead bus. Energy is counted as what it still
+/// delivers at the bus, so that the loss of a round trip is borne by the charge alone.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Storage {
-    /// Largest charge and discharge.
+    /// Largest charge and discharge, at the bus.
     pub power: Watts,
-    /// Usable energy, in Ws.
-    pub energy: crate::unit::WattSeconds,
+    /// What it delivers from full to empty, in Ws.
+    pub energy: WattSeconds,
+    /// Delivered of what was taken, in thousandths: 850 to 920 are usual.
+    pub efficiency_permille: u32,
+    /// Measured time from the command to the whole change. `None` where nobody measured it: then it is no rung.
+    #[serde(default)]
+    pub response: Option<Span>,
+    /// How long its rung must last: until miners sleep, other sets run or envelopes have expired. The energy for that is never
+    /// spent by choice.
+    pub reserve: Span,
+    /// Wear of a megawatt-hour delivered.
+    pub wear: MicroDollars,
 }
 
 /// A tie to a grid.
@@ -182,6 +193,18 @@ pub struct GridTie {
     pub import: Watts,
     /// Price of a megawatt-hour.
     pub price: MicroDollars,
+}
+
+impl Storage {
+    /// Energy that its rung counts on: the whole rating for the reserve window, or all there is where that is less.
+    pub fn reserved(&self) -> WattSeconds {
+        self.power.for_span(self.reserve).min(self.energy)
+    }
+
+    /// What `taken` at the bus adds to what it can deliver, rounded toward zero.
+    pub fn kept_of(&self, taken: WattSeconds) -> WattSeconds {
+        taken.fraction(self.efficiency_permille.into(), 1_000)
+    }
 }
 
 impl Site {

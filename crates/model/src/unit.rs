@@ -150,6 +150,11 @@ impl Watts {
 }
 
 impl WattSeconds {
+    /// The power that spends it over `span`, rounded toward zero; zero where the span is none.
+    pub const fn over(self, span: Span) -> Watts {
+        Watts::new(self.get()).fraction(1_000, span.millis())
+    }
+
     /// An amount in kilowatt-hours.
     pub const fn kilowatt_hours(kwh: i64) -> Self {
         Self::new(kwh.saturating_mul(3_600_000))
@@ -345,6 +350,7 @@ mod tests {
     #[test]
     fn a_kilowatt_for_an_hour_is_a_kilowatt_hour() {
         assert_eq!(Watts::kilo(1).for_span(Span::secs(3_600)), WattSeconds::kilowatt_hours(1));
+        assert_eq!(WattSeconds::kilowatt_hours(1).over(Span::minutes(15)), Watts::kilo(4));
     }
 
     #[test]

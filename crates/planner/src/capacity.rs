@@ -13,6 +13,7 @@ use model::{GensetId, Span, Watts};
 
 use crate::input::SiteInput;
 use crate::security::{Security, Source};
+use crate::storage::{self, Store};
 
 /// Kept back from what gas and sets sustain, for regulation and metering error: 3 %.
 pub(crate) const MARGIN_PERMILLE: i64 = 30;
@@ -34,7 +35,9 @@ pub(crate) struct Capacity {
     pub(crate) gas_power: Watts,
     /// Kept back.
     pub(crate) margin: Watts,
-    /// What the ceilings and the unmanaged load must fit into.
+    /// What gas and sets carry by themselves: new work is started on that alone.
+    pub(crate) own: Watts,
+    /// What the ceilings and the unmanaged load must fit into: with what storage may lend.
     pub(crate) total: Watts,
     /// What miners may fill up to: `total` less the buffer's cushion, and the nadir's limit.
     pub(crate) mining: Watts,
@@ -46,6 +49,8 @@ pub(crate) struct Capacity {
     pub(crate) gensets: BTreeMap<GensetId, bool>,
     /// What keeps `total` from being larger.
     pub(crate) limit: Limit,
+    /// Storage that follows commands.
+    pub(crate) store: Option<Store>,
 }
 
 /// What bounds an island.
@@ -77,13 +82,20 @@ impl Capacity {
     }
 }
 
-/// The capacity of one island. `potential` is the most its modules could draw, `opens` the slowest opening of its fast feeders.
-pub(crate) fn of(
-    input: &SiteInput,
-    parent: Option<&SitePlan>,
-    potential: Watts,
-    opens: Option<Span>,
-) -> Capacity {
+/// The agents of an island, as far as they bear on what it carries.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Agents {
+    /// The most their modules could draw.
+    pub(crate) potential: Watts,
+    /// The slowest opening of their fast feeders.
+    pub(crate) opens: Option<Span>,
+    /// The wired one is in touch, and leads storage.
+    pub(crate) wired: bool,
+}
+
+/// The capacity of one island.
+pub(crate) fn of(input: &SiteInput, parent: Option<&SitePlan>, agents: Agents) -> Capacity {
+    let Agents { potential, opens, wired } = agents;
     let site = &input.site;
     let Some(report) = &input.report else {
         return silent(site, parent);
@@ -96,22 +108,39 @@ pub(crate) fn of(
         hold(site, report, parent)
     };
     let security = Security::new(site, carrying(site, report, &gensets), opens.filter(|_| site.relay));
+    let store = storage::of(input, &security.sources, wired);
+    let security = security.with_bridge(store.as_ref().and_then(|store| store.bridge));
     let power = gas.power(site);
-    let sustained = power.min(security.rating);
-    let margin = sustained.fraction(MARGIN_PERMILLE, 1_000);
     let limit = limit(input, &security, power);
-    let mut total = sustained - margin;
-    if !input.fresh {
-        total = total.min(parent.map_or(Watts::ZERO, |parent| parent.capacity));
+    let held = if input.fresh { Watts::MAX } else { parent.map_or(Watts::ZERO, |parent| parent.capacity) };
+    let kept = |power: Watts| {
+        let power = power.min(security.rating);
+        (power - power.fraction(MARGIN_PERMILLE, 1_000)).min(held)
+    };
+    let (lent, owed) = store.as_ref().map_or_else(Default::default, |store| (store.lent, store.owed));
+    let own = kept(power);
+    let mining = (kept(gas.cushioned(site)) - owed).at_least_zero().min(own).min(security.most_load());
+    let firm = firm_gas(site, &gas).min(security.remaining());
+    let firm = (firm - firm.fraction(MARGIN_PERMILLE, 1_000)).min(own);
+    Capacity {
+        unmanaged,
+        flow: gas.flow,
+        gas_power: power,
+        margin: power.min(security.rating).fraction(MARGIN_PERMILLE, 1_000),
+        own,
+        total: kept(power + lent),
+        mining,
+        firm,
+        security,
+        gensets,
+        limit,
+        store,
     }
-    let cushioned = gas.cushioned(site).min(security.rating);
-    let mining =
-        (cushioned - cushioned.fraction(MARGIN_PERMILLE, 1_000)).min(total).min(security.most_load());
-    let firm_gas = site.electric(gas.firm + spread(gas.buffer));
-    let firm = firm_gas.min(security.remaining());
-    let firm = (firm - firm.fraction(MARGIN_PERMILLE, 1_000)).min(total);
-    let (flow, gas_power) = (gas.flow, power);
-    Capacity { unmanaged, flow, gas_power, margin, total, mining, firm, security, gensets, limit }
+}
+
+/// Power from the gas that is counted on for firm promises. What storage lends is not among it.
+fn firm_gas(site: &Site, gas: &Gas) -> Watts {
+    site.electric(gas.firm + spread(gas.buffer))
 }
 
 fn limit(input: &SiteInput, security: &Security, gas: Watts) -> Limit {
@@ -136,12 +165,14 @@ fn silent(site: &Site, parent: Option<&SitePlan>) -> Capacity {
         flow: GasFlow::ZERO,
         gas_power: Watts::ZERO,
         margin: Watts::ZERO,
+        own: Watts::ZERO,
         total: Watts::ZERO,
         mining: Watts::ZERO,
         firm: Watts::ZERO,
         security: Security::new(site, Vec::new(), None),
         gensets: site.gensets.keys().map(|id| (id.clone(), wanted(id))).collect(),
         limit: Limit::Silent,
+        store: None,
     }
 }
 

@@ -173,6 +173,9 @@ fn hints(island: &Island<'_>) -> Vec<String> {
     if !site.relay && security.has_contingencies() {
         hints.push("fit an under-frequency relay: without one no feeder counts as reserve".into());
     }
+    if let Some(storage) = site.storage.as_ref().filter(|_| security.has_contingencies() && site.relay) {
+        hints.extend(storage_hint(storage, island).map(str::to_owned));
+    }
     if security.sources.len() == 1 {
         hints.push("one set carries the island, so no firm capacity is sold: run a second one".into());
     }
@@ -191,6 +194,22 @@ fn hints(island: &Island<'_>) -> Vec<String> {
         hints.push(format!("gas is short of the online sets by {} kW", idle.get() / 1_000));
     }
     hints
+}
+
+/// Why storage is no rung, or less of one than it could be.
+fn storage_hint(storage: &model::site::Storage, island: &Island<'_>) -> Option<&'static str> {
+    let Some(store) = &island.capacity.store else {
+        return Some(
+            "storage does not answer, so it is no reserve: look after its inverter and the wired module",
+        );
+    };
+    if storage.response.is_none_or(|response| response > crate::security::FAST) {
+        Some("measure the response of storage: unmeasured, or slower than 200 ms, it is no reserve")
+    } else if store.owed > Watts::ZERO {
+        Some("storage holds less than its rung counts on: it is charged before miners get the gas")
+    } else {
+        None
+    }
 }
 
 /// What in the input kept the planner from doing better.

@@ -69,6 +69,9 @@ fn site(plan: Option<&SitePlan>) -> Properties {
     for (id, runs) in &plan.gensets {
         properties.insert(format!("genset {id}"), if *runs { "run" } else { "stop" }.into());
     }
+    if let Some(target) = &plan.storage {
+        properties.insert("storage".into(), format!("{} at {}", target.power, target.ramp));
+    }
     for (id, loss) in &plan.contingencies {
         let text = format!("{} lost, {} absorbed, {} shed", loss.lost, loss.absorbed, loss.shed);
         properties.insert(format!("loss {id}"), text);

@@ -17,10 +17,12 @@ use crate::mining;
 use crate::reserve;
 use crate::share;
 use crate::slot::Slot;
+use crate::storage;
 
 /// The decision for one island, once runs and miners are set.
 pub(crate) fn site(island: &Island<'_>, input: &Input) -> SitePlan {
-    let ladders = island.slots.iter().map(|(id, slot)| (id.clone(), reserve::ladder(slot, input))).collect();
+    let ladders = island.slots.iter().map(|(id, slot)| (id.clone(), reserve::ladder(slot, island, input)));
+    let ladders = ladders.collect();
     let mut arming = reserve::arm(island, &ladders);
     let ceilings = ceilings(island);
     let fallbacks = fallbacks(island, &ceilings);
@@ -45,12 +47,15 @@ pub(crate) fn site(island: &Island<'_>, input: &Input) -> SitePlan {
         };
         (id.clone(), plan)
     });
+    let storage = storage::target(island);
+    let delivered = storage.map_or(Watts::ZERO, |target| target.power.at_least_zero());
     SitePlan {
-        capacity: island.capacity.total,
+        capacity: island.capacity.own + delivered,
         firm_capacity: island.capacity.firm,
         gensets: island.capacity.gensets.clone(),
         modules: modules.collect(),
         contingencies: arming.contingencies,
+        storage,
         steps: horizon::steps(island, input),
     }
 }

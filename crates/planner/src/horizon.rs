@@ -5,9 +5,9 @@
 //! limits ask what the steps ahead carry.
 
 use model::market::Market;
-use model::plan::{STEP, STEPS, SiteStep};
+use model::plan::{STEP, STEPS, SiteStep, StorageTarget};
 use model::report::GensetState;
-use model::site::GasFlow;
+use model::site::{GasFlow, Site};
 use model::workload::{GpuTime, Workload};
 use model::{MicroDollars, Span, Watts};
 
@@ -15,13 +15,14 @@ use crate::capacity::MARGIN_PERMILLE;
 use crate::input::Input;
 use crate::island::Island;
 use crate::mining;
+use crate::storage;
 use crate::worth;
 
-/// What gas and sets sustain in one step, less the margin.
+/// What gas and sets sustain in one step by themselves, less the margin.
 pub(crate) fn sustained(island: &Island<'_>, step: usize) -> Watts {
     let power = island.input.site.electric(flow(island, step)).min(rating(island, step));
     let ahead = power - power.fraction(MARGIN_PERMILLE, 1_000);
-    if step == 0 { island.capacity.total } else { ahead }
+    if step == 0 { island.capacity.own } else { ahead }
 }
 
 /// The steps of one island under the plan made so far.
@@ -63,6 +64,7 @@ struct Now {
     ai_earns: MicroDollars,
     mining_earns: MicroDollars,
     sets_cost: MicroDollars,
+    stored: Option<StorageTarget>,
 }
 
 impl Now {
@@ -82,17 +84,21 @@ impl Now {
             ai_earns: runs.map(|run| earns(run, STEP)).sum(),
             mining_earns: mining_earns(island, &input.market),
             sets_cost: sets_cost(island),
+            stored: storage::target(island),
         }
     }
 
     fn step(&self, island: &Island<'_>, step: usize) -> SiteStep {
-        let capacity = sustained(island, step);
+        // What storage does later follows from what it then holds.
+        let stored = self.stored.filter(|_| step == 0).map_or(Watts::ZERO, |target| target.power);
+        let capacity = sustained(island, step) + stored.at_least_zero();
         let auxiliary = self.auxiliary.min(capacity);
         let ai = self.ai.min(capacity - auxiliary);
         let mining = self.mining.min(capacity - auxiliary - ai);
         let site = &island.input.site;
         let load = auxiliary + ai + mining;
-        let fuel = per_step(worth::fuel_per_hour(site, load));
+        let burnt = (load - stored).at_least_zero();
+        let fuel = per_step(worth::fuel_per_hour(site, burnt)) + per_step(wear_per_hour(site, stored));
         let of =
             |money: MicroDollars, part: Watts, whole: Watts| money.fraction(part.get(), whole.get().max(1));
         let earned = of(self.ai_earns, ai, self.ai) + of(self.mining_earns, mining, self.mining);
@@ -101,10 +107,16 @@ impl Now {
             ai,
             mining,
             auxiliary,
-            flared: (flow(island, step) - site.gas_for(load)).at_least_zero(),
+            flared: (flow(island, step) - site.gas_for(burnt)).at_least_zero(),
             worth: earned - fuel - self.sets_cost,
         }
     }
+}
+
+/// What storage wears by delivering so much for an hour.
+fn wear_per_hour(site: &Site, delivered: Watts) -> MicroDollars {
+    let wear = site.storage.as_ref().map_or(MicroDollars::ZERO, |storage| storage.wear);
+    wear.fraction(delivered.at_least_zero().get(), 1_000_000)
 }
 
 /// What a run pays for `span` of all its GPUs.

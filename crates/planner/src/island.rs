@@ -10,8 +10,8 @@ use model::report::GensetState;
 use model::workload::Tier;
 use model::{MicroDollars, ModuleId, SiteId, Watts};
 
-use crate::capacity::{self, Capacity};
-use crate::input::{Input, ModuleInput, SiteInput};
+use crate::capacity::{self, Agents, Capacity};
+use crate::input::{Input, Link, ModuleInput, SiteInput};
 use crate::security::FAST;
 use crate::slot::{Slot, is_fast};
 
@@ -43,7 +43,9 @@ impl<'a> Island<'a> {
         let reached = modules.iter().filter(|(_, module)| module.link.is_in_touch());
         let groups = reached.flat_map(|(_, module)| module.module.groups.values());
         let opens = groups.filter(|group| is_fast(group)).filter_map(|group| group.shed.opens).max();
-        let capacity = capacity::of(site, parent, potential, opens.map(|opens| opens.min(FAST)));
+        let wired = modules.iter().any(|(_, given)| given.module.wired && given.link == Link::Online);
+        let agents = Agents { potential, opens: opens.map(|opens| opens.min(FAST)), wired };
+        let capacity = capacity::of(site, parent, agents);
         let raise = capacity.may_raise();
         let slots = modules
             .iter()
@@ -101,14 +103,14 @@ impl<'a> Island<'a> {
     /// Most load that no feeder drops once something of this tier is started: the N-1 capacity, less a little for what is not firm,
     /// and room for the fast load that must stand beside it.
     pub(crate) fn start_limit(&self, tier: Tier) -> Watts {
-        let Capacity { security, total, firm, .. } = &self.capacity;
+        let Capacity { security, own, firm, .. } = &self.capacity;
         let slack = |limit: Watts| limit - limit.fraction(START_SLACK_PERMILLE, 1_000);
         let promised = match (tier, security.has_contingencies()) {
             (Tier::Firm, _) => *firm,
             (_, true) => slack(*firm),
-            (_, false) => slack(*total),
+            (_, false) => slack(*own),
         };
-        let most = self.capacity.secure_total();
+        let most = self.capacity.secure_total().min(*own);
         // The grain too, or what is started would be stopped again as intolerable.
         let beside = |need: Watts| if need > Watts::ZERO { need + self.grain(true) } else { need };
         let fits = |fixed: i64| {

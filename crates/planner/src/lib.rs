@@ -28,6 +28,7 @@ mod security;
 mod share;
 mod slot;
 mod start;
+mod storage;
 mod worth;
 
 pub use appraise::{Appraisal, appraise};

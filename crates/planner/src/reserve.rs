@@ -31,9 +31,11 @@ const CAP_ACTS: Span = Span::secs(1);
 /// Up to so many rungs every subset is tried: 2^12 = 4,096 for each set.
 const EXHAUSTIVE: usize = 12;
 
-/// The ladder of one module: feeders by what they earn a watt, cheapest first, then GPU caps, then firmware.
-pub(crate) fn ladder(slot: &Slot<'_>, input: &Input) -> Vec<Rung> {
-    let mut rungs = feeders(slot);
+/// The ladder of one module: storage, which drops nothing, feeders by what they earn a watt, cheapest first, then GPU caps, then
+/// firmware.
+pub(crate) fn ladder(slot: &Slot<'_>, island: &Island<'_>, input: &Input) -> Vec<Rung> {
+    let mut rungs: Vec<Rung> = stored(slot, island).into_iter().collect();
+    rungs.extend(feeders(slot));
     rungs.extend(caps(slot, input));
     rungs.extend(firmware(slot));
     for (place, rung) in rungs.iter_mut().enumerate() {
@@ -41,6 +43,13 @@ pub(crate) fn ladder(slot: &Slot<'_>, input: &Input) -> Vec<Rung> {
         rung.below = below.min(LAST);
     }
     rungs
+}
+
+/// The site's storage, in the ladder of the one agent that leads it.
+fn stored(slot: &Slot<'_>, island: &Island<'_>) -> Option<Rung> {
+    let bridge = island.capacity.security.bridge.filter(|_| slot.module().wired)?;
+    let (load, actuator) = (RungLoad::Storage, Actuator::Storage);
+    Some(Rung { load, actuator, watts: bridge.watts, opens: bridge.response, below: Frequency::ZERO })
 }
 
 fn feeders(slot: &Slot<'_>) -> Vec<Rung> {
@@ -131,12 +140,24 @@ pub(crate) fn arm(island: &Island<'_>, ladders: &BTreeMap<ModuleId, Vec<Rung>>) 
         arming
             .contingencies
             .insert(id.clone(), Contingency { source: source.id.clone(), lost, absorbed, shed });
+        // Storage answers every loss: it drops nothing, and what it delivers counts as absorbed.
+        for (module, index) in bridges(ladders) {
+            arming.rungs.entry(module.clone()).or_default().entry(id.clone()).or_default().push(index);
+        }
         for (candidate, _) in candidates.iter().zip(&chosen).filter(|(_, chosen)| **chosen) {
             let of = arming.rungs.entry(candidate.module.clone()).or_default();
             of.entry(id.clone()).or_default().push(candidate.index);
         }
     }
     arming
+}
+
+/// The rungs that are storage, by module and place.
+fn bridges(ladders: &BTreeMap<ModuleId, Vec<Rung>>) -> impl Iterator<Item = (&ModuleId, u32)> {
+    ladders.iter().filter_map(|(module, ladder)| {
+        let place = ladder.iter().position(|rung| rung.load == RungLoad::Storage)?;
+        Some((module, u32::try_from(place).ok()?))
+    })
 }
 
 /// The id of the loss of a set. A set's id so long that the prefix does not fit is cut; sets differ early in their names.

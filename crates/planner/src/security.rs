@@ -5,6 +5,9 @@
 //! and F the load that can, L = N + F, survival means F ≥ ρ·(N + F) − S and N ≤ R − r. Hence F ≥ (ρ·N − S) ÷ (1 − ρ): *every watt
 //! of new fast load covers itself*, and only N is limited.
 //!
+//! Storage that answers within its response counts like a larger step: the rest takes S plus what it bridges, and must still be
+//! rated for all that stays.
+//!
 //! Frequency falls by the swing equation: Δf = f0 · (lost · t_open + residue · t_governor ÷ 2) ÷ (2 · ΣH·r), the residue being what
 //! the governors must pick up. All of it is integer arithmetic in 128 bits. Read next: `reserve`, which turns need into rungs.
 
@@ -42,6 +45,13 @@ impl Source {
     }
 }
 
+/// What storage delivers at once for the loss of a set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Bridge {
+    pub(crate) watts: Watts,
+    pub(crate) response: Span,
+}
+
 /// The sets that carry an island, and what follows from them for the loss of one.
 #[derive(Clone, Debug)]
 pub(crate) struct Security {
@@ -50,12 +60,19 @@ pub(crate) struct Security {
     nominal: Frequency,
     /// Slowest opening of the feeders that count; `None` where none counts.
     opens: Option<Span>,
+    /// Storage that counts as a rung.
+    pub(crate) bridge: Option<Bridge>,
 }
 
 impl Security {
     pub(crate) fn new(site: &Site, sources: Vec<Source>, opens: Option<Span>) -> Self {
         let rating = sources.iter().map(|source| source.rating).sum();
-        Self { sources, rating, nominal: site.nominal, opens }
+        Self { sources, rating, nominal: site.nominal, opens, bridge: None }
+    }
+
+    /// The same with storage as a rung.
+    pub(crate) fn with_bridge(self, bridge: Option<Bridge>) -> Self {
+        Self { bridge, ..self }
     }
 
     /// Whether the loss of one set leaves another: without, N-1 asks for nothing and nothing firm is sold.
@@ -69,9 +86,13 @@ impl Security {
         if self.has_contingencies() { self.rating - largest } else { Watts::ZERO }
     }
 
-    /// Block-load steps of all sets but one.
+    /// Block-load steps of all sets but one, and what storage bridges.
     pub(crate) fn steps_without(&self, lost: &Source) -> Watts {
-        self.steps() - lost.step
+        self.steps() - lost.step + self.bridged()
+    }
+
+    fn bridged(&self) -> Watts {
+        self.bridge.map_or(Watts::ZERO, |bridge| bridge.watts)
     }
 
     /// Block-load steps of all sets together.
@@ -142,13 +163,18 @@ impl Security {
         let depth = allowed_dip(self.nominal);
         // W·ms that may be missing before the nadir: Δf × 2ΣHr ÷ f0.
         let budget = i128::from(depth.get()) * 2 * stored / i128::from(self.nominal.get().max(1));
-        let steps = i128::from(self.steps_without(source).get());
+        let steps = i128::from((self.steps() - source.step).get());
         let governor = i128::from(GOVERNOR.get());
         let alone = steps.min(2 * budget / governor);
-        let helped = self.opens.map_or(0, |opens| {
+        // The slower of feeders and storage: until then all of the loss is missing.
+        let response = self.bridge.map(|bridge| bridge.response);
+        let helped = self.opens.max(response).map_or(0, |opens| {
             let time = i128::from((opens + DETECTION).get().max(1));
             (budget - steps * governor / 2).max(0) / time
         });
+        // Without feeders nothing is dropped, so that storage and governors must take all of it.
+        let bridged = i128::from(self.steps_without(source).get());
+        let helped = if self.opens.is_some() { helped } else { helped.min(bridged) };
         clamp(alone.max(helped))
     }
 }
@@ -260,6 +286,36 @@ mod tests {
             island(4, 2_000, None).most_load() <= Watts::kilo(1_800),
             "without feeders only the blocks count"
         );
+    }
+
+    /// Four sets take 450 kW without one of them. 150 kW of storage lift what they carry without miners from 1,800 to 2,400 kW, and no
+    /// amount lifts it above what three are rated for.
+    #[test]
+    fn storage_counts_like_a_larger_step_and_never_beyond_the_rest() {
+        let with = |kilowatts, opens| {
+            let response = Span::new(100);
+            island(4, 1_500, opens).with_bridge(Some(Bridge { watts: Watts::kilo(kilowatts), response }))
+        };
+        assert_eq!(with(150, None).most_fixed(Watts::ZERO), Watts::kilo(2_400));
+        assert_eq!(with(2_000, None).most_fixed(Watts::ZERO), Watts::kilo(3_000));
+        assert_eq!(with(150, None).need(Watts::kilo(2_400)), Some(Watts::ZERO));
+        let (bare, stored) = (island(4, 1_500, Some(150)), with(150, Some(150)));
+        assert!(stored.need(Watts::kilo(2_800)) < bare.need(Watts::kilo(2_800)));
+        assert_eq!(stored.need(Watts::kilo(3_001)), None);
+        let source = &stored.sources[0];
+        assert_eq!(stored.absorbed(source, Watts::kilo(2_400)), Watts::kilo(600));
+        assert_eq!(stored.absorbed(source, Watts::kilo(3_900)), Watts::kilo(75), "the others' headroom");
+        assert_eq!(stored.steps(), Watts::kilo(600), "a block by choice is still the sets' own");
+    }
+
+    #[test]
+    fn storage_limits_the_dip_where_there_are_no_feeders() {
+        let stored = |inertia, response, kilowatts| {
+            let bridge = Bridge { watts: Watts::kilo(kilowatts), response: Span::new(response) };
+            island(4, inertia, None).with_bridge(Some(bridge)).most_load()
+        };
+        assert_eq!(stored(1_500, 100, 150), Watts::kilo(2_400));
+        assert!(stored(700, 100, 500) > stored(700, 190, 500), "a slow one lets frequency fall for longer");
     }
 
     #[test]

@@ -151,13 +151,14 @@ impl Bus {
         self.online().map(|set| set.full_burn).sum()
     }
 
-    /// One step: `load` watts at nominal frequency, `fuel` the share of full power that gas pressure allows.
-    pub(crate) fn step(&mut self, load: f64, fuel: f64, now: Time, dt: f64) {
+    /// One step: `load` watts at nominal frequency, of which storage carries `given`; `fuel` is the share of full power that gas
+    /// pressure allows.
+    pub(crate) fn step(&mut self, load: f64, given: f64, fuel: f64, now: Time, dt: f64) {
         self.start_and_stop(now, dt);
         if !self.live {
             return;
         }
-        let electrical = load * self.damping();
+        let electrical = load * self.damping() - given;
         let wanted = self.govern(dt);
         let mut limited = false;
         let (mut mechanical, mut rating, mut stored) = (0.0, 0.0, 0.0);

@@ -30,6 +30,10 @@ pub enum Kind {
     GasBack(Option<GasSourceId>),
     /// All gas falls by so many percent.
     GasDrop(u8),
+    /// Storage trips off the bus.
+    StorageTrip,
+    /// A person resets tripped storage.
+    StorageReset,
     /// A feeder no longer opens.
     FeederStuck(ModuleId, MinerGroupId),
     /// A module's meter ceases to answer.
@@ -80,6 +84,8 @@ pub const FAULTS: &[Entry] = &[
         help: "a lost gas source flows again, by default all",
     },
     Entry { name: "gas-drop", argument: "[SITE/]PERCENT", help: "all gas falls by so many percent" },
+    Entry { name: "storage-trip", argument: "[SITE]", help: "the storage of a site trips off the bus" },
+    Entry { name: "storage-reset", argument: "[SITE]", help: "a person resets tripped storage" },
     Entry {
         name: "feeder-stuck",
         argument: "MODULE/GROUP",
@@ -202,10 +208,9 @@ fn parse_kind(name: &str, argument: Option<&str>) -> Option<(Option<SiteId>, Kin
         "miner-errors" => group(argument?).and_then(|(module, id)| nowhere(Kind::MinerErrors(module, id))),
         "meter-dead" => nowhere(Kind::MeterDead(argument?.parse().ok()?)),
         "agent-kill" => nowhere(Kind::AgentKill(argument?.parse().ok()?)),
-        "load-rejection" => match argument {
-            Some(site) => Some((Some(site.parse().ok()?), Kind::LoadRejection)),
-            None => nowhere(Kind::LoadRejection),
-        },
+        "load-rejection" => whole_site(argument, Kind::LoadRejection),
+        "storage-trip" => whole_site(argument, Kind::StorageTrip),
+        "storage-reset" => whole_site(argument, Kind::StorageReset),
         "link-loss" => {
             let argument = argument?;
             let (module, span) = argument.split_once(',').map_or((argument, None), |(m, s)| (m, Some(s)));
@@ -215,6 +220,11 @@ fn parse_kind(name: &str, argument: Option<&str>) -> Option<(Option<SiteId>, Kin
         "pool-loss" => nowhere(Kind::PoolLoss(optional_span(argument)?)),
         _ => None,
     }
+}
+
+/// A fault whose argument is the site alone.
+fn whole_site(site: Option<&str>, kind: Kind) -> Option<(Option<SiteId>, Kind)> {
+    Some((site.map(str::parse).transpose().ok()?, kind))
 }
 
 fn optional_span(text: Option<&str>) -> Option<Option<Span>> {
@@ -279,6 +289,8 @@ mod tests {
             Kind::GensetTrip(Some("g1".parse().unwrap())),
         );
         check("genset-reset@1m", minute, None, Kind::GensetReset(None));
+        check("storage-trip@1m", minute, None, Kind::StorageTrip);
+        check("storage-reset@1m:well-7", minute, Some("well-7"), Kind::StorageReset);
         check("gas-loss@1h:w2", Span::hours(1), None, Kind::GasLoss(Some("w2".parse().unwrap())));
         check("gas-back@250ms", Span::new(250), None, Kind::GasBack(None));
         check("gas-drop@60s:30", minute, None, Kind::GasDrop(30));

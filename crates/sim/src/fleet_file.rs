@@ -87,6 +87,10 @@ mod tests {
         with_storage.sites[0].storage = Some(model::site::Storage {
             power: model::Watts::kilo(100),
             energy: model::WattSeconds::kilowatt_hours(200),
+            efficiency_permille: 880,
+            response: None,
+            reserve: model::Span::minutes(5),
+            wear: model::MicroDollars::dollars(20),
         });
         with_storage.sites[0].governor = model::site::Governor::Droop { permille: 45 };
         with_storage.modules[0]

@@ -19,6 +19,7 @@ use crate::gas::Gas;
 use crate::genset::Set;
 use crate::plant::{Plant, Refused};
 use crate::register::Register;
+use crate::storage::Storage;
 use crate::truth::{Event, GasTruth, GensetTruth, GroupTruth, Log, ModuleTruth, RunTruth, Truth, Use, What};
 
 /// Length of a step in seconds.
@@ -68,6 +69,7 @@ pub struct Island {
     bus: Bus,
     gas: Gas,
     plants: Vec<Plant>,
+    storage: Option<Storage>,
     unmanaged: Register,
     /// The breakers as the site's LAN tells them: one step old.
     lan: BTreeMap<GensetId, Breaker>,
@@ -95,6 +97,7 @@ impl Island {
         let nominal = site.nominal.as_f64() / 1_000.0;
         let mut island = Self {
             plants: begin(&own, target - site.unmanaged.as_f64(), seed, start, &options),
+            storage: None,
             bus: Bus::new(sets, site.governor, nominal),
             gas,
             unmanaged: Register::drawing(site.unmanaged.as_f64()),
@@ -113,6 +116,7 @@ impl Island {
         island.bus.settle(load);
         island.extremes = (island.bus.frequency, island.bus.frequency);
         island.lan = island.breakers();
+        island.storage = site.storage.as_ref().map(|storage| Storage::new(storage, island.bus.live));
         if !island.bus.live {
             let dead = island.plants.iter_mut();
             dead.for_each(|plant| {
@@ -150,7 +154,8 @@ impl Island {
         let load = self.load_at_nominal();
         let factor = self.bus.damping() * DT * 1_000.0;
         let fuel = self.gas.limit(self.bus.full_burn());
-        self.bus.step(load, fuel, self.now, DT);
+        let given = self.storage.as_ref().map_or(0.0, |storage| storage.power);
+        self.bus.step(load, given, fuel, self.now, DT);
         self.gas.step(self.bus.burn(), DT);
         self.unmanaged.count(factor);
         self.plants.iter_mut().for_each(|plant| plant.count(factor));
@@ -162,6 +167,9 @@ impl Island {
             self.extremes = (self.extremes.0.min(frequency), self.extremes.1.max(frequency));
         }
         // The step was electrically what stood at its beginning: a feeder told to open in 150 ms carries current for 15 steps.
+        if let Some(storage) = &mut self.storage {
+            storage.step(self.bus.live, DT * 1_000.0);
+        }
         for plant in &mut self.plants {
             let before = plant.energized;
             plant.step(self.now);
@@ -225,6 +233,8 @@ impl Island {
             Kind::MinerLiar(module, group) => self.with_group(module, group, |group| group.liar = true),
             Kind::MinerErrors(module, group) => self.with_group(module, group, |group| group.errors = true),
             Kind::MeterDead(module) => self.plant(module).map(|plant| plant.meter_dead = true).is_some(),
+            Kind::StorageTrip => self.storage.as_mut().is_some_and(|storage| storage.trip(true)),
+            Kind::StorageReset => self.storage.as_mut().is_some_and(|storage| storage.trip(false)),
             Kind::LoadRejection => {
                 self.plants.iter_mut().for_each(|plant| plant.reject_load(now));
                 true
@@ -255,10 +265,12 @@ impl Island {
             nadir: millihertz(self.extremes.0),
             zenith: millihertz(self.extremes.1),
             load: self.load(),
+            carried: self.carried(),
             unmanaged: used(&self.unmanaged, damping),
             gensets: sets.collect(),
             modules: modules.collect(),
             gas: self.gas_truth(),
+            storage: self.storage.as_ref().map(Storage::truth),
             blackouts: self.blackouts,
             firm_lost: self.firm_lost,
             refused: self.refused,
@@ -278,6 +290,12 @@ impl Island {
     /// True draw of the whole island now.
     pub fn load(&self) -> Watts {
         Watts::from_f64(self.load_at_nominal() * self.bus.damping())
+    }
+
+    /// What the sets carry of it: less what storage delivers, more what it takes.
+    pub fn carried(&self) -> Watts {
+        let given = self.storage.as_ref().map_or(0.0, |storage| storage.power);
+        self.load() - Watts::from_f64(given)
     }
 
     /// A module's true draw now; zero for one that does not stand here.
@@ -308,6 +326,14 @@ impl Island {
         match command {
             Command::StartGenset(id) if plant.wired => Ok(self.bus.request(id, true, now)?),
             Command::StopGenset(id) if plant.wired => Ok(self.bus.request(id, false, now)?),
+            Command::SetStorage(power) if plant.wired => {
+                let follows = self.storage.as_mut().map(|storage| storage.set(*power));
+                match follows {
+                    Some(true) => Ok(()),
+                    Some(false) => Err(Refused::StorageOff),
+                    None => Err(Refused::Unknown(format!("storage on site {}", self.site.id))),
+                }
+            }
             other => plant.apply(other, now),
         }
     }
@@ -415,6 +441,7 @@ impl Island {
             load: Some(Watts::from_f64(self.load_at_nominal() * damping)),
             unmanaged: Some(Watts::from_f64(self.unmanaged.power * damping)),
             gensets: self.bus.sets.iter().map(|genset| (genset.id.clone(), set(genset))).collect(),
+            storage: self.storage.as_ref().map(Storage::report),
         }
     }
 

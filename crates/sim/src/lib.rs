@@ -23,5 +23,6 @@ mod register;
 mod runtime;
 pub mod series;
 mod server;
+mod storage;
 pub mod truth;
 pub mod witness;

@@ -53,6 +53,9 @@ pub enum Refused {
     /// The module is not wired to the gensets.
     #[error("the module is not wired to the gensets; send it to the wired one")]
     NotWired,
+    /// Storage is off the bus.
+    #[error("storage is off the bus; look after its inverter")]
+    StorageOff,
 }
 
 impl Plant {
@@ -169,7 +172,9 @@ impl Plant {
             Command::StartRun { .. } => Err(server::Refused::NoPower.into()),
             Command::StopRun { workload } => self.end_run(workload, |run| run.stop(now)),
             Command::KillRun { workload } => self.end_run(workload, |run| run.kill(now)),
-            Command::StartGenset(_) | Command::StopGenset(_) => Err(Refused::NotWired),
+            Command::StartGenset(_) | Command::StopGenset(_) | Command::SetStorage(_) => {
+                Err(Refused::NotWired)
+            }
         }
     }
 

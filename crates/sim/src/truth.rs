@@ -39,6 +39,8 @@ pub struct Truth {
     pub zenith: Frequency,
     /// Draw of the whole island.
     pub load: Watts,
+    /// What the sets carry of it: less what storage delivers, more what it takes.
+    pub carried: Watts,
     /// The load nobody manages.
     pub unmanaged: Use,
     /// The sets.
@@ -47,6 +49,8 @@ pub struct Truth {
     pub modules: BTreeMap<ModuleId, ModuleTruth>,
     /// Gas.
     pub gas: GasTruth,
+    /// Storage, where there is one.
+    pub storage: Option<StorageTruth>,
     /// Blackouts since the start.
     pub blackouts: u32,
     /// Firm runs that a loss of power ended, since the start.
@@ -132,6 +136,23 @@ pub struct GasTruth {
     pub burnt: GasVolume,
     /// Flared since the start.
     pub flared: GasVolume,
+}
+
+/// Storage: held = at the start + taken − lost − delivered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StorageTruth {
+    /// Whether it is on the bus and follows commands.
+    pub ready: bool,
+    /// What it delivers now; negative while it charges.
+    pub power: Watts,
+    /// What it still delivers until it is empty.
+    pub held: WattSeconds,
+    /// Delivered since the start.
+    pub delivered: WattSeconds,
+    /// Taken from the bus since the start.
+    pub taken: WattSeconds,
+    /// What of that never comes back.
+    pub lost: WattSeconds,
 }
 
 /// Something that happened.

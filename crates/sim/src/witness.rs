@@ -17,6 +17,7 @@ mod scene;
 mod security;
 mod shares;
 mod standing;
+mod storage;
 #[cfg(test)]
 mod testing;
 mod thrash;
@@ -64,6 +65,7 @@ pub struct Witness {
     writer: writer::Writer,
     shares: shares::Shares,
     energy: energy::Energy,
+    storage: storage::Storage,
     thrash: thrash::Thrash,
     link: link::Link,
     crash: crash::Crash,
@@ -82,6 +84,7 @@ impl Witness {
             writer: writer::Writer::default(),
             shares: shares::Shares::default(),
             energy: energy::Energy::default(),
+            storage: storage::Storage::default(),
             thrash: thrash::Thrash::default(),
             link: link::Link::default(),
             crash: crash::Crash::default(),
@@ -100,6 +103,7 @@ impl Witness {
         self.security.second(view, &mut self.book);
         self.genset.second(view, &mut self.book);
         self.energy.second(view);
+        self.storage.second(view, &mut self.book);
         self.thrash.second(view, &mut self.book);
         self.link.second(view, &mut self.book);
         self.meters.second(view, &mut self.book);

@@ -1,23 +1,25 @@
 //! Envelopes and directives. Wire: `envelope.proto`. Model: [`model::envelope`].
 
 use model::envelope::{Arming, Assignment, Directive, Envelope, FallbackStep, Grant, Rung, RungLoad, Share};
-use model::plan::GroupTarget;
+use model::plan::{GroupTarget, StorageTarget};
 use model::site::Frequency;
 use model::workload::GpuTime;
 use model::{MicroDollars, Watts, WattsPerSecond};
 
 use super::field::{
-    Error, choice, id, list, map, map_with, message, narrow, required, span, wire_list, wire_map, wire_span,
+    Error, choice, id, list, map, map_with, message, narrow, optional, required, span, wire_list, wire_map,
+    wire_span,
 };
 use crate::common as wire;
 
 impl From<Directive> for wire::Directive {
-    fn from(Directive { envelope, miners, caps, gensets, runs }: Directive) -> Self {
+    fn from(Directive { envelope, miners, caps, gensets, storage, runs }: Directive) -> Self {
         Self {
             envelope: Some(envelope.into()),
             miners: wire_map(miners),
             cap_watts: caps.into_iter().map(|(id, cap)| (id.as_str().to_owned(), cap.get())).collect(),
             gensets: wire_map(gensets),
+            storage: storage.map(Into::into),
             runs: wire_map(runs),
         }
     }
@@ -31,6 +33,7 @@ impl TryFrom<wire::Directive> for Directive {
             miners: map(directive.miners, "miners")?,
             caps: map_with(directive.cap_watts, "cap_watts", |cap| Ok(Watts::new(cap)))?,
             gensets: map_with(directive.gensets, "gensets", Ok)?,
+            storage: optional(directive.storage, "storage")?,
             runs: map(directive.runs, "runs")?,
         })
     }
@@ -145,6 +148,7 @@ impl From<Rung> for wire::Rung {
         let load = match load {
             RungLoad::Miners(group) => wire::rung::Load::Miners(group.as_str().to_owned()),
             RungLoad::Pool(pool) => wire::rung::Load::Pool(pool.as_str().to_owned()),
+            RungLoad::Storage => wire::rung::Load::Storage(wire::StorageRung {}),
         };
         Self {
             load: Some(load),
@@ -162,6 +166,7 @@ impl TryFrom<wire::Rung> for Rung {
         let load = match required(rung.load, "load")? {
             wire::rung::Load::Miners(group) => RungLoad::Miners(id(&group, "miners")?),
             wire::rung::Load::Pool(pool) => RungLoad::Pool(id(&pool, "pool")?),
+            wire::rung::Load::Storage(wire::StorageRung {}) => RungLoad::Storage,
         };
         Ok(Self {
             load,
@@ -183,6 +188,20 @@ impl TryFrom<wire::FallbackStep> for FallbackStep {
     type Error = Error;
     fn try_from(wire::FallbackStep { after, ceiling_watts }: wire::FallbackStep) -> Result<Self, Error> {
         Ok(Self { after: span(after, "after")?, ceiling: Watts::new(ceiling_watts) })
+    }
+}
+
+impl From<StorageTarget> for wire::StorageTarget {
+    fn from(StorageTarget { power, ramp }: StorageTarget) -> Self {
+        Self { power_watts: power.get(), ramp_watts_per_second: ramp.get() }
+    }
+}
+
+impl TryFrom<wire::StorageTarget> for StorageTarget {
+    type Error = Error;
+    fn try_from(target: wire::StorageTarget) -> Result<Self, Error> {
+        let wire::StorageTarget { power_watts, ramp_watts_per_second } = target;
+        Ok(Self { power: Watts::new(power_watts), ramp: WattsPerSecond::new(ramp_watts_per_second) })
     }
 }
 
@@ -247,7 +266,7 @@ pub(super) mod tests {
     }
 
     pub(in super::super) fn rung(v: &mut Vary) -> Rung {
-        let loads = [RungLoad::Miners(v.id()), RungLoad::Pool(v.id())];
+        let loads = [RungLoad::Miners(v.id()), RungLoad::Pool(v.id()), RungLoad::Storage];
         Rung { load: v.pick(&loads), actuator: actuator(v), watts: v.of(), opens: v.span(), below: v.of() }
     }
 
@@ -257,6 +276,10 @@ pub(super) mod tests {
 
     pub(in super::super) fn target(v: &mut Vary) -> GroupTarget {
         GroupTarget { awake: v.small(), point: v.byte() }
+    }
+
+    pub(in super::super) fn storage(v: &mut Vary) -> StorageTarget {
+        StorageTarget { power: v.of(), ramp: v.of() }
     }
 
     fn arming(v: &mut Vary) -> Arming {
@@ -306,6 +329,7 @@ pub(super) mod tests {
             miners: v.map(target),
             caps: v.map(Vary::of),
             gensets: v.map(Vary::flag),
+            storage: v.maybe(storage),
             runs: v.map(assignment),
         }
     }

@@ -58,7 +58,8 @@ impl TryFrom<wire::Bound> for Bound {
 }
 
 impl From<SitePlan> for wire::SitePlan {
-    fn from(SitePlan { capacity, firm_capacity, gensets, contingencies, modules, steps }: SitePlan) -> Self {
+    fn from(site: SitePlan) -> Self {
+        let SitePlan { capacity, firm_capacity, gensets, contingencies, modules, storage, steps } = site;
         Self {
             capacity_watts: capacity.get(),
             firm_capacity_watts: firm_capacity.get(),
@@ -66,6 +67,7 @@ impl From<SitePlan> for wire::SitePlan {
             contingencies: wire_map(contingencies),
             modules: wire_map(modules),
             steps: wire_list(steps),
+            storage: storage.map(Into::into),
         }
     }
 }
@@ -79,6 +81,7 @@ impl TryFrom<wire::SitePlan> for SitePlan {
             gensets: map_with(site.gensets, "gensets", Ok)?,
             contingencies: map(site.contingencies, "contingencies")?,
             modules: map(site.modules, "modules")?,
+            storage: optional(site.storage, "storage")?,
             steps: list(site.steps, "steps")?,
         })
     }
@@ -218,7 +221,7 @@ impl TryFrom<wire::Subject> for Subject {
 
 #[cfg(test)]
 mod tests {
-    use super::super::envelope::tests::{fallback, rung, share, target};
+    use super::super::envelope::tests::{fallback, rung, share, storage, target};
     use super::super::reason::tests::reason;
     use super::super::vary::{Vary, survives};
     use super::super::workload::tests::placement;
@@ -272,6 +275,7 @@ mod tests {
                 shed: v.of(),
             }),
             modules: v.map(module),
+            storage: v.maybe(storage),
             steps: v.list(step),
         }
     }

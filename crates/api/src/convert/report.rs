@@ -2,11 +2,11 @@
 
 use model::report::{
     EnvelopeReport, EnvelopeState, FeederState, GensetReport, GensetState, GroupReport, MAX_FINDINGS,
-    PoolReport, Report, RunPhase, RunReport, SiteReport, Switch, Verified,
+    PoolReport, Report, RunPhase, RunReport, SiteReport, StorageReport, Switch, Verified,
 };
 use model::site::{Frequency, GasFlow, GasVolume};
 use model::workload::GpuTime;
-use model::{Hashrate, Watts};
+use model::{Hashrate, WattSeconds, Watts};
 
 use super::field::{
     Error, choice, id, list, map, message, narrow, optional, span, time, unspecified, wire_list, wire_map,
@@ -173,6 +173,7 @@ impl From<SiteReport> for wire::SiteReport {
             load_watts: site.load.map(Watts::get),
             unmanaged_watts: site.unmanaged.map(Watts::get),
             gensets: wire_map(site.gensets),
+            storage: site.storage.map(Into::into),
         }
     }
 }
@@ -188,7 +189,22 @@ impl TryFrom<wire::SiteReport> for SiteReport {
             load: site.load_watts.map(Watts::new),
             unmanaged: site.unmanaged_watts.map(Watts::new),
             gensets: map(site.gensets, "gensets")?,
+            storage: optional(site.storage, "storage")?,
         })
+    }
+}
+
+impl From<StorageReport> for wire::StorageReport {
+    fn from(StorageReport { power, held, ready }: StorageReport) -> Self {
+        Self { power_watts: power.map(Watts::get), held_watt_seconds: held.map(WattSeconds::get), ready }
+    }
+}
+
+impl TryFrom<wire::StorageReport> for StorageReport {
+    type Error = Error;
+    fn try_from(storage: wire::StorageReport) -> Result<Self, Error> {
+        let wire::StorageReport { power_watts, held_watt_seconds, ready } = storage;
+        Ok(Self { power: power_watts.map(Watts::new), held: held_watt_seconds.map(WattSeconds::new), ready })
     }
 }
 
@@ -386,6 +402,11 @@ mod tests {
                 state: v.pick(&GENSETS),
                 power: v.maybe(Vary::of),
                 for_span: v.span(),
+            }),
+            storage: v.maybe(|v| StorageReport {
+                power: v.maybe(Vary::of),
+                held: v.maybe(Vary::of),
+                ready: v.flag(),
             }),
         }
     }

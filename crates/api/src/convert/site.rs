@@ -7,7 +7,8 @@ use model::site::{
 use model::{MicroDollars, WattSeconds, Watts, WattsPerSecond};
 
 use super::field::{
-    Error, choice, id, map, message, optional, required, span, unspecified, wire_map, wire_span,
+    Error, choice, id, map, message, optional, optional_span, required, span, unspecified, wire_map,
+    wire_span,
 };
 use crate::common as wire;
 
@@ -160,15 +161,29 @@ impl TryFrom<wire::Genset> for Genset {
 }
 
 impl From<Storage> for wire::Storage {
-    fn from(Storage { power, energy }: Storage) -> Self {
-        Self { power_watts: power.get(), energy_watt_seconds: energy.get() }
+    fn from(Storage { power, energy, efficiency_permille, response, reserve, wear }: Storage) -> Self {
+        Self {
+            power_watts: power.get(),
+            energy_watt_seconds: energy.get(),
+            efficiency_permille,
+            response: response.and_then(wire_span),
+            reserve: wire_span(reserve),
+            wear_micro_dollars_per_mwh: wear.get(),
+        }
     }
 }
 
 impl TryFrom<wire::Storage> for Storage {
     type Error = Error;
-    fn try_from(wire::Storage { power_watts, energy_watt_seconds }: wire::Storage) -> Result<Self, Error> {
-        Ok(Self { power: Watts::new(power_watts), energy: WattSeconds::new(energy_watt_seconds) })
+    fn try_from(storage: wire::Storage) -> Result<Self, Error> {
+        Ok(Self {
+            power: Watts::new(storage.power_watts),
+            energy: WattSeconds::new(storage.energy_watt_seconds),
+            efficiency_permille: storage.efficiency_permille,
+            response: optional_span(storage.response, "response")?,
+            reserve: span(storage.reserve, "reserve")?,
+            wear: MicroDollars::new(storage.wear_micro_dollars_per_mwh),
+        })
     }
 }
 
@@ -221,7 +236,14 @@ mod tests {
             gas: v.map(|v| GasSource { nominal: v.of(), btu_per_scf: v.small(), basis: basis(v) }),
             buffer: GasBuffer { capacity: v.of() },
             gensets: v.map(genset),
-            storage: v.maybe(|v| Storage { power: v.of(), energy: v.of() }),
+            storage: v.maybe(|v| Storage {
+                power: v.of(),
+                energy: v.of(),
+                efficiency_permille: v.small(),
+                response: v.maybe(Vary::span),
+                reserve: v.span(),
+                wear: v.of(),
+            }),
             grid: v.maybe(|v| GridTie { import: v.of(), price: v.of() }),
             unmanaged: v.of(),
             gas_price: v.of(),

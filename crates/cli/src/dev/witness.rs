@@ -230,7 +230,7 @@ impl Onlooker {
 
 impl Observer for Onlooker {
     fn tenth(&mut self, island: &Island) {
-        self.witness.lock().load(&island.site().id, island.now(), island.load());
+        self.witness.lock().load(&island.site().id, island.now(), island.carried());
     }
 
     fn second(&mut self, island: &Island) {

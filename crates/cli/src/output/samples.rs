@@ -183,6 +183,7 @@ fn site_status() -> wire::SiteStatus {
         binding: "gas".into(),
         shadow_price_micro_dollars_per_kwh: Some(52_000),
         findings: vec![],
+        storage: None,
     }
 }
 
@@ -368,6 +369,7 @@ pub fn plan() -> wire::GetPlanResponse {
         contingencies: [("loss-g1".to_owned(), loss)].into(),
         modules: [("m1".to_owned(), module)].into(),
         steps: (0..24).map(site_step).collect(),
+        storage: None,
     };
     let plan = common::Plan {
         generation: 17,

@@ -52,6 +52,41 @@ pub struct Status {
     pub shadow_price_micro_dollars_per_kwh: Option<i64>,
     /// What is wrong with the site.
     pub findings: Vec<Finding>,
+    /// Its storage; left out where it has none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub storage: Option<Storage>,
+}
+
+/// Battery storage.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Storage {
+    /// Largest charge and discharge.
+    pub rating_watts: i64,
+    /// What it delivers from full to empty.
+    pub energy_watt_seconds: i64,
+    /// What it delivers now; negative while it charges.
+    pub power_watts: Option<i64>,
+    /// What it still delivers until it is empty.
+    pub held_watt_seconds: Option<i64>,
+    /// Whether it follows commands.
+    pub ready: bool,
+    /// What the plan in force has it deliver.
+    pub wanted_watts: Option<i64>,
+}
+
+impl Storage {
+    fn show(&self) -> String {
+        let kilowatt_hours = |energy: i64| format!("{:.1} kWh", energy as f64 / 3.6e6);
+        let held = maybe(self.held_watt_seconds, kilowatt_hours);
+        let ready = if self.ready { "" } else { "; it follows no command" };
+        format!(
+            "{held} of {}, delivers {} of {}, wanted {}{ready}",
+            kilowatt_hours(self.energy_watt_seconds),
+            maybe(self.power_watts, watts),
+            watts(self.rating_watts),
+            maybe(self.wanted_watts, watts),
+        )
+    }
 }
 
 /// One generator set.
@@ -180,6 +215,7 @@ impl Described {
             ("Frequency", format!("{} of {}", maybe(heard, frequency), frequency(status.nominal_millihertz))),
             ("Gas", status.gas_line()),
             ("Buffer", format!("{buffer} of {}", gas_held(status.buffer_capacity_scf))),
+            ("Storage", status.storage.as_ref().map(Storage::show).unwrap_or_default()),
             ("Gas price", format!("{} per Mcf", money(self.gas_price_micro_dollars_per_mcf))),
             ("Capacity", maybe(status.capacity_watts, watts)),
             ("N-1", maybe(status.firm_capacity_watts, watts)),
@@ -225,6 +261,19 @@ impl View for Described {
     }
 }
 
+impl From<wire::StorageStatus> for Storage {
+    fn from(storage: wire::StorageStatus) -> Self {
+        Self {
+            rating_watts: storage.rating_watts,
+            energy_watt_seconds: storage.energy_watt_seconds,
+            power_watts: storage.power_watts,
+            held_watt_seconds: storage.held_watt_seconds,
+            ready: storage.ready,
+            wanted_watts: storage.wanted_watts,
+        }
+    }
+}
+
 impl From<wire::SiteStatus> for Status {
     fn from(status: wire::SiteStatus) -> Self {
         Self {
@@ -247,6 +296,7 @@ impl From<wire::SiteStatus> for Status {
             binding: read::text(status.binding),
             shadow_price_micro_dollars_per_kwh: status.shadow_price_micro_dollars_per_kwh,
             findings: all(status.findings),
+            storage: status.storage.map(Into::into),
         }
     }
 }
@@ -282,5 +332,27 @@ impl From<wire::Site> for Described {
             etag: site.etag,
             status: Status::from(site.status.unwrap_or_default()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn storage_is_shown_with_what_it_holds_and_whether_it_follows() {
+        let storage = Storage {
+            rating_watts: 150_000,
+            energy_watt_seconds: 1_080_000_000,
+            power_watts: Some(-20_000),
+            held_watt_seconds: Some(540_000_000),
+            ready: true,
+            wanted_watts: Some(-20_000),
+        };
+        let shown = "150.0 kWh of 300.0 kWh, delivers -20.0 kW of 150 kW, wanted -20.0 kW";
+        assert_eq!(storage.show(), shown);
+        let silent = Storage { held_watt_seconds: None, power_watts: None, ready: false, ..storage };
+        let shown = "- of 300.0 kWh, delivers - of 150 kW, wanted -20.0 kW; it follows no command";
+        assert_eq!(silent.show(), shown);
     }
 }

@@ -326,6 +326,7 @@ fn the_wired_module_asks_for_sets_and_does_not_nag() {
             load: None,
             unmanaged: None,
             gensets: [(id("g1"), set)].into(),
+            storage: None,
         }
     };
     let asks = |wanted: bool, state, valid: bool| {

@@ -15,6 +15,7 @@ struct Stand {
     grant: Grant,
     fast: Fast,
     drawn: BTreeMap<MinerGroupId, Watts>,
+    storage: Option<Watts>,
     at: Span,
 }
 
@@ -27,6 +28,7 @@ impl Stand {
             grant: grant(Watts::kilo(400)),
             fast: healthy(),
             drawn,
+            storage: None,
             at: Span::secs(100),
         };
         (0..10).for_each(|_| assert_eq!(stand.tick(), Vec::new(), "a healthy island sheds nothing"));
@@ -38,7 +40,8 @@ impl Stand {
         let (now, boot) = (Time(self.at.get()), boot(self.at));
         let readings = Readings { now, boot, fast: self.fast.clone(), slow: None };
         let (grant, module, drawn) = (Some(&self.grant), &self.module, &self.drawn);
-        let actions = self.reflex.tick(View { readings: &readings, grant, module, drawn });
+        let view = View { readings: &readings, grant, module, drawn, storage: self.storage };
+        let actions = self.reflex.tick(view);
         actions.into_iter().map(|(command, shed)| (command, shed.cause)).collect()
     }
 
@@ -174,6 +177,7 @@ fn a_droop_island_under_load_stands_where_it_should() {
         grant: grant(Watts::kilo(400)),
         fast: healthy(),
         drawn: BTreeMap::new(),
+        storage: None,
         at: Span::ZERO,
     };
     // 80 % load: 60,000 − 80 % × 2,400 = 58,080.
@@ -224,6 +228,50 @@ fn storage_and_unknown_loads_are_passed_over() {
     stand.grant.ladder.push(rung("nobody", 100));
     stand.set("g1", Some(false), None);
     assert_eq!(stand.opened(), ["(b)"]);
+}
+
+/// A stand whose first rung is 90 kW of storage, armed beside the feeders.
+fn with_storage() -> Stand {
+    let mut stand = stand();
+    let rung = Rung { load: RungLoad::Storage, actuator: Actuator::Storage, ..rung("a", 800) };
+    stand.grant.ladder.insert(0, Rung { watts: Watts::kilo(90), ..rung });
+    for arming in stand.grant.armed.values_mut() {
+        (arming.absorbed, arming.rungs) = (Watts::kilo(210), vec![0, 1, 2]);
+        arming.island_shed = Watts::kilo(280);
+    }
+    stand.storage = Some(Watts::kilo(-20));
+    stand
+}
+
+#[test]
+fn storage_delivers_what_was_lost_on_top_of_what_it_is_told() {
+    // The feeders are asked for what lies above 210 kW, storage included.
+    for (lost_kw, told, feeders) in [(60, 40, 0), (200, 70, 0), (250, 70, 1), (400, 70, 2)] {
+        let mut stand = with_storage();
+        stand.set("g1", Some(true), Some(lost_kw));
+        stand.tick();
+        stand.set("g1", Some(false), None);
+        let commands: Vec<Command> = stand.tick().into_iter().map(|(command, _)| command).collect();
+        assert_eq!(commands.first(), Some(&Command::SetStorage(Watts::kilo(told))), "{lost_kw} kW lost");
+        assert_eq!(commands.len(), 1 + feeders, "{lost_kw} kW lost: {commands:?}");
+        assert_eq!(stand.opened().len(), 0, "once");
+    }
+}
+
+#[test]
+fn an_agent_that_leads_no_storage_leaves_it_alone_and_opens_its_feeders() {
+    let mut stand = with_storage();
+    stand.storage = None;
+    stand.set("g1", Some(false), Some(0));
+    assert_eq!(stand.opened(), ["(a)", "(b)"]);
+}
+
+#[test]
+fn storage_is_the_first_answer_to_a_falling_frequency() {
+    let mut stand = with_storage();
+    stand.grant.armed.clear();
+    stand.frequency(59_100);
+    assert_eq!(stand.opened(), ["SetStorage(70000 W)"]);
 }
 
 proptest! {

@@ -13,7 +13,7 @@ use model::market::Market;
 use model::module::Module;
 use model::plan::SitePlan;
 use model::report::{Report, SiteReport};
-use model::site::Site;
+use model::site::{Site, Storage};
 use model::workload::Workload;
 use model::{Hashrate, ModuleId, SiteId, Span, Time, Watts};
 use planner::Link;
@@ -147,6 +147,20 @@ pub(super) fn site(view: &View, config: &Site) -> wire::SiteStatus {
         binding: shown.map(|shown| shown.binding.clone()).unwrap_or_default(),
         shadow_price_micro_dollars_per_kwh: shown.map(|shown| shown.shadow_price.get()),
         findings: Vec::new(),
+        storage: config.storage.as_ref().map(|storage| stored(storage, report, plan)),
+    }
+}
+
+/// A site's storage.
+fn stored(config: &Storage, report: Option<&SiteReport>, plan: Option<&SitePlan>) -> wire::StorageStatus {
+    let said = report.and_then(|report| report.storage);
+    wire::StorageStatus {
+        rating_watts: config.power.get(),
+        energy_watt_seconds: config.energy.get(),
+        power_watts: said.and_then(|said| said.power).map(Watts::get),
+        held_watt_seconds: said.and_then(|said| said.held).map(|held| held.get()),
+        ready: said.is_some_and(|said| said.ready),
+        wanted_watts: plan.and_then(|plan| plan.storage).map(|target| target.power.get()),
     }
 }
 

@@ -17,7 +17,8 @@ pub(super) fn check(site: &SiteCheck<'_>, findings: &mut Findings) {
 fn shares(site: &SiteCheck<'_>, findings: &mut Findings) {
     let half = |sum: i64| sum / 2;
     let step = half(site.online.iter().map(|(_, set)| set.step.get()).sum());
-    let ramp = half(site.online.iter().map(|(_, set)| set.ramp.get()).sum());
+    let stored = site.plan.storage.map_or(0, |target| target.ramp.get());
+    let ramp = half(site.online.iter().map(|(_, set)| set.ramp.get()).sum()) - stored;
     let kept = |of: fn(&model::envelope::Share) -> i64| -> i64 {
         site.silent().map(|module| of(&module.plan.share)).sum()
     };

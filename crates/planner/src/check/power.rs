@@ -34,7 +34,7 @@ fn capacity(site: &SiteCheck<'_>, findings: &mut Findings) {
     }
     let largest = site.online.iter().map(|(_, set)| set.rating).max().unwrap_or(Watts::ZERO);
     let remaining = if site.online.len() >= 2 { site.rating() - largest } else { Watts::ZERO };
-    let firm = sustained.min(remaining);
+    let firm = own(site).min(remaining);
     if site.plan.firm_capacity > firm {
         let message = format!(
             "promises {} firm, but {firm} remain after the loss of the largest set",
@@ -44,8 +44,14 @@ fn capacity(site: &SiteCheck<'_>, findings: &mut Findings) {
     }
 }
 
-/// What gas (with the buffer emptied over one step) and online sets sustain; on old news no more than was planned before.
+/// What gas and storage as it is told sustain. The sets must be rated for all of it: storage may trip.
 fn sustained(site: &SiteCheck<'_>) -> Watts {
+    let stored = site.plan.storage.map_or(Watts::ZERO, |target| target.power.at_least_zero());
+    if site.given.fresh { (own(site) + stored).min(site.rating()) } else { own(site) }
+}
+
+/// What gas (with the buffer emptied over one step) and online sets sustain; on old news no more than was planned before.
+pub(super) fn own(site: &SiteCheck<'_>) -> Watts {
     let Some(report) = &site.given.report else {
         return Watts::ZERO;
     };

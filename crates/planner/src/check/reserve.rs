@@ -57,6 +57,7 @@ fn truthful(module: &ModuleCheck<'_>, rung: &Rung, site: &SiteCheck<'_>, finding
         return;
     }
     let pool = match &rung.load {
+        model::envelope::RungLoad::Storage => return super::storage::rung(module, rung, site, findings),
         model::envelope::RungLoad::Pool(pool) => pool,
         model::envelope::RungLoad::Miners(group) => {
             findings.add(
@@ -88,8 +89,10 @@ fn indices(module: &ModuleCheck<'_>, findings: &mut Findings) {
                     module.subject(),
                     format!("{contingency} arms rung {index}, which is not there"),
                 ),
-                Some(rung) if !module.is_fast(rung) => {
-                    let message = format!("{contingency} arms rung {index}, which is no measured feeder");
+                Some(rung) if !module.is_fast(rung) && !super::storage::is_fast(rung) => {
+                    let message = format!(
+                        "{contingency} arms rung {index}, which is no measured feeder and no storage"
+                    );
                     findings.add("armed-slow", module.subject(), message);
                 }
                 Some(_) => {}
@@ -126,7 +129,9 @@ fn firm(site: &SiteCheck<'_>, findings: &mut Findings) {
 /// A choice of rungs, and the island in the worst state for it.
 struct Worst {
     lost: f64,
+    /// What the others take, with what storage bridges of it.
     absorbed: f64,
+    bridged: f64,
     shed: f64,
     /// What the armed rungs drop once they are at their targets.
     shed_full: f64,
@@ -198,8 +203,21 @@ fn worst(
     let steps: Watts =
         site.online.iter().filter(|(other, _)| *other != id).map(|(_, other)| other.step).sum();
     let headroom = (rating - set.rating.as_f64()) - (load - lost);
-    let absorbed = steps.as_f64().min(headroom).max(0.0);
-    Worst { lost, absorbed, shed: shed.as_f64(), shed_full: shed_full.as_f64() }
+    let bridged = bridged(site, armed);
+    // Storage hands over to sets that must be rated for it.
+    let absorbed = (steps.as_f64() + bridged).min(headroom).max(0.0);
+    Worst { lost, absorbed, bridged, shed: shed.as_f64(), shed_full: shed_full.as_f64() }
+}
+
+/// What storage delivers at once; a second rung of it would claim the same again.
+fn bridged(site: &SiteCheck<'_>, armed: impl Fn(&ModuleCheck<'_>, usize) -> bool) -> f64 {
+    let of = |module: &ModuleCheck<'_>| {
+        let fast = module.plan.ladder.iter().enumerate().filter(|(_, rung)| super::storage::is_fast(rung));
+        fast.filter(|(index, _)| armed(module, *index))
+            .map(|(_, rung)| rung.watts.as_f64())
+            .fold(0.0, f64::max)
+    };
+    site.live().filter(|_| site.given.site.relay).map(of).fold(0.0, f64::max)
 }
 
 /// Whether all fast rungs at their targets would cover the loss.
@@ -218,14 +236,16 @@ fn secure_at_targets(site: &SiteCheck<'_>, set: &Genset) -> bool {
     let rating = site.rating().as_f64().max(1.0);
     let lost = load * set.rating.as_f64() / rating;
     let all: Watts = site.online.iter().map(|(_, set)| set.step).sum();
-    let absorbed = (all - set.step).as_f64().min(rating - set.rating.as_f64() - (load - lost)).max(0.0);
+    let taken = (all - set.step).as_f64() + bridged(site, |_, _| true);
+    let absorbed = taken.min(rating - set.rating.as_f64() - (load - lost)).max(0.0);
     fast.as_f64() + 2.0 >= lost - absorbed && fixed.as_f64() <= rating - set.rating.as_f64()
 }
 
 fn nadir(site: &SiteCheck<'_>, id: &GensetId, set: &Genset, worst: &Worst, findings: &mut Findings) {
     let full = site.load().as_f64() * set.rating.as_f64() / site.rating().as_f64().max(1.0);
     for (lost, shed) in [(worst.lost, worst.shed), (full, worst.shed_full)] {
-        let lowest = lowest(site, id, lost, worst.absorbed, shed);
+        let lowest =
+            lowest(site, id, lost, Answer { absorbed: worst.absorbed, bridged: worst.bridged, shed });
         if lowest < least_frequency(site) {
             findings.add(
                 "nadir",
@@ -243,9 +263,11 @@ pub(super) fn could_carry(site: &SiteCheck<'_>, load: Watts) -> bool {
     site.online.len() < 2
         || site.online.iter().all(|(id, set)| {
             let lost = load.as_f64() * set.rating.as_f64() / site.rating().as_f64().max(1.0);
-            let absorbed = (all - set.step).as_f64();
+            let bridged = bridged(site, |_, _| true);
+            let absorbed = (all - set.step).as_f64() + bridged;
+            let answer = Answer { absorbed, bridged, shed: (lost - absorbed).max(0.0) };
             // A planner may keep a tenth of a hertz more than the rule demands.
-            lowest(site, id, lost, absorbed, lost - absorbed) >= least_frequency(site) + 0.1
+            lowest(site, id, lost, answer) >= least_frequency(site) + 0.1
         })
 }
 
@@ -253,15 +275,26 @@ fn least_frequency(site: &SiteCheck<'_>) -> f64 {
     site.given.site.nominal.as_f64() / 1_000.0 * TRIP + NADIR_MARGIN_HZ
 }
 
-/// The swing equation, in Hz: while nothing has opened all of the loss is missing, then what the governors must take up.
-fn lowest(site: &SiteCheck<'_>, id: &GensetId, lost: f64, absorbed: f64, shed: f64) -> f64 {
+/// What makes up for a loss: others and storage, storage alone, feeders.
+struct Answer {
+    absorbed: f64,
+    bridged: f64,
+    shed: f64,
+}
+
+/// The swing equation, in Hz: while nothing has acted all of the loss is missing, then what the governors must take up.
+fn lowest(site: &SiteCheck<'_>, id: &GensetId, lost: f64, answer: Answer) -> f64 {
+    let Answer { absorbed, bridged, shed } = answer;
     let others = site.online.iter().filter(|(other, _)| *other != id);
     let stored: f64 = others.map(|(_, other)| other.rating.as_f64() * other.inertia.as_secs_f64()).sum();
-    let ladders =
-        site.live().flat_map(|module| module.plan.ladder.iter().filter(|rung| module.is_fast(rung)));
+    let ladders = site.live().flat_map(|module| {
+        let acts = |rung: &&Rung| module.is_fast(rung) || super::storage::is_fast(rung);
+        module.plan.ladder.iter().filter(acts)
+    });
     let opens = ladders.map(|rung| rung.opens.as_secs_f64()).fold(0.0, f64::max);
     let nominal = site.given.site.nominal.as_f64() / 1_000.0;
-    let waits = if lost > absorbed { opens + DETECTION_S } else { 0.0 };
-    let residue = (lost - shed).clamp(0.0, absorbed.max(0.0));
+    let governed = (absorbed - bridged).max(0.0);
+    let waits = if lost > governed { opens + DETECTION_S } else { 0.0 };
+    let residue = (lost - shed - bridged).clamp(0.0, governed);
     nominal - nominal * (lost * waits + residue * GOVERNOR_S / 2.0) / (2.0 * stored.max(1.0))
 }

@@ -104,7 +104,7 @@ impl<'c> ModuleCheck<'c> {
     pub(super) fn group(&self, rung: &Rung) -> Option<&'c MinerGroup> {
         match &rung.load {
             RungLoad::Miners(id) => self.config().groups.get(id),
-            RungLoad::Pool(_) => None,
+            RungLoad::Pool(_) | RungLoad::Storage => None,
         }
     }
 

@@ -1,9 +1,9 @@
 //! Properties over random fleets and random histories. proptest prints the failing seed and shrinks the history.
 
-use model::report::{FeederState, GensetReport, GensetState};
+use model::report::{FeederState, GensetReport, GensetState, StorageReport};
 use model::site::{GasFlow, GasVolume};
 use model::workload::{Phase, Tier};
-use model::{MicroDollars, Span, Watts};
+use model::{MicroDollars, Span, WattSeconds, Watts};
 use planner::{Input, Link, check, diff, plan};
 use proptest::prelude::*;
 
@@ -24,6 +24,8 @@ enum Event {
     Price(i64),
     Stale(bool),
     NoReport,
+    Flare(i64),
+    Storage(i64, i64, bool),
 }
 
 fn event() -> impl Strategy<Value = Event> {
@@ -39,6 +41,9 @@ fn event() -> impl Strategy<Value = Event> {
         1 => (0i64..150_000).prop_map(Event::Price),
         1 => any::<bool>().prop_map(Event::Stale),
         1 => Just(Event::NoReport),
+        1 => (0i64..50).prop_map(Event::Flare),
+        2 => (0i64..700, -300i64..300, prop::bool::weighted(0.8))
+            .prop_map(|(kwh, kilowatts, ready)| Event::Storage(kwh, kilowatts, ready)),
     ]
 }
 
@@ -100,6 +105,16 @@ fn happen(input: &mut Input, event: &Event, serial: usize) {
         Event::Price(dollars) => input.market.price = MicroDollars::dollars(*dollars),
         Event::Stale(fresh) => given.fresh = *fresh,
         Event::NoReport => given.report = None,
+        Event::Flare(mcf) => {
+            if let Some(report) = &mut given.report {
+                report.flared = Some(GasFlow::mcf(*mcf))
+            }
+        }
+        Event::Storage(kwh, kilowatts, ready) => {
+            let held = Some(WattSeconds::kilowatt_hours(*kwh));
+            let storage = StorageReport { power: Some(Watts::kilo(*kilowatts)), held, ready: *ready };
+            given.report.iter_mut().for_each(|report| report.storage = Some(storage));
+        }
     }
 }
 
@@ -149,9 +164,14 @@ proptest! {
         relay in prop::bool::weighted(0.8),
         opens in prop::array::uniform2(prop::option::weighted(0.8, 20i64..300)),
         inertia in 400i64..2_500,
+        response in prop::option::weighted(0.7, prop::option::weighted(0.8, 20i64..300)),
         events in prop::collection::vec(event(), 1..40),
     ) {
         let mut input = start(sets, relay, opens, inertia);
+        if let Some(response) = response {
+            crate::storage::fit(&mut input, 300);
+            crate::storage::storage_of(&mut input).response = response.map(Span::new);
+        }
         for (serial, event) in events.iter().enumerate() {
             happen(&mut input, event, serial);
             reach(&mut input);

@@ -16,4 +16,5 @@ mod runs;
 mod sabotage;
 mod scale;
 mod scene;
+mod storage;
 mod words;

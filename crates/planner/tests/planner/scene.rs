@@ -63,6 +63,7 @@ pub fn site(name: &str, sets: usize) -> SiteInput {
         load: Some(Watts::kilo(500)),
         unmanaged: Some(Watts::kilo(25)),
         gensets: sets.iter().map(|set| (set.clone(), running)).collect(),
+        storage: None,
     };
     SiteInput { site, forecast: Vec::new(), report: Some(report), fresh: true }
 }
@@ -288,8 +289,10 @@ pub fn trip(input: &mut Input, set: &str) {
     for (module, given) in &mut input.modules {
         let plan = parent.module(module).unwrap();
         for &index in plan.armed.get(&name).into_iter().flatten() {
-            let RungLoad::Miners(group) = &plan.ladder[index as usize].load else {
-                panic!("a pool was armed")
+            let group = match &plan.ladder[index as usize].load {
+                RungLoad::Miners(group) => group,
+                RungLoad::Storage => continue,
+                RungLoad::Pool(pool) => panic!("pool {pool} was armed"),
             };
             let report = given.report.as_mut().unwrap().groups.get_mut(group).unwrap();
             report.feeder = FeederState::Open;

@@ -133,7 +133,7 @@ impl State {
     fn frequency(&mut self, view: View<'_>, calm: bool, book: &mut Book) {
         let Some(now) = view.truth.frequency.filter(|_| calm) else { return };
         let island = view.island;
-        let expected = expected(island, view.truth.load);
+        let expected = expected(island, view.truth.carried);
         let strays = (now - expected).abs() > island.site.nominal.fraction(FREQUENCY_PERMILLE, 1_000);
         let fault = self.frequency.rises(strays).then(|| {
             let what = format!("frequency {now} strays from the expected {expected} with nothing lost");

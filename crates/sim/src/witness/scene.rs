@@ -88,7 +88,7 @@ impl Scene {
             standing.observe(truth.now);
         }
         // Engines that starve are nobody's choice.
-        disturbed |= truth.gas.buffer.get() <= 0 && truth.gas.inflow < island.site.gas_for(truth.load);
+        disturbed |= truth.gas.buffer.get() <= 0 && truth.gas.inflow < island.site.gas_for(truth.carried);
         if disturbed {
             island.disturbed = Some(truth.now);
         }
@@ -184,7 +184,12 @@ impl Island {
         self.unmanaged = truth.unmanaged.power;
         let spread = GasFlow::new(truth.gas.buffer.get()).fraction(Span::hours(24).get(), BUFFER_SPAN.get());
         let gas = self.site.electric(truth.gas.inflow + spread);
-        let capacity = Capacity { total: rating.min(gas), firm: (rating - largest).min(gas) };
+        // Storage helps where gas is short, and never beyond the sets: they must be able to take over.
+        let stored = truth.storage.filter(|storage| storage.ready).map_or(Watts::ZERO, |storage| {
+            let rating = self.site.storage.as_ref().map_or(Watts::ZERO, |config| config.power);
+            storage.held.over(BUFFER_SPAN).min(rating)
+        });
+        let capacity = Capacity { total: rating.min(gas + stored), firm: (rating - largest).min(gas) };
         self.capacities.push_back((truth.now, capacity));
         let old = truth.now - KEPT;
         while self.capacities.front().is_some_and(|(at, _)| *at < old) {
@@ -199,7 +204,9 @@ fn is_disturbance(what: &What) -> bool {
         What::Bus(Happened::Tripped(..) | Happened::Blackout) | What::PowerLost(..) | What::PowerBack(_) => {
             true
         }
-        What::Fault(kind) => matches!(kind, Kind::GensetTrip(_) | Kind::LoadRejection),
+        What::Fault(kind) => {
+            matches!(kind, Kind::GensetTrip(_) | Kind::LoadRejection | Kind::StorageTrip)
+        }
         What::Bus(Happened::Online(_) | Happened::Off(_) | Happened::Breach(_)) | What::Refused(..) => false,
     }
 }

@@ -1,4 +1,4 @@
-//! Invariant 2, N-1: from a normal state the loss of one set takes neither the island nor firm work within a minute.
+//! Invariant 2, N-1: from a normal state the loss of one set, or of storage, takes neither the island nor firm work within a minute.
 //!
 //! Normal is what `check` accepts, seen from outside: the island is calm and live with two sets or more, every agent runs and has
 //! adopted an envelope, every module draws what it may, no feeder is stuck. A second fault within the minute excuses; trips that
@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use model::report::GensetState;
-use model::{GensetId, SiteId, Span, Time};
+use model::{SiteId, Span, Time};
 
 use super::View;
 use super::book::{Book, Fault, Invariant};
@@ -39,7 +39,7 @@ struct State {
 /// A loss whose minute is not over.
 #[derive(Clone, Debug)]
 struct Watch {
-    set: GensetId,
+    source: String,
     at: Time,
     blackouts: u32,
     firm_lost: u32,
@@ -49,11 +49,11 @@ impl Security {
     pub(super) fn second(&mut self, view: View<'_>, book: &mut Book) {
         let state = self.islands.entry(view.island.site.id.clone()).or_default();
         for event in view.events {
-            if let Some(set) = lost_set(event) {
+            if let Some(source) = lost_source(event) {
                 // The second loss of two is no single contingency, and it excuses the first.
                 let first = state.watch.is_none() && state.normal;
                 let (blackouts, firm_lost) = (state.blackouts, state.firm_lost);
-                state.watch = first.then_some(Watch { set, at: event.at, blackouts, firm_lost });
+                state.watch = first.then_some(Watch { source, at: event.at, blackouts, firm_lost });
                 state.normal = false;
             } else if is_second_fault(event) {
                 state.watch = None;
@@ -72,9 +72,9 @@ impl State {
         let truth = view.truth;
         let firm = truth.firm_lost.saturating_sub(watch.firm_lost);
         let fault = if truth.blackouts > watch.blackouts {
-            Some(format!("blacked out after the loss of set {} alone; {firm} firm runs were lost", watch.set))
+            Some(format!("blacked out after the loss of {} alone; {firm} firm runs were lost", watch.source))
         } else {
-            (firm > 0).then(|| format!("lost {firm} firm runs after the loss of set {} alone", watch.set))
+            (firm > 0).then(|| format!("lost {firm} firm runs after the loss of {} alone", watch.source))
         };
         if fault.is_some() || truth.now - watch.at >= WATCHED {
             let subject = format!("site {}", view.island.site.id);
@@ -84,9 +84,10 @@ impl State {
     }
 }
 
-fn lost_set(event: &Event) -> Option<GensetId> {
+fn lost_source(event: &Event) -> Option<String> {
     match &event.what {
-        What::Bus(Happened::Tripped(set, Trip::Fault, _)) => Some(set.clone()),
+        What::Bus(Happened::Tripped(set, Trip::Fault, _)) => Some(format!("set {set}")),
+        What::Fault(Kind::StorageTrip) => Some("storage".into()),
         _ => None,
     }
 }
@@ -147,6 +148,22 @@ mod tests {
         assert_eq!(run(true, Some(40), None, false), site, "a blackout in the same second counts too");
         assert_eq!(run(true, None, Some(99), false), site);
         assert_eq!(run(true, Some(110), None, false), Vec::<String>::new(), "more than a minute later");
+    }
+
+    #[test]
+    fn the_loss_of_storage_is_a_loss_like_any_other() {
+        let mut witness = settled();
+        for second in 1..=60 {
+            let mut truth = truth(second);
+            truth.blackouts = u32::from(second >= 42);
+            let lost = event(40, super::What::Fault(super::Kind::StorageTrip));
+            let events = if second == 40 { vec![lost] } else { Vec::new() };
+            witness.second(&site_id(), &truth, &events);
+        }
+        let verdict =
+            witness.finish().verdict(2).cloned().into_iter().flat_map(|verdict| verdict.first).next();
+        let what = verdict.map(|violation| violation.what).unwrap_or_default();
+        assert!(what.contains("after the loss of storage alone"), "{what}");
     }
 
     #[test]

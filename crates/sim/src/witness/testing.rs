@@ -94,6 +94,7 @@ pub(super) fn directive(module: &ModuleId, generation: u64, kilowatts: (i64, i64
         miners: BTreeMap::new(),
         caps: BTreeMap::new(),
         gensets: BTreeMap::new(),
+        storage: None,
         runs: BTreeMap::new(),
     }
 }
@@ -133,6 +134,7 @@ pub(super) fn truth(second: i64) -> Truth {
         nadir: Frequency::new(60_000),
         zenith: Frequency::new(60_000),
         load: Watts::kilo(DRAW + 8),
+        carried: Watts::kilo(DRAW + 8),
         unmanaged: drawing(Watts::kilo(8)),
         gensets: [(set_id("g1"), set), (set_id("g2"), set)].into(),
         modules: [(module_id(), module)].into(),
@@ -144,6 +146,7 @@ pub(super) fn truth(second: i64) -> Truth {
             burnt: GasVolume::ZERO,
             flared: GasVolume::ZERO,
         },
+        storage: None,
         blackouts: 0,
         firm_lost: 0,
         refused: 0,

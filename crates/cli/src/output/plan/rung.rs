@@ -18,9 +18,9 @@ const HEADERS: [&str; 8] =
 /// One load that an agent drops on its own.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Rung {
-    /// `miners` or `pool`; `null` when this version does not know the load.
+    /// `miners`, `pool` or `storage`; `null` when this version does not know the load.
     pub kind: Option<&'static str>,
-    /// The miner group or GPU pool.
+    /// The miner group or GPU pool; a site has one storage, so it is not named.
     pub id: Option<String>,
     /// `feeder`, `storage`, `cap` or `api`.
     pub actuator: Option<String>,
@@ -44,6 +44,7 @@ pub fn ladder(ladder: Vec<common::Rung>, armed: &BTreeMap<String, common::RungSe
         let (kind, id) = match rung.load {
             Some(Load::Miners(id)) => (Some("miners"), Some(id)),
             Some(Load::Pool(id)) => (Some("pool"), Some(id)),
+            Some(Load::Storage(_)) => (Some("storage"), None),
             None => (None, None),
         };
         let actuator = common::Actuator::try_from(rung.actuator).map(|actuator| actuator.as_str_name());
@@ -63,7 +64,10 @@ pub fn ladder(ladder: Vec<common::Rung>, armed: &BTreeMap<String, common::RungSe
 /// A line a rung of each module, under a title.
 pub fn table<'a>(title: &str, modules: impl Iterator<Item = (&'a str, &'a [Rung])>) -> String {
     let row = |module: &str, index: usize, rung: &Rung| {
-        let drops = rung.kind.zip(rung.id.as_deref()).map(|(kind, id)| format!("{kind} {id}"));
+        let drops = rung.kind.map(|kind| match rung.id.as_deref() {
+            Some(id) => format!("{kind} {id}"),
+            None => kind.to_owned(),
+        });
         vec![
             module.to_owned(),
             index.to_string(),
