@@ -1,7 +1,7 @@
 //! What a fleet costs and what is assumed of the years ahead: capital, build-out, price and demand of AI, a bust, a contract.
 //!
-//! Everything here is an input with a documented default (docs/backtest.md has the table); none is a law. It is read from TOML, and
-//! refused where it makes no sense. Read next: [`crate::years`], which applies it month by month.
+//! Everything here is an input with a default (docs/backtest.md has the table), most of them engineering estimates that nobody
+//! published; none is a law. It is read from TOML, and refused where it makes no sense. Read next: [`crate::years`], which applies it month by month.
 
 use std::collections::BTreeMap;
 
@@ -120,7 +120,7 @@ impl Default for Economics {
             fixed_dollars_per_kilowatt_year: 60.0,
             capital: Capital::default(),
             build_out: BTreeMap::new(),
-            // H100 hours fell by about a quarter a year since 2023; half of that is assumed to go on.
+            // An assumption, to be varied: a straight fall by two fifths in four years.
             ai_price: vec![(0, 100.0), (48, 60.0)],
             ai_demand: vec![(0, 100.0)],
             bust: Bust::default(),
