@@ -7,7 +7,7 @@ use std::ops::Range;
 
 use ::backtest::demand::{self, Job, Wanted};
 use ::backtest::world::STEPS_A_DAY;
-use ::backtest::{Before, Methane, Terms, World, outage, synthetic, world};
+use ::backtest::{Before, Methane, Order, Terms, World, outage, synthetic, world};
 use anyhow::bail;
 use model::fleet::Fleet;
 use model::market::{Market, subsidy_at};
@@ -27,6 +27,8 @@ use crate::dev::scenario::{BEGIN, DIFFICULTY, PRICE, date, day};
 const SAMPLES: i64 = 5;
 /// Days before the first one of which forecasters have seen gas and prices: the four weeks that seasonal looks back.
 const BEFORE: i64 = 28;
+/// Added to the seed for the orders of these days.
+const SEED_BEFORE: u64 = 500_009;
 /// A day.
 const DAY: Span = Span::hours(24);
 
@@ -125,7 +127,7 @@ impl<'a> Source<'a> {
         let before = Before {
             gas: gas(&fleet, given, start, -seen..0),
             markets: self.markets_before(start),
-            orders: Vec::new(),
+            orders: self.orders_before(wanted)?,
         };
         let world = World {
             start,
@@ -183,6 +185,13 @@ impl<'a> Source<'a> {
             self.market(at, self.prices.as_ref().map_or(*walked, |series| series.at(at)))
         };
         walk.iter().skip(offset).enumerate().map(of).collect()
+    }
+
+    /// What a forecaster of demand has seen: four weeks of the same law, drawn by a seed of their own.
+    fn orders_before(&self, wanted: Wanted) -> anyhow::Result<Vec<Order>> {
+        let (seed, days) = (wanted.seed.wrapping_add(SEED_BEFORE), usize::try_from(BEFORE)?);
+        let start = wanted.start - DAY.times(BEFORE);
+        Ok(demand::orders(&self.trace, &Wanted { seed, start, days, ..wanted })?.orders)
     }
 
     /// What a forecaster of prices has seen: of series alone, a walk has no past.

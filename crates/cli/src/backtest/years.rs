@@ -407,6 +407,16 @@ mod tests {
     }
 
     #[test]
+    fn the_examples_are_the_defaults_and_a_sound_contract() {
+        let example =
+            |name: &str| Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/examples")).join(name);
+        assert_eq!(toml::<Economics>(&example("years.toml")).unwrap(), Economics::default());
+        let contract: Contract = toml(&example("partner.toml")).unwrap();
+        let largest = world::gpus(&sim::reference::fleet()).1;
+        assert_eq!((contract.check(largest), contract.gangs()), (Ok(()), 4));
+    }
+
+    #[test]
     fn each_month_is_run_in_each_future_that_is_asked_about() {
         let asked = Asked {
             economics: Economics::default(),

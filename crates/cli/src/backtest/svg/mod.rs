@@ -12,7 +12,7 @@ use model::MicroDollars;
 
 use super::csv::midnight;
 use crate::dev::scenario::day;
-use panel::{Frame, Source, tenths};
+use panel::{Frame, Source};
 
 /// Width of the picture, height of a panel, and the room around panels, in pixels.
 const WIDTH: i64 = 1_080;
@@ -164,6 +164,7 @@ fn bars(days: &[Tally], of: impl Fn(&[Tally]) -> Vec<i64>) -> Vec<Vec<i64>> {
 
 #[cfg(test)]
 mod tests {
+    use super::panel::tenths;
     use super::*;
     use model::Time;
     use model::site::GasVolume;

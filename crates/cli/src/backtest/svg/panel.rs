@@ -87,7 +87,7 @@ pub fn line(svg: &mut String, frame: Frame, points: &[Option<i64>], colour: &str
 /// Names beside squares of their colours.
 pub fn legend(svg: &mut String, (left, y): (i64, i64), sources: &[Source]) {
     for (index, (name, colour)) in (0i64..).zip(sources) {
-        let x = left + 100 * index;
+        let x = left + 120 * index;
         let _ = writeln!(
             svg,
             "<rect x=\"{x}\" y=\"{}\" width=\"12\" height=\"12\" fill=\"{colour}\"/><text x=\"{}\" y=\"{y}\">{name}</text>",
