@@ -12,6 +12,8 @@ pub(crate) enum Purpose {
     Outage = 3,
     Price = 4,
     Trace = 5,
+    Weeks = 6,
+    Thin = 7,
 }
 
 /// One stream of chance.

@@ -116,7 +116,7 @@ fn order(
         None => job.gpus.min(largest),
     };
     let at = midnight + (within + later).min(DAY - Span::new(1));
-    Order { at, tier: job.tier, gpus, amount: GpuTime::of(gpus, job.length.min(LONGEST)) }
+    Order { at, tier: job.tier, gpus, amount: GpuTime::of(gpus, job.length.min(LONGEST)), price: None }
 }
 
 /// The jobs of each day with enough of them; of every day with any where none has enough.

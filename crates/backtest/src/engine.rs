@@ -1,7 +1,8 @@
 //! The loop: orders come, the planner decides, the plant carries out what it can, the books are written. One step is five minutes.
 //!
-//! The planner sees what a controller would: readings of the step before, no forecast, nothing of the outages to come. Each plan's
-//! parent is the plan in force. A plan that the check refuses is not carried out; the plan before stays in force. Read next:
+//! The planner sees what a controller would: readings of the step before, gas as the strategy's forecast expects it, nothing of the
+//! outages to come. An oracle sees the gas of the steps ahead, and a breakdown when its step begins. Each plan's parent is the plan in
+//! force. A plan that the check refuses is not carried out; the plan before stays in force. Read next: [`crate::foresight`],
 //! [`crate::island`] for physics, [`crate::track`] for work.
 
 use std::collections::BTreeMap;
@@ -14,6 +15,7 @@ use model::workload::{GpuTime, Phase, Tier, Workload};
 use model::{GensetId, MicroDollars, MinerGroupId, ModuleId, SiteId, Time, WattSeconds, Watts, WorkloadId};
 use planner::Input;
 
+use crate::foresight::Foresight;
 use crate::groups::Group;
 use crate::island::{self, GroupLoad, Load, RunLoad, Tank};
 use crate::outcome::Outcome;
@@ -51,6 +53,7 @@ struct Engine<'w> {
     sets: BTreeMap<SiteId, Sets>,
     tanks: BTreeMap<SiteId, Tank>,
     groups: BTreeMap<GroupKey, Group>,
+    foresight: Foresight,
     next_order: usize,
     next_outage: usize,
     tally: Tally,
@@ -81,6 +84,7 @@ impl<'w> Engine<'w> {
             sets,
             tanks,
             groups,
+            foresight: Foresight::new(world, &strategy),
             next_order: 0,
             next_outage: 0,
             tally: Tally::default(),
@@ -97,6 +101,7 @@ impl<'w> Engine<'w> {
         if self.strategy.kind == Kind::Greedy {
             queue::dearest(&self.fleet, &mut self.input.workloads, &mut self.hidden);
         }
+        self.foresight.show(self.world, step, &self.world.outages[self.next_outage..], &mut self.input);
         if let Some(plan) = self.decide() {
             self.carry_out(&plan, step);
             self.input.parent = Some(plan);
@@ -111,13 +116,13 @@ impl<'w> Engine<'w> {
         while let Some(order) = self.world.orders.get(self.next_order).filter(|order| order.at <= now) {
             self.next_order += 1;
             self.tally.service.offered += 1;
-            let price = self.world.prices.get(&order.tier).copied();
+            let price = self.world.price_of(order);
             let workload = price.filter(|_| self.strategy.sells()).and_then(|price| {
                 queue::workload(order, self.next_order, &self.world.fleet.offerings, price)
             });
             match workload {
                 Some(workload) => {
-                    self.tracks.insert(workload.id.clone(), Track::new(now));
+                    self.tracks.insert(workload.id.clone(), Track::of(order, now));
                     self.input.workloads.insert(workload.id.clone(), workload);
                 }
                 None => self.tally.service.withdrawn += 1,

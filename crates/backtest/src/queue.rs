@@ -15,7 +15,7 @@ use crate::world::Order;
 /// Checkpoints, saves and restarts of every order: an hour's training job as the field knows it (restart 2 to 10 min).
 const CHECKPOINT: Span = Span::minutes(10);
 const SAVE: Span = Span::secs(30);
-const RESTART: Span = Span::minutes(4);
+pub(crate) const RESTART: Span = Span::minutes(4);
 
 /// The workload of an order; `None` where no offering has its tier.
 pub(crate) fn workload(
@@ -143,7 +143,7 @@ mod tests {
 
     fn made(number: usize, gpus: u32, cents: i64) -> Workload {
         let amount = GpuTime::of(gpus, Span::hours(1));
-        let order = Order { at: Time(0), tier: Tier::Spot, gpus, amount };
+        let order = Order { at: Time(0), tier: Tier::Spot, gpus, amount, price: None };
         workload(&order, number, &fleet().offerings, MicroDollars::cents(cents)).unwrap()
     }
 
@@ -192,7 +192,8 @@ mod tests {
 
     #[test]
     fn a_tier_that_is_not_sold_makes_no_workload() {
-        let order = Order { at: Time(0), tier: Tier::Firm, gpus: 1, amount: GpuTime::of(1, Span::hours(1)) };
+        let amount = GpuTime::of(1, Span::hours(1));
+        let order = Order { at: Time(0), tier: Tier::Firm, gpus: 1, amount, price: None };
         assert!(workload(&order, 1, &fleet().offerings, MicroDollars::ZERO).is_none());
     }
 }

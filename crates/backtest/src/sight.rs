@@ -11,7 +11,7 @@ use model::module::{MinerGroup, Module};
 use model::report::{
     EnvelopeReport, EnvelopeState, FeederState, GroupReport, PoolReport, Report, SiteReport, Switch,
 };
-use model::site::Site;
+use model::site::{GasFlow, Site};
 use model::{BootStamp, SiteId, Span, Time};
 use planner::{Input, Link, ModuleInput, SiteInput};
 
@@ -38,7 +38,7 @@ pub(crate) fn first(
     let site = |site: &Site| {
         let report = SiteReport {
             frequency: Some(site.nominal),
-            gas: world.gas.get(&site.id).and_then(|flows| flows.first()).copied(),
+            gas: first_flow(world, &site.id),
             buffer: tanks.get(&site.id).map(|tank| tank.held),
             flared: None,
             load: Some(site.unmanaged),
@@ -67,6 +67,12 @@ pub(crate) fn first(
         workloads: BTreeMap::new(),
         market: world.markets[0],
     }
+}
+
+/// The last flow that was seen before the begin, or the first of all where none was.
+fn first_flow(world: &World, site: &SiteId) -> Option<GasFlow> {
+    let before = world.before.gas.get(site).and_then(|flows| flows.last());
+    before.or(world.gas.get(site).and_then(|flows| flows.first())).copied()
 }
 
 fn report(module: &Module, at: Time) -> Report {

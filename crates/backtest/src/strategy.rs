@@ -19,6 +19,8 @@ use model::fleet::Fleet;
 use model::module::Module;
 use serde::{Serialize, Serializer};
 
+use crate::forecast::Method;
+
 /// Share of the sets' rating that `static-split` gives to GPUs unless told otherwise.
 pub const SPLIT_PERMILLE: i64 = 250;
 
@@ -46,6 +48,8 @@ pub struct Strategy {
     pub split_permille: i64,
     /// Every so many plans one is checked; 1 checks all, 0 none.
     pub check_every: u64,
+    /// How gas is expected. [`Method::Perfect`] also knows breakdowns when their step begins.
+    pub forecast: Method,
 }
 
 /// No strategy is called so.
@@ -93,7 +97,7 @@ impl Serialize for Kind {
 impl Strategy {
     /// A strategy with the usual settings, every plan checked.
     pub const fn new(kind: Kind) -> Self {
-        Self { kind, split_permille: SPLIT_PERMILLE, check_every: 1 }
+        Self { kind, split_permille: SPLIT_PERMILLE, check_every: 1, forecast: Method::Persistence }
     }
 
     /// Whether it takes orders at all.
@@ -102,7 +106,7 @@ impl Strategy {
     }
 
     /// The part of the fleet that it uses.
-    pub(crate) fn fleet(&self, fleet: &Fleet) -> Fleet {
+    pub fn fleet(&self, fleet: &Fleet) -> Fleet {
         let mut fleet = fleet.clone();
         match self.kind {
             Kind::MiningOnly => fleet.modules.iter_mut().for_each(|module| module.pools.clear()),

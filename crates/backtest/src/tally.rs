@@ -96,6 +96,8 @@ pub struct Service {
     pub cut_off: u64,
     /// GPU time that made progress and kept it.
     pub productive: GpuTime,
+    /// Of that, work of orders with a price of their own.
+    pub contracted: GpuTime,
     /// GPU time that was lost: progress since the last checkpoint, restarts after a stop, last saves.
     pub wasted: GpuTime,
     /// Time that firm work was up, summed over workloads.
@@ -225,6 +227,7 @@ impl AddAssign<&Service> for Service {
         self.power_stopped += other.power_stopped;
         self.cut_off += other.cut_off;
         self.productive += other.productive;
+        self.contracted += other.contracted;
         self.wasted += other.wasted;
         self.firm_up += other.firm_up;
         self.firm_missed += other.firm_missed;

@@ -9,6 +9,7 @@ use model::workload::{GpuTime, Phase, Tier, Workload};
 use model::{MicroDollars, Span, Time};
 
 use crate::tally::Tally;
+use crate::world::Order;
 
 /// One workload.
 #[derive(Clone, Debug)]
@@ -17,6 +18,8 @@ pub(crate) struct Track {
     restart_left: Span,
     /// Progress when this run of it began.
     base: GpuTime,
+    /// Its order has a price of its own.
+    contracted: bool,
     /// It has run before.
     pub(crate) ran: bool,
     /// Since when it waits.
@@ -31,12 +34,18 @@ impl Track {
         Self {
             restart_left: Span::ZERO,
             base: GpuTime::ZERO,
+            contracted: false,
             ran: false,
             waits_since: now,
             paid: MicroDollars::ZERO,
             up: Span::ZERO,
             missed: Span::ZERO,
         }
+    }
+
+    /// Of an order.
+    pub(crate) fn of(order: &Order, now: Time) -> Self {
+        Self { contracted: order.price.is_some(), ..Self::new(now) }
     }
 
     /// A run begins.
@@ -57,7 +66,7 @@ impl Track {
         let again = self.ran && self.restart_left + restart > Span::ZERO;
         self.pay(workload, workload.status.progress + gained, tally);
         self.save(workload);
-        tally.service.productive += gained;
+        self.gain(gained, tally);
         if again {
             tally.service.wasted += GpuTime::of(workload.spec.gpus, restart);
         }
@@ -88,7 +97,7 @@ impl Track {
         let saved = workload.status.saved.min(workload.status.progress);
         let lost = workload.status.progress - saved;
         tally.service.wasted += lost;
-        tally.service.productive -= lost;
+        self.gain(-lost, tally);
         self.pay(workload, saved, tally);
         self.rest(workload, now);
     }
@@ -100,6 +109,13 @@ impl Track {
         workload.status.since = now;
         self.restart_left = Span::ZERO;
         self.waits_since = now;
+    }
+
+    fn gain(&self, gained: GpuTime, tally: &mut Tally) {
+        tally.service.productive += gained;
+        if self.contracted {
+            tally.service.contracted += gained;
+        }
     }
 
     fn count(&mut self, up: Span, missed: Span) {

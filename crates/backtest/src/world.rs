@@ -78,6 +78,19 @@ pub struct World {
     pub prices: BTreeMap<Tier, MicroDollars>,
     /// What the books assume.
     pub terms: Terms,
+    /// What forecasters have seen when it begins.
+    pub before: Before,
+}
+
+/// What was seen before a replay begins: for forecasts alone, nothing of it is replayed.
+#[derive(Clone, Debug, Default)]
+pub struct Before {
+    /// Gas at each site, the mean of each step, up to the begin.
+    pub gas: BTreeMap<SiteId, Vec<GasFlow>>,
+    /// Days up to the begin.
+    pub markets: Vec<Market>,
+    /// Orders in order of time.
+    pub orders: Vec<Order>,
 }
 
 /// A set that is out of order.
@@ -104,6 +117,8 @@ pub struct Order {
     pub gpus: u32,
     /// GPU time it asks for.
     pub amount: GpuTime,
+    /// What a GPU-hour pays under a contract of its own; `None` = as its tier.
+    pub price: Option<MicroDollars>,
 }
 
 impl World {
@@ -120,6 +135,42 @@ impl World {
     /// Its length.
     pub fn span(&self) -> Span {
         self.at(self.steps()) - self.start
+    }
+
+    /// The gas of a site since the first that was seen, and how many of these steps had passed when the replay begins.
+    pub fn flows(&self, site: &SiteId) -> (Vec<GasFlow>, usize) {
+        let before = self.before.gas.get(site).map_or(&[][..], Vec::as_slice);
+        let replayed = self.gas.get(site).map_or(&[][..], Vec::as_slice);
+        (before.iter().chain(replayed.iter().take(self.steps())).copied().collect(), before.len())
+    }
+
+    /// What a GPU-hour of an order pays; `None` where its tier is not sold.
+    pub fn price_of(&self, order: &Order) -> Option<MicroDollars> {
+        order.price.or_else(|| self.prices.get(&order.tier).copied())
+    }
+
+    /// Some days of it as a world of their own, which begins with nothing running; the days before become what was seen. A set that
+    /// is out of order then breaks down in its first step.
+    pub fn window(&self, day: usize, days: usize) -> World {
+        let (from, to) = (day.saturating_mul(STEPS_A_DAY), (day + days).saturating_mul(STEPS_A_DAY));
+        let (begin, end) = (self.at(from), self.at(to));
+        let mut window = World { start: begin, days, ..self.clone() };
+        for (site, flows) in &mut window.gas {
+            let tail = flows.split_off(from.min(flows.len()));
+            window.before.gas.entry(site.clone()).or_default().append(flows);
+            *flows = tail.into_iter().take(to - from).collect();
+        }
+        let tail = window.markets.split_off(day.min(window.markets.len()));
+        window.before.markets.append(&mut window.markets);
+        window.markets = tail.into_iter().take(days).collect();
+        window.before.orders.extend(self.orders.iter().filter(|order| order.at < begin));
+        window.orders.retain(|order| (begin..end).contains(&order.at));
+        window.outages.retain(|outage| outage.until > from && outage.from < to);
+        for outage in &mut window.outages {
+            (outage.from, outage.until) = (outage.from.saturating_sub(from), outage.until - from);
+        }
+        window.outages.sort();
+        window
     }
 
     /// Refuses parts that do not fit together.

@@ -2,8 +2,12 @@
 #![allow(clippy::unwrap_used)]
 
 mod bad_input;
+mod bound;
 mod demand;
+mod forecast;
 mod known;
+mod oracle;
 mod property;
 mod scene;
 mod strategies;
+mod years;

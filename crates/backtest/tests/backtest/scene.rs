@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use backtest::world::STEPS_A_DAY;
-use backtest::{Kind, Order, Outcome, Strategy, Terms, World, demand, outage, run, synthetic, world};
+use backtest::{Before, Kind, Order, Outcome, Strategy, Terms, World, demand, outage, run, synthetic, world};
 use model::fleet::Fleet;
 use model::market::Market;
 use model::module::{Actuator, GpuPool, MinerGroup, Module, OperatingPoint, ShedPath};
@@ -137,6 +137,7 @@ pub fn still(fleet: Fleet, days: usize) -> World {
         orders: Vec::new(),
         prices: fleet.offerings.iter().map(|offering| (offering.tier, offering.price)).collect(),
         terms: Terms::default(),
+        before: Before::default(),
         fleet,
     }
 }
@@ -179,7 +180,7 @@ fn noise(seed: u64, step: usize) -> i64 {
 
 pub fn order(minute: i64, tier: Tier, gpus: u32, minutes: i64) -> Order {
     let amount = GpuTime::of(gpus, Span::minutes(minutes));
-    Order { at: START + Span::minutes(minute), tier, gpus, amount }
+    Order { at: START + Span::minutes(minute), tier, gpus, amount, price: None }
 }
 
 /// Runs a world, insists that every plan passed its check, and that gas and energy are conserved.

@@ -1,11 +1,15 @@
 //! `flareshift backtest`: replays prices, difficulty, gas and jobs over a fleet, strategy by strategy, and compares them.
 //!
 //! The model is the pure crate `backtest`; here files are read ([`inputs`]), strategies run side by side on threads, and tables,
-//! CSV ([`csv`]) and plots ([`svg`]) written. Nothing here changes what comes out: the same flags and files give the same bytes.
+//! CSV ([`csv`]) and plots ([`svg`]) written. `backtest oracle` is [`oracle`],
+//! `backtest years` is [`years`]. Nothing here changes what comes out: the same flags and files give the same bytes.
 
+mod args;
 mod csv;
 mod inputs;
+mod oracle;
 mod svg;
+mod years;
 
 use std::fs;
 use std::path::Path;
@@ -13,17 +17,25 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
-use ::backtest::{Comparison, Kind, Outcome, Strategy, World};
+use ::backtest::{Comparison, Kind, Outcome, Strategy, World, forecast};
 
-use crate::args::{BacktestArgs, Output};
+use crate::args::Output;
 use crate::operator::failure::Error;
 use crate::output::{self, backtest as view};
 
+use args::BacktestCommand;
+
+pub use args::BacktestArgs;
 pub use inputs::Told;
 
 /// Runs the command to its end.
 pub fn run(args: &BacktestArgs, output: Output) -> Result<(), Error> {
-    let inputs = inputs::read(args).map_err(usage)?;
+    match &args.command {
+        Some(BacktestCommand::Oracle(asked)) => return oracle::run(asked, output),
+        Some(BacktestCommand::Years(asked)) => return years::run(asked, output),
+        None => {}
+    }
+    let inputs = inputs::read(&args.given, args.days.into()).map_err(usage)?;
     let outcomes = replay(&inputs.world, &strategies(args))?;
     let compared = Comparison::of(outcomes);
     if let Some(path) = &args.csv {
@@ -32,7 +44,8 @@ pub fn run(args: &BacktestArgs, output: Output) -> Result<(), Error> {
     if let Some(path) = &args.svg {
         write(path, &svg::plot(&compared))?;
     }
-    let view = view::Backtest::new(&inputs.world, &inputs.told, &compared);
+    let scores = forecast::score::scores(&inputs.world);
+    let view = view::Backtest::new(&inputs.world, &inputs.told, &compared, &scores);
     output::print(&output::text(&view, output)).map(drop).map_err(Error::Print)
 }
 
@@ -43,31 +56,46 @@ fn strategies(args: &BacktestArgs) -> Vec<Strategy> {
     let strategy = |kind| Strategy {
         kind,
         split_permille: (args.split * 1_000.0).round() as i64,
-        check_every: args.check_every,
+        check_every: args.given.check_every,
+        forecast: args.given.forecast,
     };
     asked.map(strategy).collect()
 }
 
-/// Runs strategies on as many threads as there are processors. Their order is that of `strategies`, whoever is done first.
+/// Runs strategies side by side.
 fn replay(world: &World, strategies: &[Strategy]) -> Result<Vec<Outcome>, Error> {
-    let threads = thread::available_parallelism().map_or(1, usize::from).min(strategies.len());
+    side_by_side(strategies, |strategy| {
+        let outcome = ::backtest::run(world, strategy);
+        eprintln!("flareshift: {}: {} days replayed", strategy.kind, world.days);
+        outcome.map_err(usage)
+    })
+}
+
+/// Does something with each of `items` on as many threads as there are processors. Answers stand in the order of the items,
+/// whichever is done first.
+fn side_by_side<T: Sync, A: Send>(
+    items: &[T],
+    of: impl Fn(&T) -> Result<A, Error> + Sync,
+) -> Result<Vec<A>, Error> {
+    let threads = thread::available_parallelism().map_or(1, usize::from).min(items.len());
     let next = AtomicUsize::new(0);
     let done = Mutex::new(Vec::new());
     thread::scope(|scope| {
         for _ in 0..threads {
             scope.spawn(|| {
-                while let Some(strategy) = strategies.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let outcome = ::backtest::run(world, strategy);
-                    eprintln!("flareshift: {}: {} days replayed", strategy.kind, world.days);
+                loop {
+                    let nth = next.fetch_add(1, Ordering::Relaxed);
+                    let Some(item) = items.get(nth) else { break };
+                    let answer = of(item);
                     let mut done = done.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-                    done.push((strategy.kind, outcome));
+                    done.push((nth, answer));
                 }
             });
         }
     });
     let mut done = done.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner());
-    done.sort_by_key(|(kind, _)| *kind);
-    done.into_iter().map(|(_, outcome)| outcome.map_err(usage)).collect()
+    done.sort_by_key(|(nth, _)| *nth);
+    done.into_iter().map(|(_, answer)| answer).collect()
 }
 
 fn write(path: &Path, text: &str) -> Result<(), Error> {

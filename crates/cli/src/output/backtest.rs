@@ -4,7 +4,9 @@
 
 use std::fmt::Write as _;
 
-use ::backtest::{Comparison, Scored, Tally, World};
+use ::backtest::forecast::score::{Score, Subject};
+use ::backtest::{Comparison, Method, Scored, Tally, World};
+use model::Span;
 use model::market::Market;
 use model::workload::Tier;
 use serde::Serialize;
@@ -40,6 +42,8 @@ pub struct Backtest {
     pub best: Option<String>,
     /// Each strategy.
     pub strategies: Vec<Row>,
+    /// How good each baseline would have been, whichever was used.
+    pub forecasts: Vec<Score>,
 }
 
 /// One strategy.
@@ -127,7 +131,7 @@ pub struct Row {
 
 impl Backtest {
     /// The view of a comparison on its world.
-    pub fn new(world: &World, told: &Told, compared: &Comparison) -> Self {
+    pub fn new(world: &World, told: &Told, compared: &Comparison, scores: &[Score]) -> Self {
         let price = |tier| world.prices.get(&tier).map(|price| price.get());
         let hashprice =
             |market: Option<&Market>| market.map_or(0, |market| market.hashprice().per_zettahash.get());
@@ -150,6 +154,7 @@ impl Backtest {
             ),
             best: compared.best.map(|kind| kind.to_string()),
             strategies: compared.strategies.iter().map(|scored| Row::new(world, scored)).collect(),
+            forecasts: scores.to_vec(),
         }
     }
 }
@@ -251,7 +256,7 @@ impl Row {
 impl Backtest {
     /// What was replayed.
     fn head(&self) -> String {
-        let Told { prices, difficulty, jobs, seed, load, .. } = &self.inputs;
+        let Told { prices, difficulty, jobs, seed, load, forecast, .. } = &self.inputs;
         let of = |index: usize| maybe(self.price_micro_dollars_per_gpu_hour[index], money);
         pairs(&[
             ("Replayed", format!("{} from {}", count(self.days, "day"), self.from)),
@@ -267,9 +272,44 @@ impl Backtest {
             ("Price", prices.clone()),
             ("Difficulty", difficulty.clone()),
             ("Jobs", format!("{jobs}, load {load}, seed {seed}")),
+            ("Forecast", forecast.clone()),
             ("GPU-hour", format!("firm {}, on demand {}, spot {}", of(0), of(1), of(2))),
             ("CO2e", self.co2e_basis.clone()),
         ])
+    }
+}
+
+impl Backtest {
+    /// Losses of the baselines: a line a subject and horizon, p10, p50 and p90 of each method.
+    fn forecasts(&self) -> String {
+        const LOSSES: [&str; 5] = ["PINBALL LOSS", ">AHEAD", ">PERSISTENCE", ">SEASONAL", ">QUANTILE"];
+        let mut lines: Vec<(Subject, Span)> =
+            self.forecasts.iter().map(|score| (score.subject, score.horizon)).collect();
+        lines.dedup();
+        let row = |(subject, horizon): (Subject, Span)| {
+            let name = match subject {
+                Subject::Gas => "gas",
+                Subject::Demand => "demand an hour",
+                Subject::Price => "price",
+            };
+            let of = |method: Method| {
+                let found = self
+                    .forecasts
+                    .iter()
+                    .find(|score| (score.subject, score.horizon, score.method) == (subject, horizon, method));
+                maybe(found, |score| {
+                    let percent = score.losses.map(|loss| format!("{:.2}", 100.0 * loss));
+                    format!("{} %", percent.join(" / "))
+                })
+            };
+            let ahead = crate::duration::show(horizon);
+            [vec![name.to_owned(), ahead], Method::BASELINES.map(of).to_vec()].concat()
+        };
+        titled(
+            "Forecasts, p10 / p50 / p90 in percent of the mean",
+            &LOSSES,
+            lines.into_iter().map(row).collect(),
+        )
     }
 }
 
@@ -318,6 +358,7 @@ impl View for Backtest {
         text += &titled("Money", &MONEY, rows(Row::money));
         text += &titled("Tenants", &SERVICE, rows(Row::service));
         text += &titled("Plant", &PLANT, rows(Row::plant));
+        text += &self.forecasts();
         let sum = |of: fn(&Row) -> u64| self.strategies.iter().map(of).sum::<u64>();
         let (made, checked, refused) =
             (sum(|row| row.plans_made), sum(|row| row.plans_checked), sum(|row| row.plans_refused));
@@ -347,10 +388,10 @@ fn megawatt_hours(watt_seconds: i64) -> String {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use ::backtest::{Kind, Outcome, Terms};
+    use ::backtest::{Before, Kind, Outcome, Terms};
     use model::site::GasVolume;
     use model::workload::GpuTime;
-    use model::{MicroDollars, Span, Time, WattSeconds};
+    use model::{MicroDollars, Time, WattSeconds};
     use std::collections::BTreeMap;
 
     use super::*;
@@ -366,6 +407,7 @@ mod tests {
             orders: Vec::new(),
             prices: [(Tier::Firm, MicroDollars::cents(235))].into(),
             terms: Terms::default(),
+            before: Before::default(),
         };
         let outcome = |strategy, mining, firm| {
             let mut total = Tally::default();
@@ -383,7 +425,15 @@ mod tests {
         };
         let compared =
             Comparison::of(vec![outcome(Kind::MiningOnly, 1_400, 0), outcome(Kind::Flareshift, 1_100, 900)]);
-        Backtest::new(&world, &Told::default(), &compared)
+        let score = |method, loss| Score {
+            subject: Subject::Gas,
+            method,
+            horizon: Span::minutes(30),
+            forecasts: 24,
+            losses: [loss, 2.0 * loss, loss],
+        };
+        let scores = [score(Method::Persistence, 0.01), score(Method::Quantile, 0.005)];
+        Backtest::new(&world, &Told::default(), &compared, &scores)
     }
 
     #[test]
@@ -399,6 +449,10 @@ mod tests {
         assert!(table.contains("99.900 %") && table.contains("2 min") && table.contains("5.0 %"), "{table}");
         // 190 MCF at 34.2 kg are 6 t.
         assert!(table.contains("6 t") && table.contains("19 MWh"), "{table}");
+        assert_eq!(
+            line("gas", 0),
+            ["gas", "30m", "1.00", "/", "2.00", "/", "1.00", "%", "-", "0.50", "/", "1.00", "/", "0.50", "%"]
+        );
         assert!(table.contains("576 plans, 0 of them checked, 0 refused."), "{table}");
         assert!(table.lines().all(|line| line.trim_end() == line), "spaces end a line");
     }
