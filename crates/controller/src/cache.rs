@@ -151,7 +151,7 @@ impl Cache {
             Place::Watermark(id) => {
                 self.watermarks.insert(id, read::<WatermarkRecord>(entry)?.sequence);
             }
-            Place::Request => {}
+            Place::Request | Place::Import => {}
         }
         Ok(())
     }
@@ -181,7 +181,7 @@ impl Cache {
             Ok(Place::Grant(id)) => drop(self.grants.remove(&id)),
             Ok(Place::Lost(id)) => drop(self.lost.remove(&id)),
             Ok(Place::Watermark(id)) => drop(self.watermarks.remove(&id)),
-            Ok(Place::Request) | Err(_) => {}
+            Ok(Place::Request | Place::Import) | Err(_) => {}
         }
     }
 }
@@ -190,6 +190,7 @@ impl Cache {
 enum Place {
     Epoch,
     Leader,
+    Import,
     Target,
     Site(SiteId),
     Module(ModuleId),
@@ -206,8 +207,12 @@ enum Place {
 }
 
 fn place(key: &Key) -> Result<Place, String> {
-    let singles =
-        [(key::epoch(), Place::Epoch), (key::leader(), Place::Leader), (key::target(), Place::Target)];
+    let singles = [
+        (key::epoch(), Place::Epoch),
+        (key::leader(), Place::Leader),
+        (key::import(), Place::Import),
+        (key::target(), Place::Target),
+    ];
     if let Some((_, place)) = singles.into_iter().find(|(single, _)| single == key) {
         return Ok(place);
     }

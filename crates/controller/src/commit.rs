@@ -10,7 +10,7 @@ use std::time::Duration;
 use model::SiteId;
 use model::Watts;
 use model::plan::Plan;
-use store::port::{MAX_TXN_OPS, OP_OVERHEAD_BYTES};
+use store::port::MAX_TXN_OPS;
 use store::record::{Versioned, decode_entry, encode};
 use store::{Compare, Key, Op, Revision, Store, Txn, TxnOutcome, key};
 use tokio::time::timeout;
@@ -37,6 +37,11 @@ pub enum Error {
     /// Another controller leads: stop acting.
     #[error("another controller leads now; this one stands by")]
     NotLeader,
+    /// The store holds a part of an import: what is missing may be grants that agents still act under.
+    #[error(
+        "an import into the store was left unfinished; run `flareshift store import` again with the same file"
+    )]
+    HalfImported,
     /// Somebody else moved the target, as an import does: read it again and plan again.
     #[error("the plan in force is no longer the parent of this plan; it is planned again")]
     Outrun,
@@ -68,22 +73,23 @@ pub async fn commit(
     prune: Vec<Key>,
 ) -> Result<InForce, Error> {
     let head = head(&plan, parent);
-    let mut batches = batches(&plan, &head)?;
-    let last = batches.pop().unwrap_or_default();
-    for ops in batches {
-        let txn = Txn { compares: fence.clone().into_iter().collect(), then: ops, otherwise: Vec::new() };
-        if !call(store, txn).await?.succeeded {
+    let mut parts = batches(&plan, &head)?;
+    let last = parts.pop().unwrap_or_default();
+    let txn = flip(&plan, &head, parent, fence.clone(), prune)?;
+    // The last parts travel with the flip where they fit, so that most plans are one transaction.
+    let whole = Txn { then: [last.clone(), txn.then.clone()].concat(), ..txn.clone() };
+    let txn = if whole.check().is_ok() {
+        whole
+    } else {
+        parts.push(last);
+        txn
+    };
+    for then in parts {
+        let part = Txn { compares: fence.clone().into_iter().collect(), then, otherwise: Vec::new() };
+        if !call(store, part).await?.succeeded {
             return Err(Error::NotLeader);
         }
     }
-    let mut txn = Txn { compares: fence.clone().into_iter().collect(), then: last, otherwise: Vec::new() };
-    txn.compares.push(match parent {
-        Some(parent) => Compare::ModRevision { key: key::target(), is: parent.target },
-        None => Compare::Absent(key::target()),
-    });
-    let target = TargetRecord { generation: plan.generation };
-    let mut txn = txn.put(key::plan(plan.generation), encode(&head)?).put(key::target(), encode(&target)?);
-    txn.then.extend(prune.into_iter().take(MAX_PRUNED).map(|key| Op::Delete { key }));
     let target = match call(store, txn).await {
         Ok(outcome) if outcome.succeeded => outcome.revision,
         Ok(_) => return Err(lost_or_outrun(store, fence).await?),
@@ -147,7 +153,7 @@ pub fn split(ops: Vec<Op>) -> Vec<Vec<Op>> {
     let mut batches: Vec<Vec<Op>> = vec![Vec::new()];
     let mut bytes = 0;
     for op in ops {
-        let weight = OP_OVERHEAD_BYTES + op.key().as_str().len() + value_len(&op);
+        let weight = op.weight();
         let full = batches.last().is_none_or(|batch| batch.len() >= OPS || bytes + weight > BYTES);
         if full && bytes > 0 {
             batches.push(Vec::new());
@@ -164,13 +170,6 @@ pub fn split(ops: Vec<Op>) -> Vec<Vec<Op>> {
 /// A put of a record.
 pub fn put<T: Versioned>(key: Key, record: &T) -> Result<Op, store::Error> {
     Ok(Op::Put { key, value: encode(record)?, lease: None })
-}
-
-fn value_len(op: &Op) -> usize {
-    match op {
-        Op::Put { value, .. } => value.len(),
-        Op::Delete { .. } | Op::Get { .. } => 0,
-    }
 }
 
 fn head(plan: &Plan, parent: Option<&InForce>) -> PlanHead {
@@ -204,6 +203,28 @@ fn batches(plan: &Plan, head: &PlanHead) -> Result<Vec<Vec<Op>>, Error> {
     Ok(split(ops))
 }
 
+/// The step that puts a plan in force: head and target, on the condition that leader and parent are as they were. Parts that are
+/// stored before it are of no plan yet, so nobody ever reads half of one.
+fn flip(
+    plan: &Plan,
+    head: &PlanHead,
+    parent: Option<&InForce>,
+    fence: Option<Compare>,
+    prune: Vec<Key>,
+) -> Result<Txn, Error> {
+    let on_parent = match parent {
+        Some(parent) => Compare::ModRevision { key: key::target(), is: parent.target },
+        None => Compare::Absent(key::target()),
+    };
+    let then = vec![
+        put(key::plan(plan.generation), head)?,
+        put(key::target(), &TargetRecord { generation: plan.generation })?,
+    ];
+    let pruned = prune.into_iter().take(MAX_PRUNED).map(|key| Op::Delete { key });
+    let compares = fence.into_iter().chain([on_parent]).collect();
+    Ok(Txn { compares, then: then.into_iter().chain(pruned).collect(), otherwise: Vec::new() })
+}
+
 async fn get(store: &Store, key: Key) -> Result<Option<store::Entry>, Error> {
     Ok(timeout(STORE_TIMEOUT, store.get(&key)).await.map_err(|_| Error::Timeout)??)
 }
@@ -229,6 +250,7 @@ async fn committed_after_all(store: &Store, head: &PlanHead, error: Error) -> Re
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use model::plan::{Decision, ReasonCode, Subject};
     use store::{Clock, Election};
 
     use super::*;
@@ -289,6 +311,87 @@ mod tests {
         // What the fence guards against, shown by leaving it out: the former leader gets through.
         let in_force = load(&store).await.unwrap().unwrap();
         commit(&store, None, Some(&in_force), plan(2, 1), Vec::new()).await.unwrap();
+    }
+
+    /// A plan of many sites, each of whose parts is new.
+    fn large(generation: u64, sites: usize, decisions: usize) -> Plan {
+        let mut plan = plan(generation, 100 + i64::try_from(generation).unwrap());
+        let part = plan.sites.values().next().unwrap().clone();
+        let name = |index| SiteId::new(format!("well-{index:04}")).unwrap();
+        plan.sites = (0..sites).map(|index| (name(index), part.clone())).collect();
+        let decision = Decision {
+            subject: Subject::Site(name(0)),
+            reason: ReasonCode::NoPower,
+            binding: Some("x".repeat(300)),
+            shadow_price: None,
+            rejected: None,
+        };
+        plan.decisions = vec![decision; decisions];
+        plan
+    }
+
+    #[tokio::test]
+    async fn a_plan_of_many_transactions_is_never_seen_by_half() {
+        let dir = TestDir::new("large");
+        let store = dir.store();
+        let mut in_force = commit(&store, None, None, large(1, 1000, 0), Vec::new()).await.unwrap();
+        let reader = tokio::spawn({
+            let store = store.clone();
+            async move {
+                let mut seen = BTreeSet::new();
+                while seen.last() != Some(&4) {
+                    let plan = load(&store).await.unwrap().expect("a plan is in force").plan;
+                    let ceilings: BTreeSet<Watts> = plan
+                        .sites
+                        .values()
+                        .flat_map(|site| site.modules.values())
+                        .map(|m| m.ceiling)
+                        .collect();
+                    assert_eq!(
+                        (plan.sites.len(), ceilings.len()),
+                        (1000, 1),
+                        "half of plan {}",
+                        plan.generation
+                    );
+                    seen.insert(plan.generation);
+                }
+            }
+        });
+        for generation in 2..=4 {
+            let plan = large(generation, 1000, 0);
+            in_force = commit(&store, None, Some(&in_force), plan, Vec::new()).await.unwrap();
+        }
+        reader.await.unwrap();
+        assert_eq!(in_force.head.sites.values().copied().collect::<BTreeSet<u64>>(), [4].into());
+    }
+
+    #[tokio::test]
+    async fn the_largest_head_leaves_the_last_parts_to_a_transaction_of_their_own() {
+        let dir = TestDir::new("head");
+        let store = dir.store();
+        let plan = large(1, 3000, MAX_DECISIONS);
+        let head = head(&plan, None);
+        let flip = flip(&plan, &head, None, None, Vec::new()).unwrap();
+        let last = batches(&plan, &head).unwrap().pop().unwrap();
+        let whole = Txn { then: [last, flip.then.clone()].concat(), ..flip };
+        assert!(whole.check().is_err(), "together they weigh {} bytes", whole.weight());
+        commit(&store, None, None, plan.clone(), Vec::new()).await.unwrap();
+        assert_eq!(*load(&store).await.unwrap().unwrap().plan, plan);
+    }
+
+    #[tokio::test]
+    async fn a_part_that_no_transaction_can_hold_is_named() {
+        let dir = TestDir::new("huge");
+        let store = dir.store();
+        let mut plan = plan(1, 100);
+        let module = plan.sites.values().next().unwrap().modules.values().next().unwrap().clone();
+        let modules =
+            (0..6000).map(|index| (model::ModuleId::new(format!("m{index}")).unwrap(), module.clone()));
+        plan.sites.values_mut().for_each(|site| site.modules = modules.clone().collect());
+        let error = commit(&store, None, None, plan, Vec::new()).await.unwrap_err();
+        let Error::Store(error @ store::Error::Limit { .. }) = error else { panic!("{error:?}") };
+        assert!(error.to_string().contains("plan/00000000000000000001/well-7"), "{error}");
+        assert!(load(&store).await.unwrap().is_none());
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! Flags of `flareshift-controller`, and what is checked before anything is opened.
 //!
-//! Read next: `main.rs`.
+//! Read next: `config/place.rs`, `main.rs`.
+
+mod place;
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -15,6 +17,8 @@ use model::market::{Market, subsidy_at};
 use model::report::Finding;
 use model::{MicroDollars, Time};
 
+pub use place::Place;
+
 /// What stands below `--help`.
 const AFTER_HELP: &str = "Log lines go to standard error; FLARESHIFT_LOG filters them, e.g. info,store=debug.
 
@@ -27,15 +31,9 @@ Exit codes:
 #[derive(Clone, Debug, Parser)]
 #[command(name = "flareshift-controller", version, after_help = AFTER_HELP)]
 pub struct Flags {
-    /// Where decisions are kept: embedded:DIR or etcd://HOST:PORT[,HOST:PORT...][/PREFIX].
-    #[arg(
-        long,
-        value_name = "ADDRESS",
-        env = "FLARESHIFT_STORE",
-        hide_env_values = true,
-        default_value = "embedded:./data/controller"
-    )]
-    pub store: String,
+    /// Where decisions are kept.
+    #[command(flatten)]
+    pub place: Place,
     /// Sites, modules and offerings (TOML); what is new or changed is loaded into the store. Agents read the same file.
     #[arg(long, value_name = "FILE")]
     pub fleet: Option<PathBuf>,

@@ -139,7 +139,9 @@ impl Context {
 pub fn problem(error: commit::Error) -> Problem {
     use commit::Error;
     let kind = match &error {
-        Error::NotLeader | Error::Store(store::Error::Unavailable { .. }) => Kind::Unavailable,
+        Error::NotLeader | Error::HalfImported | Error::Store(store::Error::Unavailable { .. }) => {
+            Kind::Unavailable
+        }
         Error::Timeout | Error::Store(store::Error::UnknownOutcome { .. }) => Kind::Timeout,
         Error::Outrun => Kind::Conflict,
         Error::Store(store::Error::Limit { .. }) => Kind::Exhausted,

@@ -10,6 +10,7 @@ use tokio::sync::{broadcast, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::commit::{self, call, put};
+use crate::compact;
 use crate::context::{Context, Office};
 use crate::live::Live;
 use crate::records::EpochRecord;
@@ -89,27 +90,33 @@ async fn lead(
     let fence = outputs.live.borrow().term.unwrap_or_default();
     tracing::info!(epoch = fence.epoch, leader = fence.leader, "leading");
     outputs.office.send_replace(Some(Office { fence: term.fence_compare(), term: fence, inbox }));
-    let (ended, slots) = term.run(messages, cancel).await;
+    let (ended, slots) = tokio::select! {
+        ended = term.run(messages, cancel) => ended,
+        never = compact::run(context.store.clone()) => match never {},
+    };
     outputs.office.send_replace(None);
     drop(slots);
     Ok(ended)
 }
 
-/// The store's epoch; the first leader of an installation makes it 1.
+/// The store's epoch; the first leader of an installation makes it 1. Where an import has not ended, nobody leads.
 async fn epoch(context: &Context, leadership: &Leadership) -> Result<u64, commit::Error> {
     let first = EpochRecord { epoch: 1 };
     let txn = Txn::new()
         .when(leadership.fence_compare())
+        .when(Compare::Absent(key::import()))
         .when(Compare::Absent(key::epoch()))
         .then(put(key::epoch(), &first)?)
-        .otherwise(store::Op::Get { key: key::epoch() })
-        .otherwise(store::Op::Get { key: key::leader() });
+        .otherwise(store::Op::Get { key: key::import() })
+        .otherwise(store::Op::Get { key: key::epoch() });
     let outcome = call(&context.store, txn).await?;
     if outcome.succeeded {
         return Ok(first.epoch);
     }
-    match outcome.gets.into_iter().next().flatten() {
-        Some(entry) => Ok(store::record::decode_entry::<EpochRecord>(&entry)?.epoch),
-        None => Err(commit::Error::NotLeader),
+    let mut gets = outcome.gets.into_iter();
+    match (gets.next().flatten(), gets.next().flatten()) {
+        (Some(_), _) => Err(commit::Error::HalfImported),
+        (None, Some(entry)) => Ok(store::record::decode_entry::<EpochRecord>(&entry)?.epoch),
+        (None, None) => Err(commit::Error::NotLeader),
     }
 }

@@ -5,12 +5,13 @@
 //! shells: [`term`] is the one task that acts while this controller leads, [`session`], [`operator`], [`tenant`] and [`rest`]
 //! serve the three audiences, and [`run`] wires it all together. Start at [`run`], then [`term`].
 //!
-//! Invariant: only [`rest`] knows HTTP status, and only [`commit`], [`context`] and [`leader`] write to the store outside of
-//! `term`.
+//! Invariant: only [`rest`] knows HTTP status, and only [`commit`], [`context`], [`leader`] and [`maintenance`] write to the store
+//! outside of `term`.
 
 pub mod audit;
 pub mod cache;
 pub mod commit;
+mod compact;
 pub mod config;
 pub mod context;
 pub mod cycle;
@@ -21,6 +22,7 @@ pub mod leader;
 pub mod ledger;
 pub mod lifecycle;
 pub mod live;
+pub mod maintenance;
 pub mod observe;
 pub mod operator;
 pub mod publish;

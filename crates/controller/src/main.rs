@@ -43,20 +43,21 @@ fn main() -> ExitCode {
 }
 
 async fn serve(flags: Flags, fleet: model::fleet::Fleet) -> anyhow::Result<()> {
-    let store = store::open(&flags.store).await?;
+    let name = flags.place.location()?.to_string();
+    let store = flags.place.open().await?;
     let grpc = bind(flags.listen).await?;
     let rest = bind(flags.rest).await?;
     let clock = WallClock;
     let (market_in, market) = watch::channel(flags.market(clock.now()));
     let options = Options {
-        store_name: flags.store.clone(),
+        store_name: name.clone(),
         fleet,
         accept_simulated: flags.accept_simulated,
         lease_ttl: flags.lease_ttl(),
         ..Options::new(Arc::new(clock), store, market, grpc, rest, flags.data.clone())
     };
     let cancel = CancellationToken::new();
-    tracing::info!(store = flags.store, grpc = %flags.listen, rest = %flags.rest, "controller starts");
+    tracing::info!(store = name, grpc = %flags.listen, rest = %flags.rest, "controller starts");
     let running = run(options, cancel.clone());
     tokio::pin!(running);
     let mut terminate = signal(SignalKind::terminate()).context("no signal handler")?;

@@ -145,6 +145,13 @@ pub struct EpochRecord {
     pub epoch: u64,
 }
 
+/// `import`: an import began and has not ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImportRecord {
+    /// Records that it is to bring.
+    pub records: u64,
+}
+
 impl Versioned for SiteRecord {
     const KIND: &'static str = "site";
     const VERSION: u32 = 1;
@@ -212,6 +219,10 @@ impl Versioned for EpochRecord {
     const KIND: &'static str = "epoch";
     const VERSION: u32 = 1;
 }
+impl Versioned for ImportRecord {
+    const KIND: &'static str = "import";
+    const VERSION: u32 = 1;
+}
 
 #[cfg(test)]
 mod tests {
@@ -231,6 +242,7 @@ mod tests {
     #[test]
     fn version_1_of_the_small_records_decodes_for_ever() {
         check(TargetRecord { generation: 7 }, r#"{"kind":"target","schema":1,"body":{"generation":7}}"#);
+        check(ImportRecord { records: 2 }, r#"{"kind":"import","schema":1,"body":{"records":2}}"#);
         check(EpochRecord { epoch: 1 }, r#"{"kind":"epoch","schema":1,"body":{"epoch":1}}"#);
         check(LostRecord { since: Time(5) }, r#"{"kind":"lost","schema":1,"body":{"since":5}}"#);
         check(WatermarkRecord { sequence: 9 }, r#"{"kind":"watermark","schema":1,"body":{"sequence":9}}"#);

@@ -37,8 +37,9 @@ use crate::{fleet, leader, operator, rest, session, tenant};
 
 /// Committed plans that a slow witness may be behind: half an hour at one every 30 s.
 const COMMITS: usize = 64;
-/// A watch that ended is begun anew after this.
+/// A watch that ended is begun anew after this; each time without an event in between after twice as long, up to the last.
 const WATCH_RETRY: Duration = Duration::from_secs(1);
+const LAST_WATCH_RETRY: Duration = Duration::from_secs(60);
 /// HTTP/2 pings find half-open connections: after this much silence one is sent, and the answer must come in as much.
 const PING: Duration = Duration::from_secs(15);
 /// Requests in flight on one connection.
@@ -85,6 +86,9 @@ pub enum Error {
     /// The audits of shares cannot be opened.
     #[error("the audits of shares cannot be opened")]
     Audits(#[from] audit::Error),
+    /// The store stopped for good: only a restart opens it again.
+    #[error("the store has failed")]
+    Store(#[source] store::Error),
     /// A listener has no address.
     #[error("a listener has no address")]
     Listener(#[source] std::io::Error),
@@ -177,7 +181,7 @@ pub async fn start(options: Options, cancel: CancellationToken) -> Result<Handle
     let (sessions, running) = session::new(context.clone());
     let mut tasks = JoinSet::new();
     let ttl = options.lease_ttl;
-    tasks.spawn(ok(follow(context.store.clone(), cache_in, cancel.clone())));
+    tasks.spawn(follow(context.store.clone(), cache_in, cancel.clone()));
     tasks.spawn(ok(leader::run(context.clone(), rules, ttl, outputs, cancel.clone())));
     tasks.spawn(ok(load_fleet(context.clone(), options.fleet, cancel.clone())));
     tasks.spawn(ok(running.run(cancel.clone())));
@@ -221,17 +225,22 @@ async fn ok(task: impl Future<Output = ()>) -> Result<(), Error> {
     Ok(())
 }
 
-/// Feeds the cache from one watch over everything.
-async fn follow(store: Store, cache: watch::Sender<Cache>, cancel: CancellationToken) {
+/// Feeds the cache from one watch over everything. A store that stopped ends the process: whoever runs it starts it again.
+async fn follow(store: Store, cache: watch::Sender<Cache>, cancel: CancellationToken) -> Result<(), Error> {
+    let mut pause = WATCH_RETRY;
     loop {
         let mut watch = store.watch(&Prefix::all(), None);
         loop {
             let event = tokio::select! {
-                () = cancel.cancelled() => return,
+                () = cancel.cancelled() => return Ok(()),
                 event = watch.next() => event,
             };
             match event {
-                Ok(event) => cache.send_modify(|cache| cache.apply(&event)),
+                Ok(event) => {
+                    pause = WATCH_RETRY;
+                    cache.send_modify(|cache| cache.apply(&event));
+                }
+                Err(error @ store::Error::Stopped { .. }) => return Err(Error::Store(error)),
                 Err(error) => {
                     tracing::error!(
                         error = &error as &dyn std::error::Error,
@@ -242,9 +251,10 @@ async fn follow(store: Store, cache: watch::Sender<Cache>, cancel: CancellationT
             }
         }
         tokio::select! {
-            () = cancel.cancelled() => return,
-            () = tokio::time::sleep(WATCH_RETRY) => {}
+            () = cancel.cancelled() => return Ok(()),
+            () = tokio::time::sleep(pause) => {}
         }
+        pause = (2 * pause).min(LAST_WATCH_RETRY);
     }
 }
 

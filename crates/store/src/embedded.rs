@@ -14,6 +14,7 @@ mod disk;
 mod follow;
 mod leases;
 mod lock;
+mod mark;
 mod state;
 mod writer;
 
@@ -39,6 +40,11 @@ const MAX_QUEUED: usize = 2048;
 /// Opens or creates the store in `dir`. A directory that another process holds is [`Error::Locked`].
 pub fn open(dir: &Path) -> Result<Store, Error> {
     open_with_clock(dir, Clock::boot())
+}
+
+/// Whether a store was ever made in `dir`: [`open`] would make one.
+pub fn exists(dir: &Path) -> bool {
+    dir.join("store.redb").exists()
 }
 
 /// As [`open`], with leases counted on a clock of the caller's.

@@ -31,7 +31,7 @@ pub enum Error {
     },
     /// The request or the answer is too large. Split it.
     #[error("{what} is {got}, the limit is {limit}; split the request")]
-    Limit { what: &'static str, got: u64, limit: u64 },
+    Limit { what: String, got: u64, limit: u64 },
     /// The revision asked for is in the past that was thrown away. Read the present.
     #[error("revision {asked} is compacted; read the present state instead")]
     Compacted { asked: Revision },
@@ -91,7 +91,7 @@ mod tests {
         let cases: Vec<(Error, &str)> = vec![
             (Error::Unavailable { what: "etcd".into(), source: io() }, "retry"),
             (Error::UnknownOutcome { what: "etcd".into(), source: io() }, "read the keys back"),
-            (Error::Limit { what: "operations", got: 129, limit: 128 }, "split"),
+            (Error::Limit { what: "operations".into(), got: 129, limit: 128 }, "split"),
             (Error::Compacted { asked: Revision(3) }, "present"),
             (Error::LeaseNotFound { lease: LeaseId(3) }, "new one"),
             (Error::Corrupt { what: "x".into(), source: io() }, "restore"),

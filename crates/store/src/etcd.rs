@@ -3,26 +3,37 @@
 //! How it copes with what etcd's client leaves to its user: HTTP/2 keep-alive finds half-open connections; each
 //! unary call has a timeout of its own (one on the channel would cut the watches); ranges are read in pages,
 //! pinned to one revision; watches reconnect by themselves (`follow.rs`); a keep-alive is one short stream, so
-//! there is none that could die unnoticed. A write without an answer is [`Error::UnknownOutcome`], never retried.
-//! An etcd that is away is told to the log here, once and then by the minute (`outage.rs`); callers need not.
+//! there is none that could die unnoticed. An etcd that is away is told to the log here, once and then by the
+//! minute (`outage.rs`); callers need not.
+//!
+//! One member is asked at a time; where it does not answer, the next one is. What only reads is tried again within
+//! the timeout, once more than there are members; what writes, only while it is certain that no member took it. A
+//! write without an answer is [`Error::UnknownOutcome`], never retried.
 //!
 //! Assumes: etcd 3.5.0–3.5.2 is not used (it loses acknowledged writes on a crash). The installation's prefix is
 //! added and taken off here; nothing above knows it.
 //! Read next: `etcd/convert.rs`, `etcd/follow.rs`.
 
 mod convert;
+mod failure;
 mod follow;
+mod member;
 mod outage;
+mod secure;
 
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use etcd_client::{Client, ConnectOptions, GetOptions, KvClient, LeaseClient, WatchClient};
+use etcd_client::GetOptions;
 
-use self::convert::{Failure, Wire};
+use self::convert::Wire;
+use self::failure::Failure;
 pub use self::follow::Follow;
+use self::member::Member;
 use self::outage::{News, Outage};
+use crate::access::Access;
 use crate::error::Error;
 use crate::key::{DEFAULT_INSTALLATION, Key, Prefix};
 use crate::port::{
@@ -44,12 +55,19 @@ const RANGE_ATTEMPTS: usize = 3;
 /// connection that fell silent is given up after 8 s. Unary calls have their own, shorter timeout.
 const KEEP_ALIVE: (Duration, Duration) = (Duration::from_secs(6), Duration::from_secs(2));
 
+/// Pause before the next member is asked: a tenth of the time etcd takes to elect, so that a dead one costs little.
+const NEXT_MEMBER: Duration = Duration::from_millis(50);
+
 /// How to reach etcd.
 #[derive(Clone, Debug)]
 pub struct Options {
+    /// Whether to speak TLS.
+    pub tls: bool,
+    /// Certificates and user.
+    pub access: Access,
     /// Before each key; ends in a slash.
     pub prefix: String,
-    /// For each unary call, connecting included.
+    /// For each unary call, connecting, signing in and trying again included.
     pub timeout: Duration,
     /// HTTP/2 pings: how long a connection may be silent before it is asked, and how long the answer may take.
     /// Shorter than 5 s only where the server's `--grpc-keepalive-min-time` allows it.
@@ -58,31 +76,37 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { prefix: DEFAULT_INSTALLATION.into(), timeout: Duration::from_secs(3), keep_alive: KEEP_ALIVE }
+        Self {
+            tls: false,
+            access: Access::default(),
+            prefix: DEFAULT_INSTALLATION.into(),
+            timeout: Duration::from_secs(3),
+            keep_alive: KEEP_ALIVE,
+        }
     }
 }
 
 /// A store on the etcd at `endpoints` (`host:port`). Connects when it is first used, and again when it must: an
-/// etcd that is not there makes each call [`Error::Unavailable`] until it is.
+/// etcd that is not there makes each call [`Error::Unavailable`] until it is. Files that cannot be used are told at once.
 pub async fn connect(endpoints: &[String], options: Options) -> Result<Store, Error> {
-    let Options { prefix, timeout, keep_alive } = options;
-    let connect_options = ConnectOptions::new()
-        .with_keep_alive(keep_alive.0, keep_alive.1)
-        // etcd takes pings on a connection without streams for an attack. A controller always has a watch open.
-        .with_keep_alive_while_idle(false)
-        .with_connect_timeout(timeout)
-        // A member that lost its cluster would otherwise keep watches open and silent.
-        .with_require_leader(true);
-    let client = Client::connect(endpoints, Some(connect_options)).await.map_err(|source| {
-        Error::refused(format!("the etcd endpoints {} cannot be used: {source}", endpoints.join(",")))
-    })?;
+    let tls = if options.tls { Some(secure::tls(&options.access)?) } else { None };
+    let login = secure::login(&options.access)?;
+    let mut members = Vec::with_capacity(endpoints.len());
+    for endpoint in endpoints {
+        let member = Member::new(endpoint, &options, tls.clone(), login.clone()).await;
+        let unusable =
+            |source| Error::refused(format!("the etcd endpoint {endpoint} cannot be used: {source}"));
+        members.push(Arc::new(member.map_err(unusable)?));
+    }
+    if members.is_empty() {
+        return Err(Error::refused("an etcd has one endpoint at least"));
+    }
     let inner = Inner {
-        kv: client.kv_client().max_decoding_message_size(MAX_REPLY_BYTES),
-        watch: client.watch_client().max_decoding_message_size(MAX_REPLY_BYTES),
-        lease: client.lease_client(),
-        wire: Wire::new(prefix),
+        members,
+        asked: AtomicUsize::new(0),
+        wire: Wire::new(options.prefix),
         endpoints: endpoints.join(","),
-        timeout,
+        timeout: options.timeout,
         outage: Outage::default(),
     };
     Ok(Store::new(Twin::Etcd(Handle(Arc::new(inner)))))
@@ -93,13 +117,23 @@ pub async fn connect(endpoints: &[String], options: Options) -> Result<Store, Er
 pub struct Handle(Arc<Inner>);
 
 struct Inner {
-    kv: KvClient,
-    watch: WatchClient,
-    lease: LeaseClient,
+    /// At least one.
+    members: Vec<Arc<Member>>,
+    /// Which of them is asked (modulo their number); the next one once it does not answer.
+    asked: AtomicUsize,
     wire: Wire,
     endpoints: String,
     timeout: Duration,
     outage: Outage,
+}
+
+/// Whether a call may be sent again although the first one may have arrived.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Again {
+    /// Done twice it is done once: reads, keep-alives, revocations.
+    Harmless,
+    /// Only if it is certain that it did not arrive.
+    Never,
 }
 
 impl std::fmt::Debug for Handle {
@@ -135,9 +169,13 @@ impl Handle {
     pub(crate) async fn txn(&self, txn: Txn) -> Result<TxnOutcome, Error> {
         let writes = txn.writes();
         let leases = convert::leases_of(&txn);
+        let again = if writes { Again::Never } else { Again::Harmless };
         let wire_txn = self.0.wire.txn(txn);
-        let mut kv = self.0.kv.clone();
-        match self.call(kv.txn(wire_txn)).await {
+        let call = |member: Arc<Member>| {
+            let wire_txn = wire_txn.clone();
+            async move { member.kv().txn(wire_txn).await }
+        };
+        match self.call(again, call).await {
             Ok(response) => self.0.wire.txn_outcome(&response),
             Err(failure) => Err(failure.of_txn(writes, &leases, &self.0.endpoints)),
         }
@@ -149,30 +187,29 @@ impl Handle {
 
     pub(crate) async fn lease_grant(&self, ttl: Duration) -> Result<Lease, Error> {
         let seconds = i64::try_from(ttl.as_secs()).unwrap_or(i64::MAX);
-        let mut client = self.0.lease.clone();
         // A grant whose answer was lost leaves a lease that nobody keeps alive: it harms nobody.
-        let granted =
-            self.call(client.grant(seconds, None)).await.map_err(|f| f.of_read(&self.0.endpoints))?;
+        let call = |member: Arc<Member>| async move { member.lease().grant(seconds, None).await };
+        let granted = self.call(Again::Harmless, call).await.map_err(|f| f.of_read(&self.0.endpoints))?;
         let ttl = Duration::from_secs(u64::try_from(granted.ttl()).unwrap_or(0));
         Ok(Lease { id: LeaseId(granted.id()), ttl })
     }
 
     pub(crate) async fn lease_keep_alive(&self, lease: LeaseId) -> Result<(), Error> {
-        let mut client = self.0.lease.clone();
-        let kept = self.call(client.keep_alive(lease.0)).await;
+        let call = |member: Arc<Member>| async move { member.lease().keep_alive(lease.0).await };
+        let kept = self.call(Again::Harmless, call).await;
         kept.map(drop).map_err(|f| f.of_lease(lease, &self.0.endpoints))
     }
 
     pub(crate) async fn lease_revoke(&self, lease: LeaseId) -> Result<(), Error> {
-        let mut client = self.0.lease.clone();
-        // Done twice it is done: a lost answer may be retried.
-        let revoked = self.call(client.revoke(lease.0)).await;
+        let call = |member: Arc<Member>| async move { member.lease().revoke(lease.0).await };
+        let revoked = self.call(Again::Harmless, call).await;
         revoked.map(drop).map_err(|f| f.of_lease(lease, &self.0.endpoints))
     }
 
     pub(crate) async fn compact(&self, revision: Revision) -> Result<(), Error> {
-        let mut kv = self.0.kv.clone();
-        let compacted = self.call(kv.compact(convert::wire_revision(revision), None)).await;
+        let to = convert::wire_revision(revision);
+        let call = |member: Arc<Member>| async move { member.kv().compact(to, None).await };
+        let compacted = self.call(Again::Harmless, call).await;
         compacted.map(drop).map_err(|f| f.of_range(revision, &self.0.endpoints))
     }
 
@@ -230,21 +267,66 @@ impl Handle {
             .with_range(end)
             .with_limit(i64::try_from(limit).unwrap_or(i64::MAX))
             .with_revision(convert::wire_revision(at));
-        let mut kv = self.0.kv.clone();
-        let response = self.call(kv.get(start, Some(options))).await?;
+        let call = |member: Arc<Member>| {
+            let (start, options) = (start.clone(), options.clone());
+            async move { member.kv().get(start, Some(options)).await }
+        };
+        let response = self.call(Again::Harmless, call).await?;
         let revision = convert::revision(response.header().map_or(0, |header| header.revision()));
         let entries = response.kvs().iter().map(|kv| self.0.wire.entry(kv)).collect::<Result<_, _>>();
         Ok(Fetched { entries: entries.map_err(Failure::Bad)?, revision, more: response.more() })
     }
 
-    async fn call<T>(&self, call: impl Future<Output = Result<T, etcd_client::Error>>) -> Result<T, Failure> {
-        let outcome = match tokio::time::timeout(self.0.timeout, call).await {
-            Ok(Ok(response)) => Ok(response),
-            Ok(Err(source)) => Err(Failure::Client(source)),
-            Err(_) => Err(Failure::Timeout(self.0.timeout)),
+    /// One call within the timeout.
+    async fn call<T, F>(&self, again: Again, call: impl Fn(Arc<Member>) -> F) -> Result<T, Failure>
+    where
+        F: Future<Output = Result<T, etcd_client::Error>>,
+    {
+        let before = self.0.asked.load(Ordering::Relaxed);
+        let outcome = match tokio::time::timeout(self.0.timeout, self.attempts(again, call)).await {
+            Ok(outcome) => outcome,
+            Err(_) => {
+                self.move_on(before);
+                Err(Failure::Timeout(self.0.timeout))
+            }
         };
         self.tell(outcome.as_ref().err().filter(|failure| failure.is_silence()));
         outcome
+    }
+
+    /// Asks one member after another, once more than there are, as long as that is safe.
+    async fn attempts<T, F>(&self, again: Again, call: impl Fn(Arc<Member>) -> F) -> Result<T, Failure>
+    where
+        F: Future<Output = Result<T, etcd_client::Error>>,
+    {
+        let mut left = self.0.members.len();
+        loop {
+            let asked = self.0.asked.load(Ordering::Relaxed);
+            let member = &self.0.members[asked % self.0.members.len()];
+            let outcome = match member.sign_in().await {
+                Ok(()) => call(member.clone()).await.map_err(Failure::Client),
+                Err(source) => Err(Failure::SignIn(source)),
+            };
+            let Err(failure) = outcome else { return outcome };
+            if failure.is_stale_token() && !member.forget().await || !failure.may_pass() {
+                return Err(failure);
+            }
+            if failure.is_silence() {
+                self.move_on(asked);
+            }
+            if left == 0 || again == Again::Never && !failure.did_nothing() {
+                return Err(failure);
+            }
+            left -= 1;
+            tokio::time::sleep(NEXT_MEMBER).await;
+        }
+    }
+
+    /// The next member from now on, unless somebody else has moved on already.
+    fn move_on(&self, asked: usize) {
+        let next = asked.wrapping_add(1);
+        // Failing means that it has moved: as good.
+        let _ = self.0.asked.compare_exchange(asked, next, Ordering::Relaxed, Ordering::Relaxed);
     }
 
     /// Tells the log when an outage begins, goes on or ends.

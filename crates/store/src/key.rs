@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | `epoch` | the store's epoch, raised by restore and import; part of each fence | whoever restores |
 //! | `leader` | who leads and where; its create revision is the fence | the leader's election |
+//! | `import` | an import began and did not end: nobody leads | whoever imports |
 //! | `site/<site>` | a site's config and status | operator, leader |
 //! | `module/<module>` | a module's config and status (cordoned, drained) | operator, leader |
 //! | `tenant/<tenant>` | a tenant and its quotas | operator |
@@ -41,6 +42,11 @@ impl Key {
     /// A key as it was read. Not public: keys are built by the functions below.
     pub(crate) fn raw(key: impl AsRef<str>) -> Self {
         Self(Arc::from(key.as_ref()))
+    }
+
+    /// A key as it stood in a store, out of an export or a person's mouth.
+    pub fn stored(key: impl AsRef<str>) -> Self {
+        Self::raw(key)
     }
 
     /// A key outside the product's table, for the tests of this crate and of those that build on it.
@@ -115,6 +121,11 @@ pub fn epoch() -> Key {
 /// Who leads.
 pub fn leader() -> Key {
     Key::raw("leader")
+}
+
+/// An import that has not ended.
+pub fn import() -> Key {
+    Key::raw("import")
 }
 
 /// The generation of the plan in force.
@@ -272,6 +283,7 @@ mod tests {
         let cases = [
             (epoch(), "epoch"),
             (leader(), "leader"),
+            (import(), "import"),
             (target(), "target"),
             (site("pad-7"), "site/pad-7"),
             (module("m1"), "module/m1"),

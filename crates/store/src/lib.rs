@@ -34,6 +34,7 @@
 //! Invariant: no other crate knows etcd or redb, and none builds a key by hand ([`key`] lists them all).
 //! Read next: `port.rs` (the nouns), `key.rs` (the key table), `embedded.rs`, `election.rs`.
 
+mod access;
 mod clock;
 mod election;
 pub mod embedded;
@@ -46,10 +47,11 @@ pub mod port;
 pub mod record;
 mod watch;
 
+pub use access::Access;
 pub use clock::Clock;
 pub use election::{Election, Leader, Leadership};
 pub use error::Error;
 pub use key::{Key, Prefix};
-pub use location::{Location, open};
+pub use location::{Location, open, open_at};
 pub use port::{Compare, Entry, Lease, LeaseId, Op, Page, Range, Revision, Store, Txn, TxnOutcome};
 pub use watch::{Change, Commit, Watch, WatchEvent};

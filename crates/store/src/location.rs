@@ -1,4 +1,4 @@
-//! Where the store is, as people write it: `embedded:DIR` or `etcd://host:port[,host:port…][/prefix]`.
+//! Where the store is, as people write it: `embedded:DIR` or `etcd://host:port[,host:port…][/prefix]`, with TLS `etcds://…`.
 //!
 //! Assumes: a build without the feature `etcd` still understands the address, so that it can say what is missing.
 //! Read next: `embedded.rs`, `etcd.rs`.
@@ -7,6 +7,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use crate::access::Access;
 use crate::embedded;
 use crate::error::Error;
 use crate::key::{DEFAULT_INSTALLATION, installation};
@@ -25,6 +26,7 @@ pub enum Location {
     Etcd {
         endpoints: Vec<String>,
         prefix: String,
+        tls: bool,
     },
 }
 
@@ -38,10 +40,11 @@ impl FromStr for Location {
             }
             return Ok(Self::Embedded { dir: dir.into() });
         }
-        match text.strip_prefix("etcd://") {
-            Some(rest) => parse_etcd(rest),
-            None => Err(Error::refused(format!(
-                "the store {text:?} is neither embedded:DIR nor etcd://HOST:PORT[,HOST:PORT...][/PREFIX]"
+        match (text.strip_prefix("etcd://"), text.strip_prefix("etcds://")) {
+            (Some(rest), _) => parse_etcd(rest, false),
+            (_, Some(rest)) => parse_etcd(rest, true),
+            (None, None) => Err(Error::refused(format!(
+                "the store {text:?} is neither embedded:DIR nor etcd://HOST:PORT[,HOST:PORT...][/PREFIX] (etcds:// with TLS)"
             ))),
         }
     }
@@ -51,37 +54,64 @@ impl fmt::Display for Location {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Embedded { dir } => write!(f, "embedded:{}", dir.display()),
-            Self::Etcd { endpoints, prefix } => {
-                write!(f, "etcd://{}/{}", endpoints.join(","), prefix.trim_end_matches('/'))
+            Self::Etcd { endpoints, prefix, tls } => {
+                let scheme = if *tls { "etcds" } else { "etcd" };
+                write!(f, "{scheme}://{}/{}", endpoints.join(","), prefix.trim_end_matches('/'))
             }
         }
     }
 }
 
-/// Opens the store at an address. An etcd that is not there is no error yet: each call says so until it is.
+impl Location {
+    /// Another installation in the same etcd.
+    pub fn with_installation(self, name: &str) -> Result<Self, Error> {
+        match self {
+            Self::Embedded { .. } => {
+                Err(Error::refused("an embedded store holds one installation; leave the installation out"))
+            }
+            Self::Etcd { endpoints, tls, .. } => {
+                Ok(Self::Etcd { endpoints, tls, prefix: installation(name)? })
+            }
+        }
+    }
+}
+
+/// Opens the store at an address, with neither certificates nor a user.
 pub async fn open(address: &str) -> Result<Store, Error> {
-    match address.parse()? {
+    open_at(address.parse()?, Access::default()).await
+}
+
+/// Opens the store at a location. An etcd that is not there is no error yet: each call says so until it is.
+pub async fn open_at(location: Location, access: Access) -> Result<Store, Error> {
+    access.check(&location)?;
+    match location {
         Location::Embedded { dir } => {
             let opened = tokio::task::spawn_blocking(move || embedded::open(&dir)).await;
             opened.map_err(|source| Error::corrupt("the embedded store panicked and its file", source))?
         }
-        Location::Etcd { endpoints, prefix } => open_etcd(endpoints, prefix).await,
+        Location::Etcd { endpoints, prefix, tls } => open_etcd(endpoints, prefix, tls, access).await,
     }
 }
 
 #[cfg(feature = "etcd")]
-async fn open_etcd(endpoints: Vec<String>, prefix: String) -> Result<Store, Error> {
-    crate::etcd::connect(&endpoints, crate::etcd::Options { prefix, ..Default::default() }).await
+async fn open_etcd(
+    endpoints: Vec<String>,
+    prefix: String,
+    tls: bool,
+    access: Access,
+) -> Result<Store, Error> {
+    let options = crate::etcd::Options { prefix, tls, access, ..Default::default() };
+    crate::etcd::connect(&endpoints, options).await
 }
 
 #[cfg(not(feature = "etcd"))]
-async fn open_etcd(_: Vec<String>, _: String) -> Result<Store, Error> {
+async fn open_etcd(_: Vec<String>, _: String, _: bool, _: Access) -> Result<Store, Error> {
     Err(Error::refused(
         "this build has no etcd; use embedded:DIR, or the flareshift-controller binary, or build with the feature `etcd` (which needs protoc)",
     ))
 }
 
-fn parse_etcd(rest: &str) -> Result<Location, Error> {
+fn parse_etcd(rest: &str, tls: bool) -> Result<Location, Error> {
     let (hosts, prefix) = match rest.split_once('/') {
         Some((hosts, "")) => (hosts, DEFAULT_INSTALLATION),
         Some((hosts, prefix)) => (hosts, prefix),
@@ -97,7 +127,7 @@ fn parse_etcd(rest: &str) -> Result<Location, Error> {
             return Err(Error::refused(format!("the etcd endpoint {endpoint:?} is not HOST:PORT")));
         }
     }
-    Ok(Location::Etcd { endpoints, prefix: installation(prefix)? })
+    Ok(Location::Etcd { endpoints, prefix: installation(prefix)?, tls })
 }
 
 #[cfg(test)]
@@ -119,6 +149,7 @@ mod tests {
         check("etcd://127.0.0.1:2379", "etcd://127.0.0.1:2379/flareshift");
         check("etcd://a:1,b:2,[::1]:3/", "etcd://a:1,b:2,[::1]:3/flareshift");
         check("etcd://a:1/plant/one/", "etcd://a:1/plant/one");
+        check("etcds://a:1,b:2", "etcds://a:1,b:2/flareshift");
     }
 
     #[test]
@@ -131,6 +162,14 @@ mod tests {
         check("etcd://a:1,,b:2", "is not HOST:PORT");
         check("etcd://a:99999", "is not HOST:PORT");
         check("etcd://a:1/sp ace", "key prefix");
+    }
+
+    #[test]
+    fn another_installation_in_the_same_etcd() {
+        let other = |text: &str, name: &str| text.parse::<Location>().unwrap().with_installation(name);
+        assert_eq!(other("etcds://a:1/one", "two").unwrap().to_string(), "etcds://a:1/two");
+        assert!(other("etcd://a:1", "sp ace").unwrap_err().to_string().contains("key prefix"));
+        assert!(other("embedded:d", "two").unwrap_err().to_string().contains("holds one installation"));
     }
 
     #[cfg(not(feature = "etcd"))]

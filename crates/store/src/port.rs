@@ -151,7 +151,8 @@ impl Op {
         !matches!(self, Self::Get { .. })
     }
 
-    fn weight(&self) -> usize {
+    /// What it counts against [`MAX_REQUEST_BYTES`].
+    pub fn weight(&self) -> usize {
         let value = match self {
             Self::Put { value, .. } => value.len(),
             Self::Delete { .. } | Self::Get { .. } => 0,
@@ -208,7 +209,28 @@ impl Txn {
     }
 
     pub(crate) fn writes(&self) -> bool {
-        self.then.iter().chain(&self.otherwise).any(Op::writes)
+        self.ops().any(Op::writes)
+    }
+
+    /// What it counts against [`MAX_REQUEST_BYTES`].
+    pub fn weight(&self) -> usize {
+        let compares =
+            self.compares.iter().map(|c| OP_OVERHEAD_BYTES + c.key().as_str().len()).sum::<usize>();
+        compares + self.ops().map(Op::weight).sum::<usize>()
+    }
+
+    fn ops(&self) -> impl Iterator<Item = &Op> {
+        self.then.iter().chain(&self.otherwise)
+    }
+
+    /// Names the key to look at first when a request is too large.
+    fn size_with_largest(&self) -> String {
+        match self.ops().max_by_key(|op| op.weight()) {
+            Some(op) => {
+                format!("the size of the request in bytes (most of it, {}, for {})", op.weight(), op.key())
+            }
+            None => "the size of the request in bytes".into(),
+        }
     }
 
     /// Refuses what exceeds the limits or breaks a rule; both twins call it before anything is sent.
@@ -216,12 +238,9 @@ impl Txn {
         limit("the number of compares", self.compares.len(), MAX_TXN_OPS)?;
         limit("the number of operations", self.then.len(), MAX_TXN_OPS)?;
         limit("the number of operations", self.otherwise.len(), MAX_TXN_OPS)?;
-        let compares =
-            self.compares.iter().map(|c| OP_OVERHEAD_BYTES + c.key().as_str().len()).sum::<usize>();
-        let ops = self.then.iter().chain(&self.otherwise).map(Op::weight).sum::<usize>();
-        limit("the size of the request in bytes", compares + ops, MAX_REQUEST_BYTES)?;
+        limit(&self.size_with_largest(), self.weight(), MAX_REQUEST_BYTES)?;
         let keys = self.compares.iter().map(Compare::key);
-        keys.chain(self.then.iter().chain(&self.otherwise).map(Op::key)).try_for_each(check_key)?;
+        keys.chain(self.ops().map(Op::key)).try_for_each(check_key)?;
         check_branch(&self.then)?;
         check_branch(&self.otherwise)
     }
@@ -344,18 +363,19 @@ impl Store {
     }
 }
 
-fn limit(what: &'static str, got: usize, limit: usize) -> Result<(), Error> {
+fn limit(what: &str, got: usize, limit: usize) -> Result<(), Error> {
     if got <= limit {
         return Ok(());
     }
-    Err(Error::Limit { what, got: got as u64, limit: limit as u64 })
+    Err(Error::Limit { what: what.into(), got: got as u64, limit: limit as u64 })
 }
 
 fn check_key(key: &Key) -> Result<(), Error> {
     if key.as_str().is_empty() {
         return Err(Error::refused("a key must not be empty"));
     }
-    limit("the size of a key in bytes", key.as_str().len(), MAX_KEY_BYTES)
+    let start: String = key.as_str().chars().take(32).collect();
+    limit(&format!("the size of the key {start}… in bytes"), key.as_str().len(), MAX_KEY_BYTES)
 }
 
 /// A key may be written once in a branch: the order of two writes in one revision could not be seen.

@@ -96,7 +96,7 @@ impl<'a> Batch<'a> {
         let full = self.state.live_bytes() + self.added_bytes + bytes;
         if bytes > 0 && full > MAX_LIVE_BYTES {
             return Err(Error::Limit {
-                what: "the size of the whole store in bytes",
+                what: "the size of the whole store in bytes".into(),
                 got: full as u64,
                 limit: MAX_LIVE_BYTES as u64,
             });

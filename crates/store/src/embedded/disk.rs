@@ -9,6 +9,7 @@
 //! Read next: redb's design document for the file format; `writer.rs` for who calls this.
 
 use std::fs::{self, File};
+use std::panic::catch_unwind;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,6 +18,7 @@ use redb::{Database, Durability, ReadableDatabase, ReadableTable, TableDefinitio
 
 use super::batch::successor;
 use super::leases::Leases;
+use super::mark::Mark;
 use super::state::{FIRST_REVISION, State};
 use crate::error::Error;
 use crate::key::Key;
@@ -59,30 +61,44 @@ impl Write {
 }
 
 #[derive(Debug)]
-pub(super) struct Disk(Database);
+pub(super) struct Disk {
+    database: Database,
+    /// None on a storage of the caller's, which has no directory.
+    mark: Option<Mark>,
+}
 
 impl Disk {
     pub(super) fn open(dir: &Path) -> Result<Self, Error> {
         let path = dir.join("store.redb");
         let fresh = dir.join("store.redb.new");
-        let unreadable =
-            |source: redb::Error| Error::corrupt(format!("the store {}", path.display()), source);
-        if path.exists() {
-            let database = builder().open(&path).map_err(|source| unreadable(source.into()))?;
-            return Ok(Self(database));
+        let database = if path.exists() {
+            open_whole(&path)?
+        } else {
+            make(&path, &fresh, dir).map_err(|source| Error::Unavailable {
+                what: format!("{} cannot be created: check the disk", path.display()),
+                source: Some(source.into()),
+            })?
+        };
+        let unreadable = |source| Error::corrupt(format!("the store {}", path.display()), source);
+        let written = written(&database).map_err(unreadable)?;
+        let (mark, acknowledged) = Mark::open(dir, written)?;
+        if written < acknowledged {
+            let what = format!(
+                "the store {}, which lacks its last {} acknowledged transactions (it is damaged, or an older copy was put in \
+                 its place; if that was on purpose, delete store.mark beside it and run `flareshift store raise-epoch`),",
+                path.display(),
+                acknowledged - written
+            );
+            return Err(Error::Corrupt { what, source: None });
         }
-        let made = make(&path, &fresh, dir);
-        made.map(Self).map_err(|source| Error::Unavailable {
-            what: format!("{} cannot be created: check the disk", path.display()),
-            source: Some(source.into()),
-        })
+        Ok(Self { database, mark: Some(mark) })
     }
 
     pub(super) fn on_backend(backend: impl redb::StorageBackend) -> Result<Self, Error> {
         let unreadable = |source: redb::Error| Error::corrupt("the store", source);
         let database = builder().create_with_backend(backend).map_err(|source| unreadable(source.into()))?;
         initialise(&database).map_err(unreadable)?;
-        Ok(Self(database))
+        Ok(Self { database, mark: None })
     }
 
     /// Reads everything back. Leases count from `now`.
@@ -96,8 +112,9 @@ impl Disk {
 
     /// Makes a batch durable: when it returns Ok, all of it survives a crash.
     pub(super) fn commit(&self, write: &Write) -> Result<(), redb::Error> {
-        let mut transaction = self.0.begin_write()?;
+        let mut transaction = self.database.begin_write()?;
         transaction.set_durability(Durability::Immediate)?;
+        let number;
         {
             let mut log = transaction.open_table(LOG)?;
             for commit in &write.commits {
@@ -119,13 +136,18 @@ impl Disk {
                 leases.remove(lease.0)?;
             }
             meta.insert("next_lease", write.next_lease.unsigned_abs())?;
+            number = meta.get("written")?.map_or(0, |guard| guard.value()) + 1;
+            meta.insert("written", number)?;
         }
         transaction.commit()?;
-        Ok(())
+        match &self.mark {
+            Some(mark) => Ok(mark.set(number)?),
+            None => Ok(()),
+        }
     }
 
     fn read(&self, now: Duration) -> Result<(State, Leases), LoadError> {
-        let transaction = self.0.begin_read()?;
+        let transaction = self.database.begin_read()?;
         let meta = transaction.open_table(META)?;
         let number = |name: &str| -> Result<u64, LoadError> {
             let found = meta.get(name)?.map(|guard| guard.value());
@@ -163,6 +185,30 @@ impl<E: Into<redb::Error>> From<E> for LoadError {
     fn from(source: E) -> Self {
         Self::Disk(source.into())
     }
+}
+
+/// Opens a file and verifies every checksum in it.
+fn open_whole(path: &Path) -> Result<Database, Error> {
+    let what = || format!("the store {}", path.display());
+    let verified = || {
+        let mut database = builder().open(path)?;
+        if !database.check_integrity()? {
+            tracing::warn!(store = %path.display(), "the store was not closed well and has been mended");
+        }
+        Ok(database)
+    };
+    // Bytes that pass for a page but are none may bring redb to panic.
+    match catch_unwind(verified) {
+        Ok(opened) => opened.map_err(|source: redb::Error| Error::corrupt(what(), source)),
+        Err(_) => Err(Error::Corrupt { what: what(), source: None }),
+    }
+}
+
+/// How many transactions were ever written; files of before this was counted say none.
+fn written(database: &Database) -> Result<u64, redb::Error> {
+    let meta = database.begin_read()?.open_table(META)?;
+    let written = meta.get("written")?.map_or(0, |guard| guard.value());
+    Ok(written)
 }
 
 fn builder() -> redb::Builder {

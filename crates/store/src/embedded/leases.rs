@@ -44,7 +44,7 @@ impl Leases {
     pub(super) fn grant(&mut self, ttl: Duration, now: Duration) -> Result<Lease, Error> {
         if self.held.len() >= MAX_LEASES {
             return Err(Error::Limit {
-                what: "the number of leases",
+                what: "the number of leases".into(),
                 got: self.held.len() as u64 + 1,
                 limit: MAX_LEASES as u64,
             });

@@ -5,17 +5,20 @@
 //!
 //! Assumes: a response holds whole revisions (no fragments are asked for). A watch from the very revision of a
 //! compaction may miss its deletions without a word, so the stream is opened one revision earlier than needed:
-//! etcd then refuses it exactly when something may be missing.
+//! etcd then refuses it exactly when something may be missing. Progress notifications are not asked for: before
+//! 3.4.25 and 3.5.8 one can overtake the events before it, so a stream that resumed after it could have a gap. A
+//! prefix that was quiet for longer than the history reaches back therefore costs one range when it resumes.
 //! Read next: `etcd.rs`.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use etcd_client::{WatchOptions, WatchResponse, WatchStream};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use super::Handle;
-use super::convert;
+use super::member::Member;
+use super::{Again, Handle, convert};
 use crate::error::Error;
 use crate::key::Prefix;
 use crate::port::Revision;
@@ -28,6 +31,11 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// First pause after a broken stream; doubles up to the last.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LAST_PAUSE: Duration = Duration::from_secs(2);
+/// How etcd cancels a watch that it does not allow; up to 3.4.22 it says the first of a stale token too.
+const DENIALS: [&str; 4] =
+    ["permission denied", "user name is empty", "invalid auth token", "revision of auth store is old"];
+/// What to do about a watch that is denied although the token is fresh.
+const MAY_WATCH: &str = "give a user whose role may read and write the installation's prefix";
 
 /// The reader's end of a watch.
 #[derive(Debug)]
@@ -45,8 +53,15 @@ impl Drop for Follow {
 impl Follow {
     pub(super) fn start(handle: Handle, prefix: Prefix, from: Option<Revision>) -> Self {
         let (sender, events) = mpsc::channel(BUFFER);
-        let follower =
-            Follower { handle, prefix, sender, next: from, delivered: Revision(0), pause: FIRST_PAUSE };
+        let follower = Follower {
+            handle,
+            prefix,
+            sender,
+            next: from,
+            delivered: Revision(0),
+            pause: FIRST_PAUSE,
+            denied: false,
+        };
         Self { events, task: tokio::spawn(follower.run()) }
     }
 
@@ -65,6 +80,8 @@ struct Follower {
     /// The newest revision that the server has shown us.
     delivered: Revision,
     pause: Duration,
+    /// Denied once already: signing in anew did not help.
+    denied: bool,
 }
 
 /// Why a stream was left.
@@ -79,6 +96,8 @@ enum End {
     Broken(String),
     /// The same, after a call that failed: the log has it already.
     Unanswered(Error),
+    /// The token is not valid any more, or the user may not read this; etcd does not say which.
+    Denied(Arc<Member>, String),
 }
 
 impl Follower {
@@ -91,6 +110,16 @@ impl Follower {
                     // The reader may be gone; then nobody needs to know.
                     let _ = self.sender.send(Err(error)).await;
                     return;
+                }
+                End::Denied(member, why) => {
+                    if self.denied || !member.forget().await {
+                        let what =
+                            format!("etcd lets us watch nothing under {}: {why}; {MAY_WATCH}", self.prefix);
+                        let _ = self.sender.send(Err(Error::refused(what))).await;
+                        return;
+                    }
+                    tracing::debug!(prefix = %self.prefix, why, "watch denied, signing in anew");
+                    self.denied = true;
                 }
                 End::Relist(why) => {
                     tracing::info!(prefix = %self.prefix, why, "watch starts over with a snapshot");
@@ -112,6 +141,7 @@ impl Follower {
             None => self.snapshot().await?,
         };
         let mut stream = self.open(next).await?;
+        self.denied = false;
         loop {
             let message = stream.message().await.map_err(|error| End::Broken(error.to_string()))?;
             let response = message.ok_or_else(|| End::Broken("the server closed the stream".into()))?;
@@ -141,19 +171,26 @@ impl Follower {
         let start = next.0.saturating_sub(1).max(1);
         let options =
             WatchOptions::new().with_prefix().with_start_revision(convert::wire_revision(Revision(start)));
-        let mut client = self.handle.0.watch.clone();
-        let opening = async {
-            let mut stream = client.watch(self.handle.0.wire.start(&self.prefix), Some(options)).await?;
-            let created = stream.message().await?;
-            Ok((stream, created))
+        let key = self.handle.0.wire.start(&self.prefix);
+        let opening = |member: Arc<Member>| {
+            let (key, options) = (key.clone(), options.clone());
+            async move {
+                let mut stream = member.watch().watch(key, Some(options)).await?;
+                let created = stream.message().await?;
+                Ok((member, stream, created))
+            }
         };
-        let opened = self.handle.call(opening).await;
-        let (stream, created) =
+        let opened = self.handle.call(Again::Harmless, opening).await;
+        let (member, stream, created) =
             opened.map_err(|failure| match failure.of_read(&self.handle.0.endpoints) {
                 error @ Error::Unavailable { .. } => End::Unanswered(error),
-                error => End::Broken(error.to_string()),
+                error => End::Final(error),
             })?;
         let created = created.ok_or_else(|| End::Broken("the server closed the stream".into()))?;
+        let reason = created.cancel_reason();
+        if created.canceled() && DENIALS.iter().any(|denial| reason.contains(denial)) {
+            return Err(End::Denied(member, reason.to_owned()));
+        }
         check_alive(&created)?;
         let newest = convert::revision(created.header().map_or(0, |header| header.revision()));
         // Restored from an older copy, or a member that lags: either way a linearised snapshot is the truth.

@@ -40,7 +40,7 @@ async fn child_that_writes_until_it_is_killed() {
     }
 }
 
-fn spawn_child(dir: &TempDir) -> (Child, BufReader<ChildStdout>) {
+pub fn spawn_child(dir: &TempDir) -> (Child, BufReader<ChildStdout>) {
     let mut child = Command::new(std::env::current_exe().unwrap())
         .args(["crash::child_that_writes_until_it_is_killed", "--exact", "--nocapture"])
         .env(ROLE, dir.path())
@@ -58,7 +58,7 @@ fn spawn_child(dir: &TempDir) -> (Child, BufReader<ChildStdout>) {
 }
 
 /// The acknowledged names, up to `count` of them before the kill and whatever else was in the pipe.
-fn kill_after(count: usize, mut child: Child, lines: BufReader<ChildStdout>) -> Vec<String> {
+pub fn kill_after(count: usize, mut child: Child, lines: BufReader<ChildStdout>) -> Vec<String> {
     let mut acked = Vec::new();
     for line in lines.lines() {
         let line = line.unwrap();
@@ -90,7 +90,7 @@ async fn kill_9_loses_nothing_that_was_acknowledged() {
 }
 
 /// Each key was created in a revision of its own, and the revisions have no gap.
-async fn check_whole(store: &Store) {
+pub async fn check_whole(store: &Store) {
     let range = store.range(&all()).await.unwrap();
     let mut revisions: Vec<u64> = range.entries.iter().map(|entry| entry.create_revision.0).collect();
     revisions.sort_unstable();

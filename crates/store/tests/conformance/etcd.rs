@@ -2,7 +2,7 @@
 //!
 //! Assumes: as `twins.rs`. The silent network is a small proxy that stops forwarding but closes nothing, as a
 //! half-open connection does.
-//! Read next: `twins.rs`.
+//! Read next: `cluster.rs`.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -31,19 +31,6 @@ async fn an_etcd_that_is_not_there_says_what_to_check() {
         let text = error.to_string();
         assert!(text.contains(&address) && text.contains("check that etcd runs there"), "{text}");
     }
-}
-
-#[tokio::test]
-async fn a_dead_endpoint_beside_a_living_one_does_no_harm() {
-    let Some(server) = Etcd::start_or_skip() else { return };
-    let address = format!("etcd://{},{}/two", free_address(), server.endpoint);
-    let store = store::open(&address).await.unwrap();
-    ready(&store).await;
-    let mut answered = 0;
-    for _ in 0..20 {
-        answered += u32::from(store.get(&k("a")).await.is_ok());
-    }
-    assert!(answered >= 10, "{answered} of 20");
 }
 
 #[tokio::test]
@@ -114,29 +101,36 @@ async fn a_network_that_falls_silent_is_noticed_and_healed() {
     while next(&mut watch).await.revision() < revision {}
 }
 
-/// Forwards to `target`; while `silent`, bytes are swallowed in both directions and nothing is closed.
-struct Proxy {
-    address: String,
-    silent: Arc<watch::Sender<bool>>,
+/// Forwards to `target`; while `silent`, bytes are swallowed in both directions and nothing is closed; while it is cut, every
+/// connection is closed and none is taken.
+pub struct Proxy {
+    pub address: String,
+    pub silent: Arc<watch::Sender<bool>>,
+    cut: Arc<watch::Sender<bool>>,
     connections: Arc<watch::Sender<usize>>,
 }
 
 impl Proxy {
-    async fn start(target: String) -> Self {
+    pub async fn start(target: String) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
-        let silent = Arc::new(watch::Sender::new(false));
-        let connections = Arc::new(watch::Sender::new(0));
-        let proxy = Self { address, silent: silent.clone(), connections: connections.clone() };
+        let proxy = Self {
+            address,
+            silent: Arc::new(watch::Sender::new(false)),
+            cut: Arc::new(watch::Sender::new(false)),
+            connections: Arc::new(watch::Sender::new(0)),
+        };
+        let (silent, cut, connections) = (proxy.silent.clone(), proxy.cut.clone(), proxy.connections.clone());
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
                 connections.send_modify(|count| *count += 1);
-                let (target, silent) = (target.clone(), silent.subscribe());
+                let (target, silent, mut cut) = (target.clone(), silent.subscribe(), cut.subscribe());
                 tokio::spawn(async move {
                     let Ok(server) = TcpStream::connect(&target).await else { return };
                     let (client_read, client_write) = client.into_split();
                     let (server_read, server_write) = server.into_split();
                     tokio::select! {
+                        _ = cut.wait_for(|cut| *cut) => {}
                         () = forward(client_read, server_write, silent.clone()) => {}
                         () = forward(server_read, client_write, silent) => {}
                     }
@@ -146,11 +140,15 @@ impl Proxy {
         proxy
     }
 
-    fn connections(&self) -> usize {
+    pub fn cut(&self, cut: bool) {
+        self.cut.send_replace(cut);
+    }
+
+    pub fn connections(&self) -> usize {
         *self.connections.borrow()
     }
 
-    async fn store(&self) -> Store {
+    pub async fn store(&self) -> Store {
         let store = store::open(&format!("etcd://{}/proxied", self.address)).await.unwrap();
         ready(&store).await;
         store

@@ -30,6 +30,8 @@ struct Platter {
     /// From this sync on every sync fails.
     fail_from: Option<u64>,
     failed_syncs: u64,
+    /// No more bytes than this.
+    capacity: Option<usize>,
 }
 
 #[derive(Debug)]
@@ -52,7 +54,7 @@ impl FaultyDisk {
 }
 
 /// A small generator, so that a seed says everything (SplitMix64).
-fn random(state: &mut u64) -> u64 {
+pub fn random(state: &mut u64) -> u64 {
     *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
     let mut z = *state;
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -112,6 +114,9 @@ impl StorageBackend for FaultyDisk {
         let mut platter = self.0.lock().unwrap();
         platter.tick();
         let len = usize::try_from(len).unwrap();
+        if platter.capacity.is_some_and(|capacity| len > capacity) {
+            return Err(io::Error::from(io::ErrorKind::StorageFull));
+        }
         platter.current.resize(len, 0);
         platter.pending.push(Pending::Length(len));
         Ok(())
@@ -213,4 +218,34 @@ async fn a_failed_sync_stops_the_store_for_good() {
     let durable = disk.0.lock().unwrap().durable.clone();
     let after = embedded::open_on_backend(FaultyDisk::holding(durable), clock()).unwrap();
     assert_eq!(after.get(&k("a")).await.unwrap().unwrap().value, b"safe");
+}
+
+#[tokio::test]
+async fn a_full_disk_is_told_and_loses_nothing() {
+    for extra in [0, 64 * 1024, 1024 * 1024, 3_000_000] {
+        let disk = FaultyDisk::default();
+        let store = embedded::open_on_backend(disk.clone(), clock()).unwrap();
+        {
+            let mut platter = disk.0.lock().unwrap();
+            platter.capacity = Some(platter.current.len() + extra);
+        }
+        let mut acked = 0;
+        let error = loop {
+            let txn = store::Txn::new().put(k(format!("{acked:04}")), vec![7; 100_000]);
+            match store.txn(txn).await {
+                Ok(_) => acked += 1,
+                Err(error) => break error,
+            }
+        };
+        assert!(matches!(error, Error::UnknownOutcome { .. }), "{error:?}");
+        let error = store.get(&k("0000")).await.unwrap_err();
+        assert!(error.to_string().contains("check the disk and restart the process"), "{error}");
+        drop(store);
+        // Room was made.
+        let left = disk.0.lock().unwrap().current.clone();
+        let after = embedded::open_on_backend(FaultyDisk::holding(left), clock()).unwrap();
+        let found = after.range(&all()).await.unwrap().entries.len();
+        assert!(found == acked || found == acked + 1, "{extra} bytes: {found} of {acked}");
+        put(&after, k("on it goes"), "x").await;
+    }
 }

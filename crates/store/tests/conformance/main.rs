@@ -2,17 +2,24 @@
 //!
 //! `CASES` run on the embedded twin and on a real etcd that the test starts on loopback. Without an `etcd` on the
 //! PATH that half is skipped with a line that says so, or fails if `FLARESHIFT_REQUIRE_ETCD=1`.
-//! Read next: `twins.rs` (how the twins are made), `txn.rs`, `watch.rs`, `lease.rs` (the cases), `crash.rs`,
-//! `faults.rs`, `model.rs` (embedded alone), `etcd.rs` (etcd alone).
+//! Read next: `twins.rs` (how the twins are made), `txn.rs`, `watch.rs`, `lease.rs`, `edge.rs` (the cases), `model.rs`
+//! (both against a model), `crash.rs`, `damage.rs`, `faults.rs` (embedded alone), `etcd.rs`, `cluster.rs`, `secure.rs`
+//! (etcd alone).
 
 #![allow(clippy::unwrap_used)]
 
+#[cfg(feature = "etcd")]
+mod cluster;
 mod crash;
+mod damage;
+mod edge;
 #[cfg(feature = "etcd")]
 mod etcd;
 mod faults;
 mod lease;
 mod model;
+#[cfg(feature = "etcd")]
+mod secure;
 mod twins;
 mod txn;
 mod watch;
@@ -40,7 +47,7 @@ pub const fn case(name: &'static str, run: fn(Ctx) -> Pin<Box<dyn Future<Output 
 const PATIENCE: Duration = Duration::from_secs(30);
 
 fn cases() -> impl Iterator<Item = &'static Case> {
-    txn::CASES.iter().chain(watch::CASES).chain(lease::CASES)
+    txn::CASES.iter().chain(watch::CASES).chain(lease::CASES).chain(edge::CASES)
 }
 
 /// Runs all cases one after another and names those that failed.
@@ -57,7 +64,7 @@ async fn conform(twin: &str, make: impl AsyncFn() -> Ctx) {
     }
     println!("{twin}: {count} cases, {} failed", failed.len());
     assert!(failed.is_empty(), "{twin} breaks: {failed:#?}");
-    assert!(count >= 60, "the suite has shrunk to {count} cases");
+    assert!(count >= 80, "the suite has shrunk to {count} cases");
 }
 
 /// A key under `t/`.

@@ -101,14 +101,42 @@ mod real {
     /// A real etcd server on loopback; killed with its owner.
     pub struct Etcd {
         dir: TempDir,
+        name: String,
         pub endpoint: String,
         peer: String,
+        /// All members with their peer addresses.
+        cluster: String,
+        scheme: &'static str,
+        extra: Vec<String>,
         child: Mutex<Option<Child>>,
     }
 
     impl Etcd {
         /// `None`, with a line that says so, where no etcd is installed and none is required.
         pub fn start_or_skip() -> Option<Self> {
+            Self::start_with("http", Vec::new())
+        }
+
+        /// The same with flags of its own, for clients that come by `scheme`.
+        pub fn start_with(scheme: &'static str, extra: Vec<String>) -> Option<Self> {
+            let mut server = Self::new("one")?;
+            (server.scheme, server.extra) = (scheme, extra);
+            server.start();
+            Some(server)
+        }
+
+        /// Members of one cluster.
+        pub fn cluster_or_skip(names: &[&str]) -> Option<Vec<Self>> {
+            let mut members = names.iter().map(|name| Self::new(name)).collect::<Option<Vec<Self>>>()?;
+            let cluster: Vec<_> = members.iter().map(|member| member.cluster.clone()).collect();
+            for member in &mut members {
+                member.cluster = cluster.join(",");
+                member.start();
+            }
+            Some(members)
+        }
+
+        fn new(name: &str) -> Option<Self> {
             let required = std::env::var("FLARESHIFT_REQUIRE_ETCD").is_ok_and(|value| value == "1");
             if Command::new("etcd").arg("--version").stdout(Stdio::null()).status().is_err() {
                 assert!(
@@ -118,26 +146,31 @@ mod real {
                 eprintln!("SKIPPED: no etcd on the PATH (install etcd-server); the etcd twin is not tested");
                 return None;
             }
-            let server = Self {
+            let peer = free_address();
+            Some(Self {
                 dir: TempDir::new("etcd"),
+                name: name.to_owned(),
                 endpoint: free_address(),
-                peer: free_address(),
+                cluster: format!("{name}=http://{peer}"),
+                peer,
+                scheme: "http",
+                extra: Vec::new(),
                 child: Mutex::new(None),
-            };
-            server.start();
-            Some(server)
+            })
         }
 
         /// Starts the server on its data directory.
         pub fn start(&self) {
-            let (client, peer) = (format!("http://{}", self.endpoint), format!("http://{}", self.peer));
+            let (client, peer) =
+                (format!("{}://{}", self.scheme, self.endpoint), format!("http://{}", self.peer));
             let child = Command::new("etcd")
                 .arg("--data-dir")
                 .arg(self.dir.path().join("data"))
-                .args(["--name", "one", "--log-level", "error"])
+                .args(["--name", &self.name, "--log-level", "error"])
                 .args(["--listen-client-urls", &client, "--advertise-client-urls", &client])
                 .args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer])
-                .args(["--initial-cluster", &format!("one={peer}")])
+                .args(["--initial-cluster", &self.cluster])
+                .args(&self.extra)
                 .stdout(Stdio::null())
                 .stderr(Stdio::null())
                 .spawn()
