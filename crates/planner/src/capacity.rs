@@ -108,9 +108,9 @@ pub(crate) fn of(input: &SiteInput, parent: Option<&SitePlan>, agents: Agents) -
         hold(site, report, parent)
     };
     let security = Security::new(site, carrying(site, report, &gensets), opens.filter(|_| site.relay));
-    let store = storage::of(input, &security.sources, wired);
-    let security = security.with_bridge(store.as_ref().and_then(|store| store.bridge));
     let power = gas.power(site);
+    let store = storage::of(input, &security.sources, wired, security.rating - power);
+    let security = security.with_bridge(store.as_ref().and_then(|store| store.bridge));
     let limit = limit(input, &security, power);
     let held = if input.fresh { Watts::MAX } else { parent.map_or(Watts::ZERO, |parent| parent.capacity) };
     let kept = |power: Watts| {

@@ -170,7 +170,14 @@ impl Security {
         let response = self.bridge.map(|bridge| bridge.response);
         let helped = self.opens.max(response).map_or(0, |opens| {
             let time = i128::from((opens + DETECTION).get().max(1));
-            (budget - steps * governor / 2).max(0) / time
+            // lost × time + governed × governor ÷ 2 ≤ budget, where governors take what storage leaves, up to their steps.
+            let bridged = i128::from(self.bridged().get());
+            let in_part = (2 * budget + bridged * governor) / (2 * time + governor);
+            match budget / time {
+                alone if alone <= bridged => alone,
+                _ if in_part - bridged <= steps => in_part,
+                _ => (budget - steps * governor / 2).max(0) / time,
+            }
         });
         // Without feeders nothing is dropped, so that storage and governors must take all of it.
         let bridged = i128::from(self.steps_without(source).get());
@@ -316,6 +323,15 @@ mod tests {
         };
         assert_eq!(stored(1_500, 100, 150), Watts::kilo(2_400));
         assert!(stored(700, 100, 500) > stored(700, 190, 500), "a slow one lets frequency fall for longer");
+    }
+
+    /// Beside feeders at 20 ms storage at 116 ms lets frequency fall for longer; what it takes then, the governors need not.
+    #[test]
+    fn what_storage_takes_the_governors_need_not() {
+        let slow = Some(Bridge { watts: Watts::kilo(300), response: Span::new(116) });
+        let weak = Some(Bridge { watts: Watts::kilo(10), response: Span::new(116) });
+        let most = |bridge| island(2, 1_000, Some(20)).with_bridge(bridge).most_load();
+        assert!(most(slow) > most(weak) && most(weak) < most(None), "{} {}", most(slow), most(weak));
     }
 
     #[test]

@@ -39,15 +39,17 @@ pub(crate) struct Store {
     pub(crate) ramp: WattsPerSecond,
 }
 
-/// The storage of an island whose load `sources` carry; `wired` tells whether the agent that leads it is in touch.
-pub(crate) fn of(input: &SiteInput, sources: &[Source], wired: bool) -> Option<Store> {
+/// The storage of an island whose load `sources` carry; `wired` tells whether the agent that leads it is in touch, `gap` by how much
+/// gas is short of their ratings: beyond that a loan is of no use, and what is not lent can bridge.
+pub(crate) fn of(input: &SiteInput, sources: &[Source], wired: bool, gap: Watts) -> Option<Store> {
     let config = input.site.storage.as_ref()?;
     let report = input.report.as_ref().filter(|_| input.fresh && wired && !sources.is_empty())?;
     let storage = report.storage.filter(|storage| storage.ready)?;
     let held = storage.held?.min(config.energy).at_least_zero();
     let block: Watts = sources.iter().map(|source| source.step).sum::<Watts>().fraction(1, 2);
     let most = config.power.min(block).at_least_zero();
-    let lent = whole((held - config.reserved()).over(SPREAD).min(most).min(config.power.fraction(1, 2)));
+    let spare = (held - config.reserved()).over(SPREAD);
+    let lent = whole(spare.min(most).min(config.power.fraction(1, 2)).min(gap));
     let taken = |missing: WattSeconds| {
         let taken = missing.fraction(1_000, i64::from(config.efficiency_permille.max(1)));
         whole(taken.over(SPREAD).min(most))

@@ -314,21 +314,55 @@ fn a_restart_within_one_boot_leaves_miners_as_they_are_for_a_dwell() {
     assert_eq!(bench.awake(), 80);
 }
 
+/// A site of one set in this state.
+fn site(state: GensetState) -> model::report::SiteReport {
+    let set = model::report::GensetReport { state, power: None, for_span: Span::ZERO };
+    model::report::SiteReport {
+        frequency: None,
+        gas: None,
+        buffer: None,
+        flared: None,
+        load: None,
+        unmanaged: None,
+        gensets: [(id("g1"), set)].into(),
+        storage: None,
+    }
+}
+
+#[test]
+fn the_wired_module_leads_storage_and_lets_it_rest_without_a_valid_envelope() {
+    let told = |wired: bool, valid: bool, there: bool| {
+        let mut config = config(&[]);
+        config.module.wired = wired;
+        let (bench, mut brain) = (Bench::new(0), Brain::new(config, None));
+        let mut held = kilo(400);
+        held.envelope.answers = boot(if valid { bench.at } else { bench.at - Span::secs(500) });
+        let ramp = model::WattsPerSecond::new(10_000);
+        held.storage = Some(model::plan::StorageTarget { power: Watts::kilo(25), ramp });
+        brain.adopt(held, &boot(bench.at)).unwrap();
+        let mut readings = bench.readings();
+        let storage = model::report::StorageReport { power: Some(Watts::kilo(5)), held: None, ready: true };
+        let site =
+            model::report::SiteReport { storage: there.then_some(storage), ..site(GensetState::Online) };
+        readings.slow.as_mut().unwrap().site = Some(site);
+        let seconds = (0..4).flat_map(|_| {
+            readings.boot.at += Span::secs(1);
+            brain.tick(&readings)
+        });
+        let power = |command| match command {
+            Command::SetStorage(power) => Some(power.get() / 1_000),
+            _ => None,
+        };
+        seconds.filter_map(power).collect::<Vec<i64>>()
+    };
+    assert_eq!(told(true, true, true), [15, 25]);
+    assert_eq!(told(true, false, true), [0]);
+    assert_eq!(told(false, true, true), Vec::<i64>::new());
+    assert_eq!(told(true, true, false), Vec::<i64>::new());
+}
+
 #[test]
 fn the_wired_module_asks_for_sets_and_does_not_nag() {
-    let site = |state| {
-        let set = model::report::GensetReport { state, power: None, for_span: Span::ZERO };
-        model::report::SiteReport {
-            frequency: None,
-            gas: None,
-            buffer: None,
-            flared: None,
-            load: None,
-            unmanaged: None,
-            gensets: [(id("g1"), set)].into(),
-            storage: None,
-        }
-    };
     let asks = |wanted: bool, state, valid: bool| {
         let (bench, mut brain) = (Bench::new(0), brain());
         let mut held = kilo(400);
