@@ -59,7 +59,6 @@ fn help_is_fixed_and_goes_to_standard_output() {
     check("help.txt", &["--help"]);
     check("help-dev.txt", &["dev", "--help"]);
     check("help-module.txt", &["module", "--help"]);
-    check("help-store.txt", &["store", "--help"]);
     check("help-workload-submit.txt", &["workload", "submit", "--help"]);
     check("help-share-check.txt", &["share", "check", "--help"]);
 }
