@@ -94,6 +94,8 @@ pub enum Command {
     /// Judges mining shares offline, as the proxy does.
     #[command(subcommand)]
     Share(ShareCommand),
+    /// Exports, imports, migrates and checks what a controller keeps; mostly while none runs. Asks no controller.
+    Store(Box<StoreArgs>),
     /// Prints what happens, line by line, until it is interrupted.
     Watch(WatchArgs),
     /// Shows the versions of this program and of the controller.
@@ -327,6 +329,28 @@ pub enum ShareCommand {
         /// The share and its job as JSON; `-` reads standard input.
         file: String,
     },
+}
+
+/// What stands below `store --help`.
+const STORE_HELP: &str = "Exit codes:
+  0  done; fsck: every record is sound
+  1  it failed: nothing is stored there, records are broken
+  2  the address, a flag or a file is wrong; nothing was changed
+  3  the store did not answer
+  4  refused: a controller leads or holds the directory, or records would be deleted
+
+What the file of an export looks like, and when to raise the epoch: docs/store.md";
+
+/// Which store, and what is done to it.
+#[derive(Debug, clap::Args)]
+#[command(after_help = STORE_HELP)]
+pub struct StoreArgs {
+    /// Where it is.
+    #[command(flatten)]
+    pub place: controller::config::Place,
+    /// What is done.
+    #[command(subcommand)]
+    pub command: controller::maintenance::Command,
 }
 
 /// Flags of `watch`.

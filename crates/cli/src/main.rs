@@ -11,6 +11,7 @@ mod operator;
 mod output;
 mod proxy;
 mod share;
+mod store_command;
 
 use std::process::ExitCode;
 
@@ -19,6 +20,9 @@ fn main() -> ExitCode {
         Ok(args::Args { command: args::Command::Dev(dev), .. }) => dev::run(*dev),
         Ok(args::Args { command: args::Command::Proxy(command), output, .. }) => proxy::run(&command, output),
         Ok(args::Args { command: args::Command::Share(command), output, .. }) => share::run(&command, output),
+        Ok(args::Args { command: args::Command::Store(store), output, .. }) => {
+            store_command::run(&store, output)
+        }
         Ok(args) => operator::run(args),
         Err(code) => code,
     }

@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod files;
+mod store_command;
 
 use std::io::Write;
 use std::net::TcpListener;

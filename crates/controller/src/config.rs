@@ -25,7 +25,8 @@ const AFTER_HELP: &str = "Log lines go to standard error; FLARESHIFT_LOG filters
 Exit codes:
   0  after SIGTERM or SIGINT
   1  a failure while it ran
-  2  flags or files that cannot be used";
+  2  flags or files that cannot be used
+  store: 0 done, 1 failed, 2 a wrong address, flag or file, 3 no answer, 4 refused";
 
 /// Observes the sites, plans, and tells agents what they may draw and shall run.
 #[derive(Clone, Debug, Parser)]
@@ -64,6 +65,23 @@ pub struct Flags {
     /// Seconds for which the office of leader is held without a sign of life, 2 to 60.
     #[arg(long, value_name = "SECONDS", default_value_t = 5, value_parser = clap::value_parser!(u64).range(2..=60))]
     pub lease_ttl_seconds: u64,
+    /// What to do instead of serving.
+    #[command(subcommand)]
+    pub errand: Option<Errand>,
+}
+
+/// What to do instead of serving.
+#[derive(Clone, Debug, clap::Subcommand)]
+pub enum Errand {
+    /// Exports, imports, migrates and checks what controllers keep, as `flareshift store` does; this program always knows etcd.
+    Store {
+        /// Answer in JSON.
+        #[arg(long, global = true)]
+        json: bool,
+        /// What is done.
+        #[command(subcommand)]
+        command: crate::maintenance::Command,
+    },
 }
 
 /// Why the flags or the fleet cannot be used.
@@ -191,7 +209,13 @@ mod tests {
         check(&["--stor", "x"], "--store");
         check(&["--lease-ttl-seconds", "1"], "2..=60");
         check(&["--difficulty", "NaN"], "--difficulty must be a number");
+        check(&["store", "import"], "<FILE>");
+        check(&["stor", "fsck"], "'store'");
         assert!(flags(&["--listen", "[::1]:7600"]).is_ok());
+        let flags = flags(&["store", "fsck", "--store", "etcds://a:1", "--installation", "two", "--json"]);
+        let flags = flags.unwrap();
+        assert_eq!(flags.place.location().unwrap().to_string(), "etcds://a:1/two");
+        assert!(matches!(flags.errand, Some(Errand::Store { json: true, .. })));
     }
 
     #[test]

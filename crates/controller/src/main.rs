@@ -1,4 +1,4 @@
-//! `flareshift-controller`: reads the flags, opens store and listeners, runs until told to stop.
+//! `flareshift-controller`: reads the flags, opens store and listeners, runs until told to stop. Or it does an errand on a store.
 //!
 //! Exit codes: 0 after SIGTERM or SIGINT, 1 for a failure while running, 2 for flags or files that cannot be used.
 //! Read next: `run.rs`.
@@ -9,7 +9,8 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use api::clock::WallClock;
 use clap::Parser as _;
-use controller::config::Flags;
+use controller::config::{Errand, Flags, Place};
+use controller::maintenance;
 use controller::run::{Options, run};
 use model::time::Clock as _;
 use tokio::net::TcpListener;
@@ -22,6 +23,9 @@ fn main() -> ExitCode {
     let flags = Flags::parse();
     let filter = EnvFilter::try_from_env("FLARESHIFT_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    if let Some(Errand::Store { json, command }) = &flags.errand {
+        return maintain(&flags.place, command, *json);
+    }
     let fleet = match flags.check().and_then(|()| flags.read_fleet()) {
         Ok(fleet) => fleet,
         Err(error) => {
@@ -38,6 +42,32 @@ fn main() -> ExitCode {
         Err(error) => {
             eprintln!("flareshift-controller: {error:#}");
             ExitCode::FAILURE
+        }
+    }
+}
+
+/// One command about the store, to its end.
+fn maintain(place: &Place, command: &maintenance::Command, json: bool) -> ExitCode {
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("flareshift-controller: the runtime does not start: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let seconds = u64::try_from(WallClock.now().0 / 1000).unwrap_or(0);
+    match runtime.block_on(maintenance::run(place, command, seconds)) {
+        Ok(answer) if json => {
+            println!("{}", serde_json::to_string_pretty(&answer).expect("an answer has string keys only"));
+            ExitCode::from(answer.code())
+        }
+        Ok(answer) => {
+            println!("{answer}");
+            ExitCode::from(answer.code())
+        }
+        Err(error) => {
+            eprintln!("flareshift-controller: {error}");
+            ExitCode::from(error.code())
         }
     }
 }

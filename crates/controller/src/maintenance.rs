@@ -19,7 +19,9 @@ use std::time::Duration;
 
 use serde::Serialize;
 use store::record::{decode_entry, encode};
-use store::{Clock, Compare, Election, Entry, Key, Leadership, Location, Op, Prefix, Range, Store, Txn, embedded, key};
+use store::{
+    Clock, Compare, Election, Entry, Key, Leadership, Location, Op, Prefix, Range, Store, Txn, embedded, key,
+};
 use tokio::time::timeout;
 
 use crate::commit::split;
@@ -114,7 +116,9 @@ pub enum Error {
     #[error("the office was lost while the store was changed; stop every controller and do it again")]
     Lost,
     /// There is something already.
-    #[error("{records} records are stored at {name}; import with --replace to delete them first (export them before)")]
+    #[error(
+        "{records} records are stored at {name}; import with --replace to delete them first (export them before)"
+    )]
     NotEmpty {
         /// Where.
         name: String,
@@ -163,7 +167,11 @@ impl fmt::Display for Answer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Export { file, records, bytes, sha256 } => {
-                write!(f, "{records} records exported to {} ({bytes} bytes, SHA-256 {sha256})", file.display())
+                write!(
+                    f,
+                    "{records} records exported to {} ({bytes} bytes, SHA-256 {sha256})",
+                    file.display()
+                )
             }
             Self::Import { records, deleted, epoch } => {
                 write!(f, "{records} records imported, {deleted} deleted; the epoch is {epoch}")
@@ -294,7 +302,8 @@ impl Desk {
     async fn delete(&self, text: &str) -> Result<Answer, Error> {
         let key = Key::stored(text);
         let office = self.office().await?;
-        let txn = Txn::new().when(office.fence_compare()).when(Compare::Exists(key.clone())).delete(key.clone());
+        let txn =
+            Txn::new().when(office.fence_compare()).when(Compare::Exists(key.clone())).delete(key.clone());
         let outcome = self.store.txn(txn).await.map_err(|error| self.failed(error))?;
         self.resign(office).await?;
         if outcome.succeeded {

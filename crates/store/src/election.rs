@@ -160,8 +160,10 @@ impl Leadership {
     }
 
     /// Vacates the office at once.
-    pub async fn resign(self) -> Result<(), Error> {
+    pub async fn resign(mut self) -> Result<(), Error> {
         self.keeper.abort();
+        // Until it has ended it holds the store: whoever closes that next shall find it closed.
+        let _ = (&mut self.keeper).await;
         match self.term.store.lease_revoke(self.term.lease.id).await {
             // Gone already is as good.
             Err(Error::LeaseNotFound { .. }) | Ok(()) => Ok(()),

@@ -67,7 +67,7 @@ async fn dispatch(args: Args) -> Result<(), Error> {
         Command::Watch(watch) => watch::run(&connect().await?, watch.events_only, output).await,
         Command::Version(version) if version.client => answer_with(&Versions::new(None), output),
         Command::Version(_) => versions(&endpoint, output).await,
-        Command::Dev(_) | Command::Proxy(_) | Command::Share(_) => {
+        Command::Dev(_) | Command::Proxy(_) | Command::Share(_) | Command::Store(_) => {
             Err(Error::Usage("this command is run by itself, without a controller to call".into()))
         }
     }

@@ -48,7 +48,7 @@ impl Mark {
 
     /// Says that transaction `number` was acknowledged.
     pub(super) fn set(&self, number: u64) -> io::Result<()> {
-        let offset = if number % 2 == 0 { 0 } else { SLOT_BYTES as u64 };
+        let offset = if number.is_multiple_of(2) { 0 } else { SLOT_BYTES as u64 };
         self.0.write_all_at(&slot(number), offset)
     }
 }

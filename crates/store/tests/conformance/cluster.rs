@@ -150,7 +150,7 @@ async fn short_pings_find_a_silent_network_sooner_where_the_server_allows_them()
         keep_alive: (Duration::from_secs(1), Duration::from_secs(1)),
         ..etcd::Options::default()
     };
-    let store = etcd::connect(&[proxy.address.clone()], options).await.unwrap();
+    let store = etcd::connect(std::slice::from_ref(&proxy.address), options).await.unwrap();
     ready(&store).await;
     let mut watch = store.watch(&all(), None);
     next(&mut watch).await;
