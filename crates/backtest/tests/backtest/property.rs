@@ -1,5 +1,6 @@
 //! Properties of any day of a small site, whatever comes: drawn by a fixed seed, so that a failure comes back.
 
+use backtest::bound::{Carried, bound};
 use backtest::world::Outage;
 use backtest::{Kind, World};
 use model::fleet::Fleet;
@@ -56,7 +57,7 @@ prop_compose! {
     }
 }
 
-fn holds(world: &World, kind: Kind) {
+fn holds(world: &World, kind: Kind, most: MicroDollars) {
     // Conservation, and no plan that the check refuses.
     let outcome = ran(world, kind);
     let (money, service) = (&outcome.total.money, &outcome.total.service);
@@ -73,6 +74,7 @@ fn holds(world: &World, kind: Kind) {
         "{kind}"
     );
     assert!(money.credits <= money.firm, "{kind}");
+    assert!(money.net() <= most, "{kind} earns {:?}, above the bound of {most:?}", money.net());
     assert!(service.completed + service.withdrawn <= service.offered, "{kind}");
 }
 
@@ -82,7 +84,8 @@ fn whatever_comes_books_balance_and_plans_hold() {
     let config = Config { cases: CASES, failure_persistence: None, ..Config::default() };
     let mut runner = TestRunner::new_with_rng(config, rng);
     let case = |world: World| {
-        [Kind::AiOnly, Kind::Greedy, Kind::Flareshift].into_iter().for_each(|kind| holds(&world, kind));
+        let most = bound(&world, Carried::Nothing);
+        [Kind::AiOnly, Kind::Greedy, Kind::Flareshift].into_iter().for_each(|kind| holds(&world, kind, most));
         Ok(())
     };
     runner.run(&worlds(), case).unwrap();

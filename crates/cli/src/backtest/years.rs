@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use ::backtest::economics::{Contract, Economics, Error as Refused};
 use ::backtest::years::{self, DAYS_A_MONTH, Marginal, Month, Years};
 use ::backtest::{Kind, Strategy, World, world};
-use anyhow::Context;
+use anyhow::{Context, bail};
 use model::fleet::Fleet;
 use model::{Span, toml_file};
 use serde::Serialize;
@@ -85,12 +85,18 @@ impl Asked {
         contract.map(|contract| contract.check(world::gpus(&fleet).1)).transpose()?;
         let asked =
             Kind::ALL.into_iter().filter(|kind| args.strategy.is_empty() || args.strategy.contains(kind));
+        let asked: Vec<Kind> = asked.collect();
+        if contract.is_some() && !asked.contains(&Kind::Flareshift) {
+            bail!(
+                "a contract is judged by flareshift, which is not among the strategies; add --strategy flareshift"
+            );
+        }
         let strategy = |kind| Strategy {
             check_every: args.given.check_every,
             forecast: args.given.forecast,
             ..Strategy::new(kind)
         };
-        Ok(Self { economics, contract, strategies: asked.map(strategy).collect(), fleet })
+        Ok(Self { economics, contract, strategies: asked.into_iter().map(strategy).collect(), fleet })
     }
 
     fn runs(&self, months: usize) -> Vec<Run> {
@@ -327,7 +333,11 @@ fn percent(share: f64) -> String {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use clap::Parser;
+
     use super::*;
+    use crate::args::{Args, Command};
+    use crate::backtest::args::BacktestCommand;
 
     fn years(npv_dollars: f64) -> Years {
         Years {
@@ -414,6 +424,28 @@ mod tests {
         let contract: Contract = toml(&example("partner.toml")).unwrap();
         let largest = world::gpus(&sim::reference::fleet()).1;
         assert_eq!((contract.check(largest), contract.gangs()), (Ok(()), 4));
+    }
+
+    #[test]
+    fn what_cannot_be_judged_is_refused_before_anything_is_replayed() {
+        let check = |line: &str, part: &str| {
+            let line = format!("flareshift backtest years {line}");
+            let Command::Backtest(args) = Args::try_parse_from(line.split_whitespace()).unwrap().command
+            else {
+                panic!("{line}")
+            };
+            let Some(BacktestCommand::Years(args)) = args.command else { panic!("{line}") };
+            let error = Asked::read(&args).err().map(|error| error.to_string()).unwrap_or_default();
+            assert!(error.contains(part), "{line}: {error}");
+        };
+        let partner = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/examples/partner.toml");
+        check(&format!("--contract {partner} --strategy greedy"), "add --strategy flareshift");
+        let path = std::env::temp_dir().join(format!("years-refused-{}.toml", std::process::id()));
+        fs::write(&path, "[build_out]\nnowhere = 3\n").unwrap();
+        check(&format!("--economics {}", path.display()), "names module nowhere");
+        fs::write(&path, "years = 11\n").unwrap();
+        check(&format!("--economics {}", path.display()), "years is 11; choose 1 to 10");
+        fs::remove_file(&path).unwrap();
     }
 
     #[test]
