@@ -60,6 +60,7 @@ fn help_is_fixed_and_goes_to_standard_output() {
     check("help-dev.txt", &["dev", "--help"]);
     check("help-module.txt", &["module", "--help"]);
     check("help-workload-submit.txt", &["workload", "submit", "--help"]);
+    check("help-quote.txt", &["quote", "--help"]);
     check("help-share-check.txt", &["share", "check", "--help"]);
 }
 
@@ -118,6 +119,20 @@ fn a_wrong_command_line_is_code_2_and_says_what_was_meant() {
     check(&["backtest", "--prices", "/nowhere.csv"], "cannot read /nowhere.csv");
     check(&["dev", "--fault", "meteor@5s"], "no fault is called \"meteor\"");
     check(&["plan", "show", "0"], "1..");
+    check(&["quote"], "--gpus <N>");
+    check(&["quote", "--gpus", "0"], "1..=1024");
+    check(&["quote", "--gpus", "8", "--tier", "gold"], "firm, on-demand, spot");
+    for term in ["0h", "3650d", "90d1h"] {
+        check(&["quote", "--gpus", "8", "--for", term], "--for <DURATION>");
+    }
+    check(&["quote", "--gpus", "8", "--for", "3650d"], "at most 90d");
+    check(&["quote", "--gpus", "8", "--deadline", "0s"], "more than zero");
+    for share in ["1.0", "1", "NaN", "0.9995", "many"] {
+        check(&["quote", "--gpus", "8", "--availability", share], "a number from 0 to 0.999");
+    }
+    let order = ["workload", "submit", "--tenant", "a", "--offering", "b", "--gpus", "8"];
+    check(&[&order[..], &["--override", "a trial"]].concat(), "--by <NAME>");
+    check(&[&order[..], &["--by", "ada"]].concat(), "--override <WHY>");
     check(&["plan", "explain"], "--site <ID>");
     check(&["plan", "explain", "--site", "a", "--module", "b"], "cannot be used with");
     check(&["status", "--endpoint", "https://127.0.0.1:1"], "https is not spoken here");
@@ -168,6 +183,7 @@ fn without_a_controller_it_is_code_3_and_says_how_to_start_one() {
     check(&["module", "drain", "m1"]);
     check(&["plan", "explain", "--workload", "w"]);
     check(&["outlook", "well-7"]);
+    check(&["quote", "--gpus", "8"]);
     check(&["workload", "submit", "--tenant", "a", "--offering", "b", "--gpus", "8", "--for", "2h"]);
     check(&["tenant", "create", "a", "--gpu-quota", "8", "-o", "json"]);
     check(&["watch"]);

@@ -24,6 +24,7 @@ use crate::cache::Cache;
 use crate::commit::{self, call};
 use crate::ledger::Sink;
 use crate::live::Live;
+use crate::quote::Desk;
 use crate::term::Event;
 
 /// A cache that is this far behind its own store has lost its watch: four store timeouts.
@@ -51,6 +52,8 @@ pub struct Context {
     pub sink: Sink,
     /// What agents claimed of their shares, and proved.
     pub audits: Audits,
+    /// Where quotes are made and promises admitted.
+    pub quotes: Desk,
     /// What does not change while it runs.
     pub settings: Arc<Settings>,
 }

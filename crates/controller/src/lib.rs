@@ -1,7 +1,8 @@
 //! Observes, plans, checks, commits, publishes; serves agents, operators and tenants.
 //!
 //! The decisions are pure and stand apart: [`grants`] (who may draw what), [`lifecycle`] (what becomes of a workload),
-//! [`tracker`] (who is in touch), [`publish`] (what an agent is told), [`observe`] (what the planner sees). Around them are thin
+//! [`tracker`] (who is in touch), [`publish`] (what an agent is told), [`observe`] (what the planner sees). Beside them [`quote`]
+//! judges what may be promised. Around them are thin
 //! shells: [`term`] is the one task that acts while this controller leads, [`session`], [`operator`], [`tenant`] and [`rest`]
 //! serve the three audiences, and [`run`] wires it all together. Start at [`run`], then [`term`].
 //!
@@ -26,6 +27,7 @@ pub mod maintenance;
 pub mod observe;
 pub mod operator;
 pub mod publish;
+pub mod quote;
 pub mod records;
 pub mod rest;
 pub mod run;

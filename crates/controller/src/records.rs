@@ -51,7 +51,7 @@ pub struct TenantKeyRecord {
 #[serde(transparent)]
 pub struct OfferingRecord(pub Offering);
 
-/// `workload/<workload>`.
+/// `workload/<workload>`. Its promise since schema 2.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct WorkloadRecord(pub Workload);
@@ -174,7 +174,21 @@ impl Versioned for OfferingRecord {
 }
 impl Versioned for WorkloadRecord {
     const KIND: &'static str = "workload";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
+
+    /// Schema 1 wrote no promises: what was bought then has the level of its offering.
+    fn upgrade(from: u32, mut body: Value) -> Result<Value, Error> {
+        match (from, body.as_object_mut()) {
+            (1, Some(workload)) => workload.insert("promise".into(), Value::Null),
+            _ => {
+                return Err(Error::Corrupt {
+                    what: format!("a workload record of schema {from}"),
+                    source: None,
+                });
+            }
+        };
+        Ok(body)
+    }
 }
 impl Versioned for RequestRecord {
     const KIND: &'static str = "request";
@@ -227,6 +241,7 @@ impl Versioned for ImportRecord {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use model::workload::{Grounds, Promise};
     use store::key;
     use store::record::{decode, encode};
 
@@ -277,6 +292,29 @@ mod tests {
         let (before, decisions) = body.split_at(body.find(r#""decisions""#).unwrap());
         let written = format!(r#"{{"kind":"plan","schema":2,"body":{{{before}{bound},{decisions}}}}}"#);
         check(head, &written);
+    }
+
+    #[test]
+    fn a_workload_of_schema_1_had_no_promise() {
+        let old = concat!(
+            r#"{"kind":"workload","schema":1,"body":{"id":"w","tenant":"t","created":1000,"#,
+            r#""spec":{"offering":"h100-on-demand","tier":"on_demand","gpu":"h100","gpus":2,"amount":null,"#,
+            r#""price":2950000,"checkpoint":600000,"save":20000,"restart":120000},"cancel":false,"#,
+            r#""status":{"phase":"pending","reason":"accepted","placement":null,"progress":0,"saved":0,"held":0,"#,
+            r#""preemptions":0,"preempted":null,"progress_at_preemption":0,"since":1000}}}"#
+        );
+        let WorkloadRecord(mut workload) = decode(&key::target(), old.as_bytes()).unwrap();
+        assert_eq!(workload, testing::workload("w", "t", 2));
+        let grounds = Grounds::Override { by: "ada".into(), why: "a trial".into() };
+        let price = MicroDollars::cents(295);
+        workload.promise = Some(Promise { level: 990, price, given: Time(7), grounds });
+        let promise = concat!(
+            r#""promise":{"level":990,"price":2950000,"given":7,"#,
+            r#""grounds":{"override":{"by":"ada","why":"a trial"}}},"#
+        );
+        let (before, status) = old.split_at(old.find(r#""status""#).unwrap());
+        let written = format!("{before}{promise}{status}").replace(r#""schema":1"#, r#""schema":2"#);
+        check(WorkloadRecord(workload), &written);
     }
 
     #[test]

@@ -30,6 +30,7 @@ use crate::context::{Context, Settings};
 use crate::cycle::Planner;
 use crate::ledger::{self, Sink};
 use crate::live::Live;
+use crate::quote::Desk;
 use crate::sabotage::Sabotage;
 use crate::term::{Committed, Rules};
 use crate::tracker::Freshness;
@@ -174,6 +175,7 @@ pub async fn start(options: Options, cancel: CancellationToken) -> Result<Handle
         market: options.market,
         sink,
         audits,
+        quotes: Desk::default(),
         settings: Arc::new(settings),
     };
     let rules = Rules { freshness: options.freshness, planner: options.planner, sabotage: options.sabotage };

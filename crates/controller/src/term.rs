@@ -68,6 +68,13 @@ pub enum Event {
         /// Which.
         session: SessionId,
     },
+    /// A service did something that operators should hear of.
+    Told {
+        /// To what, e.g. `workload w-1`.
+        subject: String,
+        /// What, and why.
+        what: String,
+    },
 }
 
 /// A committed plan with its input, for whoever wants to plan again and compare.
@@ -248,6 +255,11 @@ impl Term {
                 Ok(())
             }
             Event::Report { session, report } => self.on_report(session, *report).await,
+            Event::Told { subject, what } => {
+                let now = self.context.clock.now();
+                self.live.send_modify(|live| live.tell(now, subject, what));
+                Ok(())
+            }
         }
     }
 

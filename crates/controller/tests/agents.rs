@@ -164,6 +164,7 @@ async fn an_order_is_placed_started_and_after_its_cancellation_stopped() {
         tenant: "acme".into(),
         order: Some(order),
         request_id: String::new(),
+        admission_override: None,
     };
     let made = operator.submit_workload(submit).await.unwrap().into_inner();
     let id = WorkloadId::new(&made.id).unwrap();

@@ -5,5 +5,7 @@ mod agents;
 mod ahead;
 mod harness;
 mod leaders;
+mod quotes;
+mod rest;
 mod shares;
 mod tenants;

@@ -5,80 +5,7 @@ use serde_json::{Value, json};
 use tonic::Request;
 
 use crate::harness::{Controller, Dir};
-
-struct Rest {
-    base: String,
-    agent: ureq::Agent,
-}
-
-struct Answer {
-    status: u16,
-    kind: String,
-    id: String,
-    body: Value,
-}
-
-impl Rest {
-    fn new(controller: &Controller) -> Self {
-        // One connection a request: a server may close one whose request it refused unread.
-        let config = ureq::Agent::config_builder().http_status_as_error(false).max_idle_connections(0);
-        let agent = ureq::Agent::new_with_config(config.build());
-        Self { base: controller.rest.clone(), agent }
-    }
-
-    /// A request on a thread of its own; `body` makes it a POST.
-    async fn call(&self, path: &str, key: Option<&str>, body: Option<String>) -> Answer {
-        let (url, agent) = (format!("{}{path}", self.base), self.agent.clone());
-        let key = key.map(|key| format!("Bearer {key}"));
-        tokio::task::spawn_blocking(move || {
-            let answer = match body {
-                Some(body) => {
-                    let mut request = agent.post(&url).header("x-request-id", "req-1");
-                    if let Some(key) = key {
-                        request = request.header("authorization", key);
-                    }
-                    request.send(body)
-                }
-                None => {
-                    let mut request = agent.get(&url).header("x-request-id", "req-1");
-                    if let Some(key) = key {
-                        request = request.header("authorization", key);
-                    }
-                    request.call()
-                }
-            };
-            let mut answer = answer.unwrap();
-            let header = |name: &str| {
-                let value = answer.headers().get(name).and_then(|value| value.to_str().ok());
-                value.unwrap_or_default().to_owned()
-            };
-            let (status, kind, id) =
-                (answer.status().as_u16(), header("content-type"), header("x-request-id"));
-            Answer { status, kind, id, body: answer.body_mut().read_json().unwrap() }
-        })
-        .await
-        .unwrap()
-    }
-
-    async fn get(&self, path: &str, key: &str) -> Answer {
-        self.call(path, Some(key), None).await
-    }
-
-    async fn post(&self, path: &str, key: &str, body: Value) -> Answer {
-        self.call(path, Some(key), Some(body.to_string())).await
-    }
-}
-
-#[track_caller]
-fn problem(answer: &Answer, status: u16, kind: &str, detail: &str) {
-    assert_eq!(answer.status, status, "{}", answer.body);
-    assert_eq!(answer.kind, "application/problem+json");
-    assert_eq!(answer.body["type"], format!("urn:flareshift:problem:{kind}"));
-    assert_eq!((&answer.body["status"], &answer.body["request_id"]), (&json!(status), &json!("req-1")));
-    assert!(answer.body["title"].is_string() && answer.body["instance"].is_string());
-    let found = answer.body["detail"].as_str().unwrap();
-    assert!(found.contains(detail), "{found}");
-}
+use crate::rest::{Answer, Rest, problem};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_tenant_orders_follows_and_ends_a_workload() {
@@ -149,7 +76,7 @@ async fn nobody_sees_or_stops_what_is_anothers() {
     let controller = Controller::leading(&dir).await;
     let (acme, umbra) = (controller.tenant("acme", 8).await, controller.tenant("umbra", 8).await);
     let rest = Rest::new(&controller);
-    let order = json!({"offering": "h100-firm", "gpus": 8, "request_id": "same"});
+    let order = json!({"offering": "h100-on-demand", "gpus": 8, "request_id": "same"});
     let made = rest.post("/v1/workloads", &acme, order.clone()).await;
     let id = made.body["id"].as_str().unwrap().to_owned();
     let foreign = rest.get(&format!("/v1/workloads/{id}"), &umbra).await;
@@ -193,7 +120,8 @@ async fn the_same_by_grpc() {
     let mut client = TenantServiceClient::connect(controller.grpc.clone()).await.unwrap();
     let refused = client.list_offerings(api::tenant::ListOfferingsRequest::default()).await.unwrap_err();
     assert_eq!(refused.code(), tonic::Code::Unauthenticated);
-    let order = api::common::WorkloadOrder { offering: "h100-firm".into(), gpus: 2, ..Default::default() };
+    let order =
+        api::common::WorkloadOrder { offering: "h100-on-demand".into(), gpus: 2, ..Default::default() };
     let submit = api::tenant::SubmitWorkloadRequest { order: Some(order), request_id: "r".into() };
     let mut request = Request::new(submit);
     request.metadata_mut().insert("authorization", format!("Bearer {key}").parse().unwrap());

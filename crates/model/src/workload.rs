@@ -91,8 +91,44 @@ pub struct Workload {
     pub spec: Spec,
     /// The tenant asked for its end.
     pub cancel: bool,
+    /// What was promised when it was admitted; `None` for what promises nothing, and for orders from before promises were written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub promise: Option<Promise>,
     /// What became of it.
     pub status: Status,
+}
+
+/// An availability that a tenant was promised, and on what grounds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Promise {
+    /// Availability promised, in thousandths.
+    pub level: u32,
+    /// Price of a GPU-hour at which it was promised.
+    pub price: MicroDollars,
+    /// When.
+    pub given: Time,
+    /// Why it was given.
+    pub grounds: Grounds,
+}
+
+/// Why a promise was given.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Grounds {
+    /// It holds by the model of availability, beside every promise given before.
+    Holds {
+        /// Share of the term that was expected to be served, in millionths.
+        expected_ppm: u64,
+        /// The least that a GPU-hour had to earn then.
+        least_price: MicroDollars,
+    },
+    /// An operator gave it without asking the model.
+    Override {
+        /// Who, as they called themselves.
+        by: String,
+        /// Why.
+        why: String,
+    },
 }
 
 /// What became of a workload.
@@ -194,12 +230,17 @@ impl Workload {
             progress_at_preemption: GpuTime::ZERO,
             since: created,
         };
-        Self { id, tenant, created, spec, cancel: false, status }
+        Self { id, tenant, created, spec, cancel: false, promise: None, status }
     }
 
     /// GPU time still to do; `None` runs until cancelled.
     pub fn remaining(&self) -> Option<GpuTime> {
         self.spec.amount.map(|amount| (amount - self.status.progress).at_least_zero())
+    }
+
+    /// Availability promised to it, in thousandths: what stands in its promise, or else what `offered` says.
+    pub fn level(&self, offered: impl FnOnce(&OfferingId) -> u32) -> u32 {
+        self.promise.as_ref().map_or_else(|| offered(&self.spec.offering), |promise| promise.level)
     }
 
     /// Whether stopping it by choice now would be the second time without progress in between.

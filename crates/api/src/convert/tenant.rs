@@ -49,9 +49,9 @@ impl TryFrom<wire::Offering> for Offering {
     }
 }
 
-/// What the tenant is shown: not where it runs. The explanation stays empty; whoever holds the plan fills it in.
+/// What the tenant is shown: not where it runs, and not on what grounds it was promised. The explanation stays empty; whoever holds the plan fills it in.
 impl From<Workload> for crate::tenant::Workload {
-    fn from(Workload { id, tenant: _, created, spec, cancel, status }: Workload) -> Self {
+    fn from(Workload { id, tenant: _, created, spec, cancel, promise, status }: Workload) -> Self {
         Self {
             id: id.as_str().to_owned(),
             phase: wire::WorkloadPhase::from(status.phase).into(),
@@ -66,14 +66,16 @@ impl From<Workload> for crate::tenant::Workload {
             preemptions: status.preemptions,
             cost_micro_dollars: status.held.cost(spec.price).get(),
             spec: Some(spec.into()),
+            promised_permille: promise.map_or(0, |promise| promise.level),
+            prospect: None,
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use model::workload::GpuTime;
-    use model::{ModuleId, PoolId, Span};
+    use model::workload::{GpuTime, Grounds, Promise};
+    use model::{ModuleId, PoolId, Span, Time};
     use prost::Message as _;
 
     use super::super::vary::{Vary, survives};
@@ -112,9 +114,12 @@ mod tests {
             servers: vec![(0, 8)],
             incarnation: 1,
         });
+        let grounds = Grounds::Override { by: "secret-operator".into(), why: "secret-reason".into() };
+        sent.promise = Some(Promise { level: 995, price: MicroDollars::ZERO, given: Time(0), grounds });
         let seen = crate::tenant::Workload::from(sent);
+        assert_eq!(seen.promised_permille, 995);
         assert_eq!(seen.cost_micro_dollars, MicroDollars::dollars(10).get());
         let bytes = seen.encode_to_vec();
-        assert!(!bytes.windows(6).any(|window| window == b"secret"), "the placement leaked");
+        assert!(!bytes.windows(6).any(|window| window == b"secret"), "the placement or the grounds leaked");
     }
 }

@@ -1,15 +1,18 @@
-//! Workloads. Wire: `workload.proto`. Model: [`model::workload`].
+//! Workloads. Wire: `workload.proto`; what was promised: `quote.proto`. Model: [`model::workload`].
+//!
+//! What lies ahead of a workload stands on the wire alone: no part of the model remembers it.
 
 use model::MicroDollars;
-use model::workload::{GpuTime, Phase, Placement, Spec, Status, Tier, Workload};
+use model::workload::{GpuTime, Grounds, Phase, Placement, Promise, Spec, Status, Tier, Workload};
 
 use super::field::{
-    Error, choice, id, message, optional, optional_time, span, time, unspecified, wire_span, wire_time,
+    Error, choice, id, message, optional, optional_time, required, span, time, unspecified, wire_span,
+    wire_time,
 };
 use crate::common as wire;
 
 impl From<Workload> for wire::Workload {
-    fn from(Workload { id, tenant, created, spec, cancel, status }: Workload) -> Self {
+    fn from(Workload { id, tenant, created, spec, cancel, promise, status }: Workload) -> Self {
         Self {
             id: id.as_str().to_owned(),
             tenant: tenant.as_str().to_owned(),
@@ -17,6 +20,8 @@ impl From<Workload> for wire::Workload {
             spec: Some(spec.into()),
             cancel,
             status: Some(status.into()),
+            promise: promise.map(Into::into),
+            prospect: None,
         }
     }
 }
@@ -30,8 +35,58 @@ impl TryFrom<wire::Workload> for Workload {
             created: time(workload.created, "created")?,
             spec: message(workload.spec, "spec")?,
             cancel: workload.cancel,
+            promise: optional(workload.promise, "promise")?,
             status: message(workload.status, "status")?,
         })
+    }
+}
+
+impl From<Promise> for wire::Promise {
+    fn from(Promise { level, price, given, grounds }: Promise) -> Self {
+        Self {
+            level_permille: level,
+            price_micro_dollars_per_gpu_hour: price.get(),
+            given: wire_time(given),
+            grounds: Some(grounds.into()),
+        }
+    }
+}
+
+impl TryFrom<wire::Promise> for Promise {
+    type Error = Error;
+    fn try_from(promise: wire::Promise) -> Result<Self, Error> {
+        Ok(Self {
+            level: promise.level_permille,
+            price: MicroDollars::new(promise.price_micro_dollars_per_gpu_hour),
+            given: time(promise.given, "given")?,
+            grounds: required(promise.grounds, "grounds")?.into(),
+        })
+    }
+}
+
+impl From<Grounds> for wire::promise::Grounds {
+    fn from(grounds: Grounds) -> Self {
+        match grounds {
+            Grounds::Holds { expected_ppm, least_price } => Self::Holds(wire::PromiseHolds {
+                expected_ppm,
+                least_price_micro_dollars_per_gpu_hour: least_price.get(),
+            }),
+            Grounds::Override { by, why } => Self::Overridden(wire::PromiseOverride { by, why }),
+        }
+    }
+}
+
+impl From<wire::promise::Grounds> for Grounds {
+    fn from(grounds: wire::promise::Grounds) -> Self {
+        match grounds {
+            wire::promise::Grounds::Holds(holds) => Self::Holds {
+                expected_ppm: holds.expected_ppm,
+                least_price: MicroDollars::new(holds.least_price_micro_dollars_per_gpu_hour),
+            },
+            wire::promise::Grounds::Overridden(wire::PromiseOverride { by, why }) => {
+                Self::Override { by, why }
+            }
+        }
     }
 }
 
@@ -201,6 +256,14 @@ pub(super) mod tests {
         }
     }
 
+    fn promise(v: &mut Vary) -> Promise {
+        let grounds = match v.flag() {
+            true => Grounds::Holds { expected_ppm: v.bits(), least_price: v.of() },
+            false => Grounds::Override { by: v.text(), why: v.text() },
+        };
+        Promise { level: v.small(), price: v.of(), given: v.time(), grounds }
+    }
+
     pub(in super::super) fn workload(v: &mut Vary) -> Workload {
         Workload {
             id: v.id(),
@@ -218,6 +281,7 @@ pub(super) mod tests {
                 restart: v.span(),
             },
             cancel: v.flag(),
+            promise: v.maybe(promise),
             status: Status {
                 phase: v.pick(&PHASES),
                 reason: reason(v),
@@ -238,6 +302,13 @@ pub(super) mod tests {
         survives::<_, wire::Workload>(workload);
         enum_survives(&TIERS, wire::Tier::Unspecified);
         enum_survives(&PHASES, wire::WorkloadPhase::Unspecified);
+    }
+
+    #[test]
+    fn a_promise_without_grounds_is_refused() {
+        let promise = wire::Promise { given: wire_time(model::Time(0)), ..Default::default() };
+        let error = Promise::try_from(promise).expect_err("nobody gives a promise for no reason");
+        assert_eq!(error.to_string(), "grounds: expected a value, found none");
     }
 
     #[test]

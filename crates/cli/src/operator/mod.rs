@@ -8,6 +8,7 @@ pub mod failure;
 mod module;
 mod offering;
 mod plan;
+mod quote;
 mod site;
 mod tenant;
 mod watch;
@@ -60,6 +61,7 @@ async fn dispatch(args: Args) -> Result<(), Error> {
             let answer = connection.ask(connection.client().get_outlook(request)).await?;
             answer_with(&Outlook::from(answer), output)
         }
+        Command::Quote(asked) => quote::run(&connect().await?, asked, output).await,
         Command::Backtest(replay) => backtest::run(&replay, output),
         Command::Workload(command) => workload::run(&connect().await?, command, output).await,
         Command::Tenant(command) => tenant::run(&connect().await?, command, output).await,

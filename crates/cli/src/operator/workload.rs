@@ -36,7 +36,7 @@ pub(super) async fn run(
 
 /// The order as the wire has it. An amount is GPU time: the run's length times its GPUs.
 fn order(submit: SubmitArgs) -> Result<wire::SubmitWorkloadRequest, Error> {
-    let SubmitArgs { tenant, offering, gpus, run_for, checkpoint, save, restart, request_id } = submit;
+    let SubmitArgs { tenant, offering, gpus, run_for, checkpoint, save, restart, .. } = submit;
     let amount = run_for.map(|span| {
         let product = span.millis().checked_mul(gpus.into());
         product.ok_or_else(|| {
@@ -51,8 +51,10 @@ fn order(submit: SubmitArgs) -> Result<wire::SubmitWorkloadRequest, Error> {
         save: save.and_then(wire_span),
         restart: restart.and_then(wire_span),
     };
-    let request_id = request_id.unwrap_or_default();
-    Ok(wire::SubmitWorkloadRequest { tenant, order: Some(order), request_id })
+    let request_id = submit.request_id.unwrap_or_default();
+    let admission_override =
+        submit.override_why.zip(submit.by).map(|(why, by)| wire::AdmissionOverride { by, why });
+    Ok(wire::SubmitWorkloadRequest { tenant, order: Some(order), request_id, admission_override })
 }
 
 async fn list(connection: &Connection, tenant: String, all: bool) -> Result<List, Error> {
@@ -85,7 +87,19 @@ mod tests {
             save: None,
             restart: None,
             request_id: None,
+            override_why: None,
+            by: None,
         }
+    }
+
+    #[test]
+    fn an_override_says_who_and_why() {
+        let plain = order(submit(8, None)).unwrap();
+        assert_eq!(plain.admission_override, None);
+        let (by, why) = ("ada".to_owned(), "a trial".to_owned());
+        let asked = SubmitArgs { override_why: Some(why.clone()), by: Some(by.clone()), ..submit(8, None) };
+        let sent = order(asked).unwrap().admission_override;
+        assert_eq!(sent, Some(wire::AdmissionOverride { by, why }));
     }
 
     #[test]

@@ -8,7 +8,7 @@ use super::decision::all;
 use super::event::Event;
 use super::version::Versions;
 use super::{
-    View, fleet, line, module, offering, outlook, plan, proxy, samples, site, tenant, text, workload,
+    View, fleet, line, module, offering, outlook, plan, proxy, quote, samples, site, tenant, text, workload,
 };
 use crate::args::Output;
 
@@ -64,6 +64,14 @@ fn workloads() {
     let workloads = all(vec![samples::workload(), samples::waiting_workload()]);
     check("workload-list", &workload::List { workloads });
     check("workload-describe", &workload::Workload::from(samples::workload()));
+    let waiting = samples::described_waiting_workload();
+    check("workload-describe-waiting", &workload::Workload::from(waiting));
+}
+
+#[test]
+fn quotes() {
+    check("quote-refused", &quote::Quote::from(samples::refused_quote()));
+    check("quote-nowhere", &quote::Quote::from(samples::nowhere_quote()));
 }
 
 #[test]

@@ -14,6 +14,7 @@ pub mod offering;
 pub mod outlook;
 pub mod plan;
 pub mod proxy;
+pub mod quote;
 mod read;
 pub mod share;
 pub mod show;

@@ -498,6 +498,132 @@ pub fn workload() -> common::Workload {
             progress_at_preemption_gpu_milliseconds: 18_000_000,
             since: wire_time(NOW - Span::hours(2)),
         }),
+        promise: Some(common::Promise {
+            level_permille: 995,
+            price_micro_dollars_per_gpu_hour: 2_950_000,
+            given: wire_time(NOW - Span::hours(5)),
+            grounds: Some(common::promise::Grounds::Overridden(common::PromiseOverride {
+                by: "ada".into(),
+                why: "a trial before the third well".into(),
+            })),
+        }),
+        prospect: Some(common::Prospect {
+            generation: 17,
+            ahead: wire_span(Span::hours(72)),
+            start: None,
+            interrupted: estimate(84_000, 6_200),
+            availability: estimate(981_400, 1_900),
+            unfinished: estimate(12_000, 2_400),
+            notice: wire_span(Span::minutes(2)),
+            sooner: vec![],
+        }),
+    }
+}
+
+fn estimate(ppm: u64, error_ppm: u64) -> Option<common::Estimate> {
+    Some(common::Estimate { ppm, error_ppm })
+}
+
+/// What waits, with all that is told of it.
+pub fn described_waiting_workload() -> common::Workload {
+    let start = common::StartInterval { earliest_hours: Some(2), median_hours: Some(9), latest_hours: None };
+    common::Workload {
+        promise: Some(common::Promise {
+            level_permille: 999,
+            price_micro_dollars_per_gpu_hour: 1_100_000,
+            given: wire_time(NOW),
+            grounds: Some(common::promise::Grounds::Holds(common::PromiseHolds {
+                expected_ppm: 999_700,
+                least_price_micro_dollars_per_gpu_hour: 96_000,
+            })),
+        }),
+        prospect: Some(common::Prospect {
+            generation: 17,
+            ahead: wire_span(Span::hours(72)),
+            start: Some(start),
+            notice: wire_span(Span::secs(30)),
+            sooner: vec![
+                "4 GPUs instead of 8 would start now".into(),
+                "under h100-firm ($2.35 a GPU-hour) it would start in 1 h".into(),
+            ],
+            ..Default::default()
+        }),
+        ..waiting_workload()
+    }
+}
+
+/// A firm request on one well.
+pub fn refused_quote() -> wire::Quote {
+    let refusal = |of: &str| wire::Refusal {
+        code: "level".into(),
+        why: format!("{of} of the term would be served and 99.90 % is promised: one well, dry 8.0 % of days"),
+    };
+    let instead = |tier: common::Tier, gpus: u32, level_permille: u32| wire::QuoteAlternative {
+        tier: tier.into(),
+        gpus,
+        level_permille,
+        site: "well-7".into(),
+        gpu_hour_micro_dollars: 96_400,
+        interrupted: estimate(312_000, 11_000),
+    };
+    let kept = wire::KeptPromise {
+        workload: "job-1".into(),
+        level_ppm: 995_000,
+        before: estimate(996_200, 400),
+        after: estimate(996_100, 400),
+    };
+    wire::Quote {
+        gpu: "H100".into(),
+        gpus: 16,
+        tier: common::Tier::Firm.into(),
+        term: wire_span(Span::hours(72)),
+        level_permille: 999,
+        offered: false,
+        refused: Some(refusal("95.12 %")),
+        nothing_firm: Some(refusal("95.30 %")),
+        site: "well-7".into(),
+        price: Some(wire::QuotePrice {
+            gpu_hour_micro_dollars: 132_100,
+            power_micro_dollars: 80_300,
+            displaced_micro_dollars: 0,
+            margin_micro_dollars: 16_060,
+            credits_micro_dollars: 35_740,
+        }),
+        odds: Some(wire::QuoteOdds {
+            interrupted: estimate(312_000, 11_000),
+            moved: estimate(0, 500),
+            availability: estimate(951_200, 2_100),
+            late: estimate(312_000, 11_000),
+            credits_permille: 270,
+        }),
+        start: Some(common::StartInterval {
+            earliest_hours: Some(0),
+            median_hours: Some(0),
+            latest_hours: Some(0),
+        }),
+        instead: vec![instead(common::Tier::Firm, 16, 947), instead(common::Tier::OnDemand, 16, 0)],
+        promises: vec![kept],
+        generation: 17,
+        revision: "5f3a".into(),
+        draws: 1_157,
+        made: wire_time(NOW),
+        valid_until: wire_time(NOW + Span::minutes(5)),
+    }
+}
+
+/// A request that can start nowhere.
+pub fn nowhere_quote() -> wire::Quote {
+    let why = "it cannot start now: other load takes the power";
+    wire::Quote {
+        gpu: "H100".into(),
+        gpus: 64,
+        tier: common::Tier::Spot.into(),
+        term: wire_span(Span::hours(1)),
+        refused: Some(wire::Refusal { code: "power".into(), why: why.into() }),
+        generation: 17,
+        revision: "5f3a".into(),
+        draws: 2_000,
+        ..Default::default()
     }
 }
 

@@ -5,6 +5,7 @@ use api::convert::field::{optional_span, optional_time};
 use serde::Serialize;
 
 use super::decision::reason;
+use super::quote::{Estimate, StartInterval, level, of_million};
 use super::show::{self, gpu_time, maybe, money, percent, span, word, yes_no};
 use super::table::{list, pairs};
 use super::{View, read};
@@ -70,6 +71,50 @@ pub struct Workload {
     pub preemptions: u32,
     /// When it was last stopped by choice.
     pub preempted: Option<String>,
+    /// What was promised when it was admitted.
+    pub promise: Option<Promise>,
+    /// What lies ahead of it; where one workload is asked for, once there is a plan.
+    pub prospect: Option<Prospect>,
+}
+
+/// An availability that was promised, and on what grounds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Promise {
+    /// Availability promised, in thousandths.
+    pub level_permille: u32,
+    /// Price of a GPU-hour at which it was promised.
+    pub price_micro_dollars_per_gpu_hour: i64,
+    /// When.
+    pub given: Option<String>,
+    /// Share of the term that was expected to be served; `null` where nobody asked the model.
+    pub expected_ppm: Option<u64>,
+    /// The least that a GPU-hour had to earn then.
+    pub least_price_micro_dollars_per_gpu_hour: Option<i64>,
+    /// Who gave it without asking the model.
+    pub overridden_by: Option<String>,
+    /// Why.
+    pub overridden_why: Option<String>,
+}
+
+/// What lies ahead of a workload.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Prospect {
+    /// The plan whose input it was computed from.
+    pub generation: u64,
+    /// How far it looks.
+    pub ahead_milliseconds: Option<i64>,
+    /// When it would start; `null` unless it waits.
+    pub start: Option<StartInterval>,
+    /// Probability that it is not served for an hour or more; `null` while it waits.
+    pub interrupted: Option<Estimate>,
+    /// Share of the time in which it is served; `null` while it waits.
+    pub availability: Option<Estimate>,
+    /// Probability that what is left of it is not done; `null` where it has no end or needs longer anyway.
+    pub unfinished: Option<Estimate>,
+    /// Shortest warning before a preemption.
+    pub notice_milliseconds: Option<i64>,
+    /// What would start it sooner.
+    pub sooner: Vec<String>,
 }
 
 /// Where a workload runs.
@@ -133,6 +178,41 @@ impl Placement {
     }
 }
 
+impl Promise {
+    fn show(&self) -> String {
+        let promised = format!(
+            "{} at {} a GPU-hour",
+            level(self.level_permille),
+            money(self.price_micro_dollars_per_gpu_hour)
+        );
+        let grounds = match (self.expected_ppm, &self.overridden_by) {
+            (Some(ppm), _) => format!(", {} expected", of_million(ppm)),
+            (None, Some(by)) => {
+                format!(", without asking the model, by {by}: {}", word(&self.overridden_why))
+            }
+            (None, None) => String::new(),
+        };
+        promised + &grounds
+    }
+}
+
+impl Prospect {
+    fn pairs(&self) -> Vec<(&'static str, String)> {
+        let ahead = maybe(self.ahead_milliseconds, span);
+        let within = |estimate: Option<Estimate>| {
+            estimate.map(|estimate| format!("{} within {ahead}", estimate.show())).unwrap_or_default()
+        };
+        vec![
+            ("Starts", self.start.map(StartInterval::show).unwrap_or_default()),
+            ("Sooner", self.sooner.join("; ")),
+            ("Interrupted", within(self.interrupted)),
+            ("Served", within(self.availability)),
+            ("Unfinished", within(self.unfinished)),
+            ("Notice", maybe(self.notice_milliseconds, span)),
+        ]
+    }
+}
+
 impl View for Workload {
     fn table(&self) -> String {
         let amount = self.amount_gpu_milliseconds.map_or_else(|| "until cancelled".to_owned(), gpu_time);
@@ -142,7 +222,7 @@ impl View for Workload {
                 format!("{}, last at {}", show::count(times as usize, "time"), show::moment(&self.preempted))
             }
         };
-        pairs(&[
+        let mut lines = vec![
             ("Workload", self.workload.clone()),
             ("Tenant", self.tenant.clone()),
             ("Created", show::moment(&self.created)),
@@ -161,7 +241,10 @@ impl View for Workload {
             ("Saved", gpu_time(self.saved_gpu_milliseconds)),
             ("Held", gpu_time(self.held_gpu_milliseconds)),
             ("Preempted", stopped),
-        ])
+            ("Promised", self.promise.as_ref().map(Promise::show).unwrap_or_default()),
+        ];
+        lines.extend(self.prospect.iter().flat_map(Prospect::pairs));
+        pairs(&lines)
     }
 }
 
@@ -200,6 +283,44 @@ impl From<wire::Workload> for Workload {
             held_gpu_milliseconds: status.held_gpu_milliseconds,
             preemptions: status.preemptions,
             preempted: read::moment(optional_time(status.preempted, "preempted")),
+            promise: workload.promise.map(Promise::from),
+            prospect: workload.prospect.map(Prospect::from),
+        }
+    }
+}
+
+impl From<wire::Promise> for Promise {
+    fn from(promise: wire::Promise) -> Self {
+        use wire::promise::Grounds;
+        let (holds, overridden) = match promise.grounds {
+            Some(Grounds::Holds(holds)) => (Some(holds), None),
+            Some(Grounds::Overridden(overridden)) => (None, Some(overridden)),
+            None => (None, None),
+        };
+        Self {
+            level_permille: promise.level_permille,
+            price_micro_dollars_per_gpu_hour: promise.price_micro_dollars_per_gpu_hour,
+            given: read::moment(optional_time(promise.given, "given")),
+            expected_ppm: holds.map(|holds| holds.expected_ppm),
+            least_price_micro_dollars_per_gpu_hour: holds
+                .map(|holds| holds.least_price_micro_dollars_per_gpu_hour),
+            overridden_by: overridden.as_ref().map(|given| given.by.clone()),
+            overridden_why: overridden.map(|given| given.why),
+        }
+    }
+}
+
+impl From<wire::Prospect> for Prospect {
+    fn from(prospect: wire::Prospect) -> Self {
+        Self {
+            generation: prospect.generation,
+            ahead_milliseconds: read::millis(optional_span(prospect.ahead, "ahead")),
+            start: prospect.start.map(StartInterval::from),
+            interrupted: prospect.interrupted.map(Estimate::from),
+            availability: prospect.availability.map(Estimate::from),
+            unfinished: prospect.unfinished.map(Estimate::from),
+            notice_milliseconds: read::millis(optional_span(prospect.notice, "notice")),
+            sooner: prospect.sooner,
         }
     }
 }

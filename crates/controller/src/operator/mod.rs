@@ -8,6 +8,7 @@ mod loads;
 mod modules;
 mod outlook;
 mod plans;
+mod quote;
 mod status;
 mod tenants;
 mod watch;
@@ -166,6 +167,13 @@ impl OperatorService for Service {
         Ok(Response::new(outlook::get(self.leading()?, &self.outlooks, &site).await?))
     }
 
+    async fn get_quote(
+        &self,
+        request: Request<wire::GetQuoteRequest>,
+    ) -> Result<Response<wire::Quote>, Status> {
+        Ok(Response::new(quote::get(self.leading()?, request.into_inner()).await?))
+    }
+
     async fn list_workloads(
         &self,
         request: Request<wire::ListWorkloadsRequest>,
@@ -183,18 +191,22 @@ impl OperatorService for Service {
         &self,
         request: Request<wire::GetWorkloadRequest>,
     ) -> Result<Response<common::Workload>, Status> {
-        let workload = tenant::find(self.leading()?, None, &request.into_inner().workload)?;
-        Ok(Response::new(workload.into()))
+        let context = self.leading()?;
+        let workload = tenant::find(context, None, &request.into_inner().workload)?;
+        Ok(Response::new(quote::with_prospect(context, workload).await))
     }
 
     async fn submit_workload(
         &self,
         request: Request<wire::SubmitWorkloadRequest>,
     ) -> Result<Response<common::Workload>, Status> {
-        let wire::SubmitWorkloadRequest { tenant, order: asked, request_id: id } = request.into_inner();
+        let wire::SubmitWorkloadRequest { tenant, order: asked, request_id: id, admission_override } =
+            request.into_inner();
         let tenant: TenantId = api::convert::field::id(&tenant, "tenant").map_err(Problem::from)?;
         let order = order(asked)?;
-        Ok(Response::new(submit(self.leading()?, &tenant, &order, request_id(&id)).await?.into()))
+        let admission = quote::admission(admission_override)?;
+        let made = submit(self.leading()?, &tenant, &order, request_id(&id), &admission).await?;
+        Ok(Response::new(made.into()))
     }
 
     async fn cancel_workload(

@@ -8,6 +8,7 @@ use api::operator as wire;
 use api::problem::{Kind, Problem};
 use model::plan::{Plan, Subject};
 
+use super::quote::exposure;
 use crate::commit::read_plan;
 use crate::context::{Context, problem};
 use crate::records::PlanHead;
@@ -83,7 +84,12 @@ pub(super) async fn explain(
             format!("plan {} says nothing of {subject}, and its input is no longer kept", plan.generation);
         return Err(Problem::not_found(why));
     }
-    let explanation = explanation.unwrap_or_default();
+    let mut explanation = explanation.unwrap_or_default();
+    if in_force(context) == Some(plan.generation)
+        && let Some(ahead) = context.quotes.ahead(context).await
+    {
+        explanation.operator.extend(exposure(&plan, &ahead, &subject));
+    }
     Ok(wire::ExplainPlanResponse {
         generation: plan.generation,
         subject: Some(subject.into()),

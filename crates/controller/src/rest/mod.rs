@@ -6,6 +6,7 @@
 mod caller;
 mod openapi;
 mod problem;
+mod quote;
 mod view;
 
 use axum::Router;
@@ -17,10 +18,12 @@ use axum::routing::{get, post};
 
 use caller::{Caller, Trace};
 use problem::{Problem, Refused};
+use quote::{Quote, QuoteRequest};
 
 pub use openapi::document;
 
 use crate::context::Context;
+use crate::quote::admit::Admission;
 use crate::tenant::order::submit;
 use crate::tenant::{self, page::Ask};
 use view::{ListQuery, Offerings, Order, PageQuery, Usage, UsageQuery, Workload, Workloads};
@@ -32,6 +35,7 @@ const MAX_BODY_BYTES: usize = 64 * 1024;
 pub fn router(context: Context) -> Router {
     Router::new()
         .route("/v1/offerings", get(list_offerings))
+        .route("/v1/quotes", post(get_quote))
         .route("/v1/workloads", get(list_workloads).post(submit_workload))
         .route("/v1/workloads/{workload}", get(get_workload))
         .route("/v1/workloads/{workload}/cancel", post(cancel_workload))
@@ -57,7 +61,20 @@ async fn list_offerings(State(context): State<Context>, caller: Caller, query: P
     Ok(caller.trace.json(StatusCode::OK, &Offerings::from(page)))
 }
 
-/// Orders a workload. The same `request_id` again answers the workload that was made the first time.
+/// What an order would meet: whether it would be admitted, when it would start, how likely it is interrupted. Orders nothing.
+#[utoipa::path(post, path = "/v1/quotes", request_body = QuoteRequest, responses(
+    (status = 200, description = "The quote; what is not offered says why.", body = Quote),
+    (status = "default", description = "Why it failed.", body = Problem, content_type = "application/problem+json"),
+))]
+async fn get_quote(State(context): State<Context>, caller: Caller, body: Bytes) -> Answer {
+    let asked: QuoteRequest =
+        serde_json::from_slice(&body).map_err(|error| caller.refuse(view::bad_body(&error)))?;
+    let question = asked.try_into().map_err(|problem| caller.refuse(problem))?;
+    let quote = tenant::quote::get(&context, question).await.map_err(|problem| caller.refuse(problem))?;
+    Ok(caller.trace.json(StatusCode::OK, &Quote::from(quote.show())))
+}
+
+/// Orders a workload; what promises an availability is admitted only where that promise holds. The same `request_id` again answers the workload that was made the first time.
 #[utoipa::path(post, path = "/v1/workloads", request_body = Order, responses(
     (status = 201, description = "The workload was accepted.", body = Workload),
     (status = "default", description = "Why it failed.", body = Problem, content_type = "application/problem+json"),
@@ -67,7 +84,7 @@ async fn submit_workload(State(context): State<Context>, caller: Caller, body: B
         serde_json::from_slice(&body).map_err(|error| caller.refuse(view::bad_body(&error)))?;
     let request_id = order.request_id.clone();
     let order = order.try_into().map_err(|problem| caller.refuse(problem))?;
-    let made = submit(&context, &caller.tenant, &order, request_id.as_deref()).await;
+    let made = submit(&context, &caller.tenant, &order, request_id.as_deref(), &Admission::Tenant).await;
     let workload = made.map_err(|problem| caller.refuse(problem))?;
     Ok(caller.trace.json(StatusCode::CREATED, &Workload::from(tenant::view(&context, workload))))
 }
@@ -95,7 +112,8 @@ async fn get_workload(
     caller: Caller,
     Path(workload): Path<String>,
 ) -> Answer {
-    let view = tenant::get(&context, &caller.tenant, &workload).map_err(|problem| caller.refuse(problem))?;
+    let view = tenant::get(&context, &caller.tenant, &workload).await;
+    let view = view.map_err(|problem| caller.refuse(problem))?;
     Ok(caller.trace.json(StatusCode::OK, &Workload::from(view)))
 }
 

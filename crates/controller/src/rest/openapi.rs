@@ -17,6 +17,7 @@ use super::caller::Trace;
     ),
     paths(
         super::list_offerings,
+        super::get_quote,
         super::submit_workload,
         super::list_workloads,
         super::get_workload,
@@ -84,6 +85,6 @@ mod tests {
                 assert!(operation["summary"].is_string() || operation["description"].is_string());
             }
         }
-        assert_eq!(document["paths"].as_object().unwrap().len(), 5);
+        assert_eq!(document["paths"].as_object().unwrap().len(), 6);
     }
 }

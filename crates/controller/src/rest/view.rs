@@ -8,8 +8,10 @@ use model::{OfferingId, Span, Time};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
+use super::quote::Prospect;
 use crate::ledger::Used;
 use crate::tenant::page::Page;
+use crate::tenant::quote::prospect;
 use crate::tenant::{self, View};
 
 /// Which page.
@@ -124,6 +126,11 @@ pub(super) struct Workload {
     preemptions: u32,
     /// What it has cost so far.
     cost_micro_dollars: i64,
+    /// Availability that it was promised, in thousandths; 0 where nothing is.
+    promised_permille: u32,
+    /// What lies ahead of it; where one workload is asked for, once there is a plan.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    prospect: Option<Prospect>,
 }
 
 /// A page of workloads.
@@ -207,8 +214,8 @@ impl From<Page<std::sync::Arc<model::tenant::Offering>>> for Offerings {
 }
 
 impl From<View> for Workload {
-    fn from(View { workload, used, explanation }: View) -> Self {
-        let model::workload::Workload { id, tenant: _, created, spec, cancel, status } = workload;
+    fn from(View { workload, used, explanation, ahead }: View) -> Self {
+        let model::workload::Workload { id, tenant: _, created, spec, cancel, promise, status } = workload;
         Self {
             id: id.as_str().to_owned(),
             offering: spec.offering.as_str().to_owned(),
@@ -228,6 +235,8 @@ impl From<View> for Workload {
             held_gpu_milliseconds: used.held.get(),
             preemptions: status.preemptions,
             cost_micro_dollars: used.cost.get(),
+            promised_permille: promise.map_or(0, |promise| promise.level),
+            prospect: ahead.map(prospect).map(Prospect::from),
         }
     }
 }
@@ -261,7 +270,7 @@ impl Usage {
 }
 
 /// RFC 3339 in UTC. A time beyond the calendar is shown in milliseconds since 1970.
-fn show_time(time: Time) -> String {
+pub(super) fn show_time(time: Time) -> String {
     jiff::Timestamp::from_millisecond(time.millis()).map_or_else(|_| time.to_string(), |at| at.to_string())
 }
 

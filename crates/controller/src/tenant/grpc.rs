@@ -2,7 +2,7 @@
 //!
 //! Read next: `tenant/mod.rs` for what is done, `rest/` for the same by HTTP.
 
-use api::convert::field::{id, optional_span, optional_time, required, wire_time};
+use api::convert::field::{id, optional_span, optional_time, required, span, wire_time};
 use api::tenant as wire;
 use api::tenant::tenant_service_server::TenantService;
 use api::{Problem, common};
@@ -12,8 +12,9 @@ use tonic::{Request, Response, Status};
 
 use super::order::{self, Order};
 use super::page::Ask;
-use super::{View, auth};
+use super::{View, auth, quote};
 use crate::context::Context;
+use crate::quote::admit::Admission;
 
 /// The service.
 #[derive(Clone)]
@@ -52,8 +53,9 @@ pub fn request_id(text: &str) -> Option<&str> {
     (!text.is_empty()).then_some(text)
 }
 
-fn show(View { workload, used, explanation }: View) -> wire::Workload {
+fn show(View { workload, used, explanation, ahead }: View) -> wire::Workload {
     let mut shown = wire::Workload::from(workload);
+    shown.prospect = ahead.map(quote::prospect);
     shown.explanation = explanation;
     shown.held_gpu_milliseconds = used.held.get();
     shown.cost_micro_dollars = used.cost.get();
@@ -73,6 +75,21 @@ impl TenantService for Service {
         Ok(Response::new(wire::ListOfferingsResponse { offerings: page.entries, next_page_token: page.next }))
     }
 
+    async fn get_quote(
+        &self,
+        request: Request<wire::GetQuoteRequest>,
+    ) -> Result<Response<wire::Quote>, Status> {
+        self.caller(&request)?;
+        let wire::GetQuoteRequest { offering, gpus, term, deadline } = request.into_inner();
+        let question = quote::Question {
+            offering: id(&offering, "offering").map_err(Problem::from)?,
+            gpus,
+            term: span(term, "term").map_err(Problem::from)?,
+            deadline: optional_span(deadline, "deadline").map_err(Problem::from)?,
+        };
+        Ok(Response::new(quote::get(&self.context, question).await?.show()))
+    }
+
     async fn submit_workload(
         &self,
         request: Request<wire::SubmitWorkloadRequest>,
@@ -80,7 +97,8 @@ impl TenantService for Service {
         let tenant = self.caller(&request)?;
         let wire::SubmitWorkloadRequest { order: asked, request_id: id } = request.into_inner();
         let order = order(asked)?;
-        let workload = order::submit(&self.context, &tenant, &order, request_id(&id)).await?;
+        let workload =
+            order::submit(&self.context, &tenant, &order, request_id(&id), &Admission::Tenant).await?;
         Ok(Response::new(show(super::view(&self.context, workload))))
     }
 
@@ -89,7 +107,7 @@ impl TenantService for Service {
         request: Request<wire::GetWorkloadRequest>,
     ) -> Result<Response<wire::Workload>, Status> {
         let tenant = self.caller(&request)?;
-        Ok(Response::new(show(super::get(&self.context, &tenant, &request.into_inner().workload)?)))
+        Ok(Response::new(show(super::get(&self.context, &tenant, &request.into_inner().workload).await?)))
     }
 
     async fn list_workloads(

@@ -7,6 +7,7 @@ pub mod auth;
 pub mod grpc;
 pub mod order;
 pub mod page;
+pub mod quote;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -21,6 +22,7 @@ use crate::commit::put;
 use crate::context::{Context, problem};
 use crate::ledger::Used;
 use crate::lifecycle::KEEP_WITHOUT_LINK;
+use crate::quote::ahead;
 use crate::records::WorkloadRecord;
 use page::{Ask, Page};
 
@@ -36,6 +38,8 @@ pub struct View {
     pub used: Used,
     /// Why it stands where it stands, in words; nothing of others.
     pub explanation: Vec<String>,
+    /// What lies ahead of it; where one workload is asked for, once there is a plan.
+    pub ahead: Option<ahead::View>,
 }
 
 /// What a tenant used.
@@ -55,9 +59,12 @@ pub fn offerings(context: &Context, ask: &Ask) -> Result<Page<Arc<Offering>>, Pr
     page::cut(ask, cache.offerings.iter().map(|(id, stored)| (id.as_str(), stored.value.clone())))
 }
 
-/// One workload of the tenant.
-pub fn get(context: &Context, tenant: &TenantId, id: &str) -> Result<View, Problem> {
-    Ok(view(context, find(context, Some(tenant), id)?))
+/// One workload of the tenant, with what lies ahead of it.
+pub async fn get(context: &Context, tenant: &TenantId, id: &str) -> Result<View, Problem> {
+    let workload = find(context, Some(tenant), id)?;
+    let seen = context.quotes.ahead(context).await;
+    let ahead = seen.and_then(|seen| ahead::view(context, &seen, &workload));
+    Ok(View { ahead, ..view(context, workload) })
 }
 
 /// The tenant's workloads.
@@ -141,7 +148,7 @@ pub async fn end(context: &Context, tenant: Option<&TenantId>, id: &str) -> Resu
 pub fn view(context: &Context, workload: Workload) -> View {
     let used = context.sink.totals(|totals| totals.workload(&workload.tenant, &workload.id));
     let explanation = explanation(context, &workload);
-    View { workload, used, explanation }
+    View { workload, used, explanation, ahead: None }
 }
 
 fn explanation(context: &Context, workload: &Workload) -> Vec<String> {

@@ -1,11 +1,12 @@
 //! Orders: a tenant's wish for GPUs, checked against what is sold and the quota, stored once whatever is repeated.
 //!
-//! The quota holds against concurrent orders because each one rewrites the tenant's record on the revision it was read at.
-//! Read next: `lifecycle.rs` for what becomes of a workload.
+//! The quota holds against concurrent orders because each one rewrites the tenant's record on the revision it was read at. What
+//! promises an availability is admitted first, and its turn at the desk is kept until it is stored.
+//! Read next: `quote/admit.rs`; `lifecycle.rs` for what becomes of a workload.
 
 use api::Problem;
 use api::problem::Kind;
-use model::workload::{GpuTime, Spec, Workload};
+use model::workload::{GpuTime, Promise, Spec, Workload};
 use model::{OfferingId, Span, TenantId, WorkloadId};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
@@ -16,10 +17,13 @@ use super::auth::random_hex;
 use crate::commit::put;
 use crate::context::{Context, problem};
 use crate::observe::hex;
+use crate::quote::admit::{self, Admission};
+use crate::quote::ask;
 use crate::records::{RequestRecord, TenantRecord, WorkloadRecord};
+use crate::term::Event;
 
 /// Most GPUs of one workload: a gang runs in one pool of one module, and no module has more.
-const MAX_GPUS: u32 = 1_024;
+pub(crate) const MAX_GPUS: u32 = 1_024;
 /// Longest request id.
 const MAX_REQUEST_ID: usize = 64;
 /// Time between checkpoints unless the order says: √(2 × MTBF × save time) at one failure a day of 20 s saves is half an hour;
@@ -53,20 +57,57 @@ pub async fn submit(
     tenant: &TenantId,
     order: &Order,
     request_id: Option<&str>,
+    admission: &Admission,
 ) -> Result<Workload, Problem> {
     if let Some(id) = request_id {
         check_request_id(id)?;
     }
+    let offering = ask::offering(context, &order.offering)?;
+    if !admit::promises(&offering) {
+        return store(context, tenant, order, request_id, None).await;
+    }
+    // Whatever refuses an order at once shall do so before the model is asked.
+    if let Some(made) = repeated(context, tenant, order, request_id).await? {
+        return Ok(made);
+    }
+    let (_, workload) = prepare(context, tenant, order, request_id, None)?;
+    let turn = context.quotes.turn().await?;
+    let promise = admit::judge(context, &workload.spec, &offering, admission, &turn).await?;
+    let stored = store(context, tenant, order, request_id, Some(&promise)).await?;
+    drop(turn);
+    tell(context, &stored, &promise);
+    Ok(stored)
+}
+
+/// Stores an order once.
+async fn store(
+    context: &Context,
+    tenant: &TenantId,
+    order: &Order,
+    request_id: Option<&str>,
+    promise: Option<&Promise>,
+) -> Result<Workload, Problem> {
     for _ in 0..ATTEMPTS {
         if let Some(made) = repeated(context, tenant, order, request_id).await? {
             return Ok(made);
         }
-        let (txn, workload) = prepare(context, tenant, order, request_id)?;
+        let (txn, workload) = prepare(context, tenant, order, request_id, promise)?;
         if context.write(txn).await?.is_some() {
             return Ok(workload);
         }
     }
     Err(Problem::conflict("too many orders of this tenant at once; try again"))
+}
+
+/// Tells the leader's log of a promise. What counts stands in the workload's record: a full inbox loses the line and nothing else.
+fn tell(context: &Context, workload: &Workload, promise: &Promise) {
+    let (subject, what) = (format!("workload {}", workload.id), admit::event(promise));
+    tracing::info!(subject, what, "a promise was given");
+    if let Ok(office) = context.office()
+        && office.inbox.try_send(Event::Told { subject, what }).is_err()
+    {
+        tracing::warn!("the leader is too busy to be told of a promise; it stands in the workload's record");
+    }
 }
 
 /// A request id is 1 to 64 printable characters without spaces.
@@ -118,6 +159,7 @@ fn prepare(
     tenant: &TenantId,
     order: &Order,
     request_id: Option<&str>,
+    promise: Option<&Promise>,
 ) -> Result<(Txn, Workload), Problem> {
     let spec = specify(context, order)?;
     let cache = context.cache.borrow();
@@ -137,7 +179,8 @@ fn prepare(
     let id = WorkloadId::new(&format!("w-{}", random_hex::<8>()?))
         .map_err(|e| Problem::internal(e.to_string()))?;
     let now = context.clock.now();
-    let workload = Workload::accepted(id, tenant.clone(), spec, now);
+    let accepted = Workload::accepted(id, tenant.clone(), spec, now);
+    let workload = Workload { promise: promise.cloned(), ..accepted };
     let stored = |error: store::Error| problem(error.into());
     let (buyer_key, own_key) = (key::tenant(tenant), key::workload(&workload.id));
     let mut txn = Txn::new()
@@ -156,10 +199,7 @@ fn prepare(
 
 fn specify(context: &Context, order: &Order) -> Result<Spec, Problem> {
     let bad = |field: &str, expected: &str| Err(Problem::invalid(format!("{field}: expected {expected}")));
-    let offering = context.cache.borrow().offerings.get(&order.offering).map(|stored| stored.value.clone());
-    let Some(offering) = offering else {
-        return bad("offering", &format!("one of the offerings; there is no {:?}", order.offering.as_str()));
-    };
+    let offering = ask::offering(context, &order.offering)?;
     if !(1..=MAX_GPUS).contains(&order.gpus) {
         return bad("gpus", &format!("1 to {MAX_GPUS}"));
     }

@@ -24,6 +24,8 @@ pub(super) struct Isle<'a> {
     pub(super) silent: bool,
     /// What is drawn before any GPU works.
     pub(super) base: Watts,
+    /// What weaker runs draw that nobody stops for a start.
+    pub(super) held: Watts,
     /// Stops all its wells.
     pub(super) compressor: Part,
     pub(super) wells: Vec<Part>,
@@ -235,7 +237,7 @@ impl Seekers {
                     bay.free.iter().map(|&free| i64::from(free) / gang).sum::<i64>().min(fits(bay.room))
                 })
                 .sum();
-            gpus.min(fits(power - now.used)).unsigned_abs()
+            gpus.min(fits(power - now.used - isle.held)).unsigned_abs()
         };
         fleet.isles.iter().zip(now).map(of).sum()
     }

@@ -3,17 +3,22 @@
 //! Everything stands on draws of the fleet's future, hour by hour, from a seed: the same input, seed and number of draws give the
 //! same answer. Gas, sets and what they share fail by [`Risks`]; who runs and who waits is the plan's. Nothing is decided here.
 //!
-//! Read next: [`outage`] for what fails, `carry` for what an island carries then, `draw` for who is served, `price`.
+//! Read next: [`outage`] for what fails, `carry` for what an island carries then, `draw` for who is served, `price`; [`instead`] for what
+//! could be had where a request is refused, [`prospects`] for those who run, `words` for people.
 
 mod carry;
 mod draw;
+mod instead;
 pub mod outage;
 mod price;
+mod prospect;
 mod seat;
+mod start;
+mod words;
 
 use std::collections::BTreeMap;
 
-use model::workload::Tier;
+use model::workload::{Tier, Workload};
 use model::{OfferingId, SiteId, Span, WorkloadId};
 use serde::{Deserialize, Serialize};
 
@@ -23,8 +28,12 @@ use draw::{Draws, Fleet, Promise, Tally};
 use seat::{Scene, Seat};
 
 pub use draw::MAX_HOURS;
+pub use instead::{Offer, Sold, instead};
 pub use outage::Outage;
 pub use price::Price;
+pub use prospect::{Prospect, prospects};
+pub use start::{Sooner, sooner, start};
+pub use words::percent;
 
 /// Most draws: at ten thousand the standard error of a probability is half a per cent at most.
 pub const MAX_DRAWS: u32 = 10_000;
@@ -48,8 +57,16 @@ pub struct Request {
     pub deadline: Option<Span>,
     /// Availability promised, in thousandths; 0 for none.
     pub level: u32,
-    /// Availability that each offering promises, in thousandths; what is missing promises none.
+    /// Availability that each offering promises, in thousandths; what is missing promises none. Counts for those in whose record no
+    /// promise is written.
     pub levels: BTreeMap<OfferingId, u32>,
+}
+
+impl Request {
+    /// Availability that a workload was promised, in thousandths.
+    fn level_of(&self, run: &Workload) -> u32 {
+        run.level(|offering| self.levels.get(offering).copied().unwrap_or(0))
+    }
 }
 
 /// How the future is drawn.
@@ -210,59 +227,90 @@ struct Tried {
     others: Vec<Tally>,
 }
 
+/// A fleet and those it is promised to, drawn once without any request. Requests of one tier, term and deadline share it.
+struct Ground<'a> {
+    input: &'a Input,
+    scene: &'a Scene,
+    risks: Risks,
+    fleet: Fleet<'a>,
+    promises: Vec<Promise>,
+    before: Vec<Tally>,
+    draws: Draws,
+}
+
 fn asked(input: &Input, scene: &Scene, request: &Request, risks: &Risks, sample: Sample) -> Quote {
-    let refuse = |why| Quote {
-        site: None,
-        price: None,
-        odds: None,
-        refused: Some(why),
-        nothing_firm: None,
-        promises: Vec::new(),
-    };
-    let Some(kind) = scene.kind(&request.gpu) else { return refuse(Refusal::NoSuchGpu) };
-    let term = whole_hours(request.term);
-    let hours = request.deadline.map_or(term, |deadline| whole_hours(deadline).max(term));
-    let draws = Draws { seed: sample.seed, count: sample.draws.clamp(1, MAX_DRAWS), hours };
-    let mut fleet = scene.fleet(risks);
-    let promises = scene.promises(&mut fleet, request, hours);
-    let wanted = Promise {
-        kind,
-        gpus: request.gpus,
-        firm: request.tier == Tier::Firm,
-        home: None,
-        runs: true,
-        hours: term,
-        level: request.level.min(1_000),
-    };
-    let seats = seat::seat(&mut fleet, &promises, &wanted);
-    let short = seats.iter().filter_map(|seat| seat.err()).max();
-    let mut seats: Vec<Seat> = seats.into_iter().filter_map(Result::ok).collect();
-    seats.sort_by_key(|seat| (std::cmp::Reverse(seat.spare), seat.site));
-    seats.truncate(MAX_HOMES);
-    let before = draw::draw(&mut fleet, &promises, draws, credits);
-    let tried = seats.into_iter().map(|seat| attempt(&mut fleet, &promises, &wanted, seat, &before, draws));
-    let best =
-        tried.min_by_key(|tried| (tried.broken.is_some(), tried.request.interrupted, tried.request.lost));
-    let kept = |after: &[Tally]| scene.kept(&promises, &before, after, draws.count);
-    let Some(best) = best else {
-        let why = Refusal::Now(short.unwrap_or(Short::Gpus));
-        return Quote { promises: kept(&before), ..refuse(why) };
-    };
-    let odds = odds(&best.request, &wanted, draws.count);
-    let site = scene.input.sites.keys().nth(best.seat.site).expect("seats are on islands of the input");
-    let credits = i64::from(odds.credits_permille);
-    let price = price::price(input, site, request, best.seat.watts, credits, risks);
-    let refused = match best.broken {
-        Some(nth) => Some(Refusal::Breaks(scene.promised(nth))),
-        None => below(&best.request, &wanted, &odds, &fleet, best.seat.site),
-    };
-    Quote {
-        site: Some(site.clone()),
-        price: Some(price),
-        odds: Some(odds),
-        refused,
-        nothing_firm: None,
-        promises: kept(&best.others),
+    if scene.kind(&request.gpu).is_none() {
+        return refuse(Refusal::NoSuchGpu);
+    }
+    Ground::of(input, scene, request, risks, sample).ask(request)
+}
+
+fn refuse(why: Refusal) -> Quote {
+    let promises = Vec::new();
+    Quote { site: None, price: None, odds: None, refused: Some(why), nothing_firm: None, promises }
+}
+
+impl<'a> Ground<'a> {
+    fn of(
+        input: &'a Input,
+        scene: &'a Scene,
+        request: &Request,
+        risks: &Risks,
+        Sample { seed, draws }: Sample,
+    ) -> Self {
+        let term = whole_hours(request.term);
+        let hours = request.deadline.map_or(term, |deadline| whole_hours(deadline).max(term));
+        let draws = Draws { seed, count: draws.clamp(1, MAX_DRAWS), hours };
+        let mut fleet = scene.fleet(risks);
+        let promises = scene.promises(&mut fleet, request, hours);
+        let before = draw::draw(&mut fleet, &promises, draws, credits);
+        Self { input, scene, risks: *risks, fleet, promises, before, draws }
+    }
+
+    fn ask(&mut self, request: &Request) -> Quote {
+        let Some(kind) = self.scene.kind(&request.gpu) else { return refuse(Refusal::NoSuchGpu) };
+        let wanted = Promise {
+            kind,
+            gpus: request.gpus,
+            firm: request.tier == Tier::Firm,
+            home: None,
+            runs: true,
+            hours: whole_hours(request.term),
+            level: request.level.min(1_000),
+        };
+        let Self { scene, fleet, promises, before, draws, .. } = self;
+        let seats = seat::seat(fleet, promises, &wanted);
+        let short = seats.iter().filter_map(|seat| seat.err()).max();
+        let mut seats: Vec<Seat> = seats.into_iter().filter_map(Result::ok).collect();
+        seats.sort_by_key(|seat| (std::cmp::Reverse(seat.spare), seat.site));
+        seats.truncate(MAX_HOMES);
+        let tried = seats.into_iter().map(|seat| attempt(fleet, promises, &wanted, seat, before, *draws));
+        let best =
+            tried.min_by_key(|tried| (tried.broken.is_some(), tried.request.interrupted, tried.request.lost));
+        let Some(best) = best else {
+            let promises = scene.kept(promises, before, before, draws.count);
+            return Quote { promises, ..refuse(Refusal::Now(short.unwrap_or(Short::Gpus))) };
+        };
+        self.offer(request, &wanted, best)
+    }
+
+    fn offer(&self, request: &Request, wanted: &Promise, best: Tried) -> Quote {
+        let Self { input, scene, risks, fleet, promises, before, draws } = self;
+        let odds = odds(&best.request, wanted, draws.count);
+        let site = scene.input.sites.keys().nth(best.seat.site).expect("seats are on islands of the input");
+        let credits = i64::from(odds.credits_permille);
+        let refused = match best.broken {
+            Some(nth) => Some(Refusal::Breaks(scene.promised(nth))),
+            None => below(&best.request, wanted, &odds, fleet, best.seat.site),
+        };
+        Quote {
+            site: Some(site.clone()),
+            price: Some(price::price(input, site, request, best.seat.watts, credits, risks)),
+            odds: Some(odds),
+            refused,
+            nothing_firm: None,
+            promises: scene.kept(promises, before, &best.others, draws.count),
+        }
     }
 }
 

@@ -1,7 +1,8 @@
 //! Who is promised what, where it runs, and where more could: the fleet as the plan on the same input leaves it.
 //!
-//! Promises with a level of availability rank first, then those that are placed, then by tier and age. What is weaker than the request and
-//! has no level gives way, as the planner would let it. Read next: `draw`.
+//! Promises with a level of availability rank first, then those that are placed, then by tier and age. Spot runs without a level give way
+//! to what is stronger, as the planner would let them. On-demand runs give way where power falls short, never to a start: they hold
+//! their GPUs and their watts against whoever comes. Read next: `draw`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -33,7 +34,7 @@ pub(super) struct Scene {
 impl Scene {
     /// The fleet as the plan leaves it; nothing is planned anew for the request.
     pub(super) fn of(given: &Input, request: &Request) -> Self {
-        let level = |run: &Workload| request.levels.get(&run.spec.offering).copied().unwrap_or(0);
+        let level = |run: &Workload| request.level_of(run);
         let ahead = Ahead::of(given);
         let mut input = given.clone();
         let mut placed: BTreeMap<WorkloadId, Workload> = ahead.runs.into_values().flatten().collect();
@@ -43,7 +44,9 @@ impl Scene {
                 None => (workload.status.phase, workload.status.placement) = (Phase::Pending, None),
             }
         }
-        input.workloads.retain(|_, run| !run.cancel && (run.spec.tier <= request.tier || level(run) > 0));
+        let counts = |run: &Workload| run.spec.tier <= request.tier || level(run) > 0;
+        let holds = |run: &Workload| run.spec.tier == Tier::OnDemand && run.status.placement.is_some();
+        input.workloads.retain(|_, run| !run.cancel && (counts(run) || holds(run)));
         input.parent = Some(ahead.plan);
         let mut ranked: Vec<WorkloadId> = input.workloads.keys().cloned().collect();
         ranked.sort_by_key(|id| {
@@ -53,7 +56,7 @@ impl Scene {
         let pools = input.modules.values().flat_map(|given| given.module.pools.values());
         let kinds: BTreeSet<String> = pools.map(|pool| pool.gpu.clone()).collect();
         // GPUs that nobody has could not be served whatever happens.
-        ranked.retain(|id| kinds.contains(&input.workloads[id].spec.gpu));
+        ranked.retain(|id| counts(&input.workloads[id]) && kinds.contains(&input.workloads[id].spec.gpu));
         Self { input, ranked, kinds }
     }
 
@@ -71,10 +74,11 @@ impl Scene {
     pub(super) fn fleet(&self, risks: &Risks) -> Fleet<'_> {
         let book = Book::open(&self.input);
         let isles = self.input.sites.values().zip(book.islands.values());
-        Fleet {
-            isles: isles.map(|(given, island)| self.isle(given, island, risks)).collect(),
-            common: Part::new(&["fleet"], risks.common, false),
-        }
+        let mut isles: Vec<_> = isles.map(|(given, island)| self.isle(given, island, risks)).collect();
+        let ranked: BTreeSet<&WorkloadId> = self.ranked.iter().collect();
+        let others = self.input.workloads.iter().filter(|(id, _)| !ranked.contains(id));
+        others.filter_map(|(_, run)| self.home(run)).for_each(|(site, watts)| isles[site].held += watts);
+        Fleet { isles, common: Part::new(&["fleet"], risks.common, false) }
     }
 
     fn isle<'s>(&'s self, given: &'s SiteInput, island: &Island<'_>, risks: &Risks) -> Isle<'s> {
@@ -106,6 +110,7 @@ impl Scene {
             silent: given.report.is_none(),
             plant: Plant::new(site, flows, sources, fast, opens),
             base: island.capacity.unmanaged + island.slots.values().map(|slot| base(slot, site.relay)).sum(),
+            held: Watts::ZERO,
             compressor: Part::new(&[name, "compressor"], risks.compressor, false),
             wells: wells
                 .iter()
@@ -143,7 +148,7 @@ impl Scene {
                 home: self.home(run),
                 runs: run.status.placement.is_some(),
                 hours: owed,
-                level: levels.levels.get(&run.spec.offering).copied().unwrap_or(0),
+                level: levels.level_of(run),
             };
             if promise.home.is_none() {
                 promise.home = seat(fleet, &made, &promise)
@@ -210,7 +215,7 @@ fn place(isle: &mut Isle<'_>, used: Watts, wanted: &Promise, site: usize) -> Res
     }
     let (bay, pool, watts) = tightest(&isle.bays, wanted)?;
     let limit = if wanted.firm { carry.secure } else { carry.other };
-    let spare = limit - isle.base - used - watts;
+    let spare = limit - isle.base - isle.held - used - watts;
     match () {
         () if watts > carry.block => Err(Short::Reserve),
         () if spare < Watts::ZERO => Err(if wanted.firm { Short::FirmCapacity } else { Short::Power }),

@@ -9,6 +9,7 @@ mod fuzz;
 mod gensets;
 mod golden;
 mod instances;
+mod offers;
 mod oracle;
 mod power;
 mod quotes;
