@@ -123,7 +123,7 @@ pub fn pool(data: &[u8]) {
         let share = Outgoing {
             session: 1,
             job_id: "j".into(),
-            extranonce2: vec![0; 4],
+            extranonce2: [0; 4][..].into(),
             ntime: 1,
             nonce: 2,
             version: 3,

@@ -58,7 +58,8 @@ pub async fn run(
     tasks.spawn(keep_telling(handle.clone()));
     let accounts = names(&stratum.settings);
     tasks.spawn(keep_weights(handle.clone(), accounts, file.to_owned(), signal(SignalKind::hangup())?));
-    local::spawn(&mut tasks, data, Some(handle.clone()), &cancel);
+    let asked = local::Asked { proxy: Some(handle.clone()), commits: None };
+    local::spawn(&mut tasks, data, asked, &cancel);
     let ended = tokio::select! {
         () = cancel.cancelled() => Ok(()),
         Some(Err(panic)) = tasks.join_next() => Err(anyhow::Error::from(panic).context("a task of the proxy panicked")),

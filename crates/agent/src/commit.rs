@@ -36,8 +36,13 @@ const MAX_JOBS: usize = 256;
 
 /// What the proxy saw.
 enum Seen {
-    Job { session: u64, job_id: String, template: Box<Template> },
-    Accepted(Box<(Outgoing, HeaderHash)>),
+    Job {
+        session: u64,
+        job_id: String,
+        template: Box<Template>,
+    },
+    /// In place: an allocation costs more than its 112 bytes, which are moved twice.
+    Accepted(Outgoing, HeaderHash),
 }
 
 /// A cheap handle on the commitments of one agent.
@@ -92,7 +97,7 @@ impl Commits {
 
     /// A pool accepted a share.
     pub fn accepted(&self, outgoing: Outgoing, hash: HeaderHash) {
-        if self.seen.try_send(Seen::Accepted(Box::new((outgoing, hash)))).is_err() {
+        if self.seen.try_send(Seen::Accepted(outgoing, hash)).is_err() {
             self.shared.unclaimed.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -109,7 +114,9 @@ impl Commits {
 
     /// What is to be told to a controller that has heard everything up to `after`, in order.
     pub fn notes(&self, after: u64, most: usize) -> Vec<Note> {
-        self.shared.inner().book.notes(after, most)
+        let inner = self.shared.inner();
+        // What is not on the disk yet is told a moment later.
+        if inner.log.is_synced() { inner.book.notes(after, most) } else { Vec::new() }
     }
 
     /// The controller has everything up to `heard`.
@@ -178,15 +185,16 @@ impl Shared {
                 Seen::Job { session, job_id, template } => {
                     inner.job((session, job_id), *template, now_ms).map(|is_new| fresh |= is_new)
                 }
-                Seen::Accepted(share) => {
-                    let claimed = inner.share(*share, now_ms);
+                Seen::Accepted(share, hash) => {
+                    let claimed = inner.share(&share, hash, now_ms);
                     self.unclaimed.fetch_add(u64::from(!matches!(claimed, Ok(true))), Ordering::Relaxed);
                     claimed.map(drop)
                 }
             };
             failed = failed.and(taken);
         }
-        failed?;
+        fresh |= !inner.log.is_synced();
+        failed.and(inner.log.sync_jobs())?;
         while let Some(event) = inner.book.due(now_ms) {
             inner.put(event)?;
             fresh = true;
@@ -218,14 +226,14 @@ impl Inner {
     }
 
     /// Whether it is claimed: under the latest job of its id that it is a share of.
-    fn share(&mut self, (outgoing, hash): (Outgoing, HeaderHash), now_ms: u64) -> Result<bool, disk::Error> {
-        let is_its = |(session, id): &(u64, String)| *session == outgoing.session && *id == outgoing.job_id;
+    fn share(&mut self, outgoing: &Outgoing, hash: HeaderHash, now_ms: u64) -> Result<bool, disk::Error> {
+        let is_its = |(session, id): &(u64, String)| *session == outgoing.session && **id == *outgoing.job_id;
         let its = self.jobs.iter().rev().filter(|(key, ..)| is_its(key));
-        let Outgoing { extranonce2, version, ntime, nonce, .. } = &outgoing;
+        let Outgoing { extranonce2, version, ntime, nonce, .. } = outgoing;
         let (extranonce2, version, ntime, nonce) = (extranonce2, *version, *ntime, *nonce);
         let mut claimed = Err(Refused::UnknownJob);
         for (_, job, previous) in its {
-            let share = Share { job: *job, extranonce2: extranonce2.clone(), version, ntime, nonce };
+            let share = Share { job: *job, extranonce2: extranonce2.to_vec(), version, ntime, nonce };
             claimed = self.book.on_share(now_ms, *previous, hash, share);
             if !matches!(claimed, Err(Refused::Untrue(_))) {
                 break;
@@ -263,4 +271,4 @@ fn now_ms() -> u64 {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

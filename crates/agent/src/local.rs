@@ -25,6 +25,7 @@ use tonic::transport::Server;
 use tonic::{Request, Response, Status};
 use tracing::{error, warn};
 
+use crate::commit::Commits;
 use crate::proxy::{Detail, GroupStatus, Handle, UpstreamState, UpstreamStatus};
 
 /// The socket's name in the data directory.
@@ -42,7 +43,16 @@ const STREAMS: u32 = 8;
 struct Local {
     listener: UnixListener,
     file: SocketFile,
-    proxy: Option<Handle>,
+    asked: Asked,
+}
+
+/// Who is asked.
+#[derive(Clone, Default)]
+pub(crate) struct Asked {
+    /// The proxy, where there is one.
+    pub(crate) proxy: Option<Handle>,
+    /// The share commitments, where there is a controller for them.
+    pub(crate) commits: Option<Commits>,
 }
 
 /// The socket's file; it goes with its owner, also when that is aborted.
@@ -62,11 +72,11 @@ impl Drop for SocketFile {
 }
 
 /// Binds the socket in `data` and serves it in `tasks` until cancelled; without it the agent goes on. Needs a tokio runtime.
-pub(crate) fn spawn(tasks: &mut JoinSet<()>, data: &Path, proxy: Option<Handle>, cancel: &CancellationToken) {
+pub(crate) fn spawn(tasks: &mut JoinSet<()>, data: &Path, asked: Asked, cancel: &CancellationToken) {
     let path = data.join(SOCKET);
     match bind(&path) {
         Ok((listener, inode)) => {
-            let local = Local { listener, file: SocketFile { path, inode }, proxy };
+            let local = Local { listener, file: SocketFile { path, inode }, asked };
             let cancel = cancel.child_token();
             tasks.spawn(async move {
                 local.serve(cancel).await;
@@ -103,7 +113,7 @@ fn bind(path: &Path) -> io::Result<(UnixListener, u64)> {
 impl Local {
     /// Serves until cancelled or dropped; the socket's file goes then.
     async fn serve(self, cancel: CancellationToken) {
-        let Local { listener, file: _file, proxy } = self;
+        let Local { listener, file: _file, asked } = self;
         let reflection = tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(api::DESCRIPTOR_SET)
             .build_v1();
@@ -114,7 +124,7 @@ impl Local {
         let served = Server::builder()
             .max_concurrent_streams(STREAMS)
             .add_service(reflection)
-            .add_service(ProxyServiceServer::new(Service { proxy }))
+            .add_service(ProxyServiceServer::new(Service { asked }))
             .serve_with_incoming_shutdown(UnixListenerStream::new(listener), cancel.cancelled_owned())
             .await;
         if let Err(error) = served {
@@ -124,22 +134,23 @@ impl Local {
 }
 
 struct Service {
-    proxy: Option<Handle>,
+    asked: Asked,
 }
 
 #[tonic::async_trait]
 impl ProxyService for Service {
     async fn get_stats(&self, _: Request<wire::GetStatsRequest>) -> Result<Response<wire::Stats>, Status> {
-        let Some(proxy) = &self.proxy else {
+        let Some(proxy) = &self.asked.proxy else {
             let what = "this agent runs no Stratum proxy: start it with --pool or --proxy";
             return Err(Problem::new(Kind::Precondition, what).into_status());
         };
-        Ok(Response::new(encode(proxy, proxy.detail())))
+        let unclaimed = self.asked.commits.as_ref().map(Commits::unclaimed);
+        Ok(Response::new(encode(proxy, proxy.detail(), unclaimed)))
     }
 }
 
-fn encode(proxy: &Handle, detail: Detail) -> wire::Stats {
-    let Detail { stats, upstreams, total, workers, groups } = detail;
+fn encode(proxy: &Handle, detail: Detail, unclaimed: Option<u64>) -> wire::Stats {
+    let Detail { stats, upstreams, total, workers, groups, words } = detail;
     let uptime = Span::new(i64::try_from(proxy.uptime().as_millis()).unwrap_or(i64::MAX));
     let worker = |(worker, account): (String, Account)| wire::Worker { worker, books: Some(books(&account)) };
     wire::Stats {
@@ -157,6 +168,8 @@ fn encode(proxy: &Handle, detail: Detail) -> wire::Stats {
         workers: workers.into_iter().map(worker).collect(),
         groups: groups.into_iter().map(|(id, status)| group(id.as_str(), status)).collect(),
         balanced: stats.balanced,
+        refusals: words.into_iter().collect(),
+        unclaimed,
     }
 }
 

@@ -142,6 +142,7 @@ async fn simulate(config: Config, fleet: Fleet, cancel: CancellationToken) -> an
             speed: 1.0,
             budget: config.hash_budget,
             seed: config.seed,
+            mark: simulated::mark(&modules),
             gas_variability: config.gas_variability,
             load_permille: 0,
             faults: Vec::new(),

@@ -125,6 +125,7 @@ pub async fn run(options: Options, cancel: CancellationToken) -> anyhow::Result<
         None => None,
     };
     let handle = proxy.as_ref().map(Proxy::handle);
+    let claiming = (!controllers.is_empty()).then(|| commits.clone());
     let book = Book::new(module.clone(), &boot_id);
     let book = book.resume(outbox.book().cloned(), simulated).forgetful(options.misattribute);
     let recorder = recorder(book, &outbox, handle.clone(), &lines);
@@ -153,7 +154,7 @@ pub async fn run(options: Options, cancel: CancellationToken) -> anyhow::Result<
     tasks.spawn(recorder::run(recorder, snapshots));
     tasks.spawn(keep_synced(outbox.clone()));
     tasks.spawn(commit::run(intake));
-    local::spawn(&mut tasks, &data, handle, &cancel);
+    local::spawn(&mut tasks, &data, local::Asked { proxy: handle, commits: claiming }, &cancel);
     if !session.controllers.is_empty() {
         tasks.spawn(session::run(session, cancel.child_token()));
     }

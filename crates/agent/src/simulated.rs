@@ -16,6 +16,7 @@ use model::fleet::Fleet;
 use model::module::Module;
 use model::site::Site;
 use model::{BootStamp, Hashrate, ModuleId, SiteId, Span, Time};
+use sha2::{Digest, Sha256};
 use sim::clock::SimClock;
 use sim::fault::Fault;
 use sim::hashing::{self, Engine};
@@ -72,6 +73,8 @@ pub struct Config {
     pub budget: u64,
     /// Fixes gas, faults and arrivals.
     pub seed: u64,
+    /// Stands in every coinbase of its pool, see [`mark`].
+    pub mark: u64,
     /// 0 = steady gas at nominal, 1 = the field's statistics.
     pub gas_variability: f64,
     /// Share of the sets' rating that is loaded at the start, in thousandths.
@@ -97,6 +100,18 @@ pub struct World {
     thread: Mutex<Option<JoinHandle<Vec<Island>>>>,
     // Held for its life: dropping it ends the pool.
     _pool: Pool,
+}
+
+/// What tells this world's pool from that of another process with the same seed: the modules it has. Two modules whose miners found
+/// the same headers would look as if one claimed the other's shares.
+pub fn mark<'a>(modules: impl IntoIterator<Item = &'a ModuleId>) -> u64 {
+    let mut hasher = Sha256::new();
+    for module in modules {
+        hasher.update(module.as_str());
+        hasher.update([0]);
+    }
+    let digest: [u8; 32] = hasher.finalize().into();
+    u64::from_le_bytes(std::array::from_fn(|index| digest[index]))
 }
 
 /// Derives the scale of every group from the fleet's nominal hash rate and the CPU budget, so that at full speed all simulated
@@ -125,6 +140,7 @@ impl World {
         let pool = Pool::start(pool::Config {
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
             seed: config.seed,
+            mark: config.mark,
             difficulty: POOL_DIFFICULTY,
             job_every: JOB_EVERY,
             block_every: BLOCK_EVERY,
@@ -328,4 +344,22 @@ fn islands(config: &Config, boot_id: &str) -> anyhow::Result<Vec<Island>> {
         islands.push(Island::new(site, &config.fleet.modules, config.seed, config.start, options.clone()));
     }
     Ok(islands)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn worlds_of_other_modules_have_other_marks() {
+        let of = |ids: &[&str]| {
+            let ids: Vec<ModuleId> = ids.iter().map(|id| ModuleId::new(*id).unwrap()).collect();
+            mark(&ids)
+        };
+        let marks = [&["m1"][..], &["m2"], &["m1", "m2"], &["m1m2"], &["m"], &[]].map(of);
+        let distinct: std::collections::BTreeSet<u64> = marks.into_iter().collect();
+        assert_eq!(distinct.len(), marks.len());
+        assert_eq!(of(&["m1", "m2"]), of(&["m1", "m2"]));
+    }
 }

@@ -1,6 +1,6 @@
 //! What each module's agent claimed of its shares, kept beside the ledger, and what the audits said.
 //!
-//! One small file a module, replaced before anything is acknowledged or asked: a claim that was drawn from keeps its seed across
+//! Each change is on the disk before anything is acknowledged or asked: a claim that was drawn from keeps its seed across
 //! restarts. A controller that comes to lead without these files is told again what agents still have. Times are on the wall
 //! clock, since shares are. Assumes one process per directory. Read next: `stratum::commit::auditor`, which decides;
 //! `session/shares.rs`, the caller.
@@ -18,13 +18,14 @@ use api::clock::WallClock;
 use model::ledger::{Line, Segment, ShareEnd};
 use model::report::Finding;
 use model::time::Clock;
-use model::{ModuleId, Time, Work};
+use model::{ModuleId, Work};
 use stratum::account::Tally;
-use stratum::commit::auditor::{Challenge, Misconduct, Sum, Totals, Verdict};
+use stratum::commit::auditor::{Challenge, Misconduct, Step, Sum, Totals, Verdict};
 use stratum::commit::{Answer, Auditor, Digest, Note};
 
 use self::blocks::Blocks;
 use self::drawn::Drawn;
+use self::file::Kept;
 
 /// Why audits cannot go on.
 #[derive(Debug, thiserror::Error)]
@@ -72,7 +73,7 @@ pub struct Audits(Arc<Mutex<Inner>>);
 #[derive(Debug)]
 struct Inner {
     dir: PathBuf,
-    modules: BTreeMap<ModuleId, Auditor>,
+    modules: BTreeMap<ModuleId, Kept>,
     blocks: Blocks,
     drawn: Drawn,
 }
@@ -87,7 +88,7 @@ impl Audits {
 
     /// The last note of a module that is durable; 0 = none.
     pub fn taken(&self, module: &ModuleId) -> u64 {
-        self.inner().modules.get(module).map_or(0, Auditor::taken)
+        self.inner().auditor(module).map_or(0, Auditor::taken)
     }
 
     /// Takes a note and answers what to ask. `seed` is fresh and random. Blocks on the disk.
@@ -100,21 +101,25 @@ impl Audits {
         if let Note::Job { previous, .. } = note {
             self.inner().blocks.on_job(module, previous);
         }
-        self.change(module, |auditor, now| {
-            auditor.expire(now);
-            auditor.take(note, now, seed)
+        let at = WallClock.now();
+        let step = Step::Note { note: note.clone(), at, seed };
+        self.inner().change(module, &step, |auditor| {
+            auditor.expire(at);
+            auditor.take(note, at, seed)
         })
     }
 
     /// Judges an answer; `None` for one that nobody waits for. Blocks on the disk.
     pub fn judge(&self, module: &ModuleId, sequence: u64, answer: &Answer) -> Result<Option<Verdict>, Error> {
-        let judge = |auditor: &mut Auditor, now| {
-            let closing = auditor.closing_of(sequence);
-            (auditor.on_answer(sequence, answer, now), closing)
+        let mut inner = self.inner();
+        let (at, auditor) = (WallClock.now(), inner.auditor(module));
+        let Some(judged) = auditor.and_then(|auditor| auditor.judge(sequence, answer)) else {
+            return Ok(None);
         };
-        let (verdict, closing) = self.change(module, judge)?;
+        let closing = auditor.and_then(|auditor| auditor.closing_of(sequence));
+        let step = Step::Answer { sequence, judged: judged.clone(), at };
+        let verdict = inner.change(module, &step, |auditor| auditor.on_judged(sequence, &judged, at))?;
         if let (Some(Verdict::Passed), Answer::Shown(proof)) = (verdict, answer) {
-            let mut inner = self.inner();
             proof.openings.iter().for_each(|opening| inner.drawn.on_share(module, opening.leaf.hash));
             closing.iter().for_each(|previous| inner.blocks.on_closing(module, previous));
         }
@@ -127,18 +132,21 @@ impl Audits {
         if accepted.shares == 0 {
             return Ok(());
         }
-        self.change(&segment.module, |auditor, now| auditor.on_ledger(segment.sequence, accepted, now))
+        let (at, sequence) = (WallClock.now(), segment.sequence);
+        let step =
+            Step::Ledger { sequence, accepted: Sum { shares: accepted.shares, work: accepted.work }, at };
+        self.inner().change(&segment.module, &step, |auditor| auditor.on_ledger(sequence, accepted, at))
     }
 
     /// What a module's agent is still to answer.
     pub fn open_challenges(&self, module: &ModuleId) -> Vec<Challenge> {
-        self.inner().modules.get(module).map(Auditor::open).unwrap_or_default()
+        self.inner().auditor(module).map(Auditor::open).unwrap_or_default()
     }
 
     /// What there is to be seen of a module; `None` when its agent never claimed anything.
     pub fn summary(&self, module: &ModuleId) -> Option<Summary> {
         let inner = self.inner();
-        let auditor = inner.modules.get(module).filter(|auditor| auditor.taken() > 0)?;
+        let auditor = inner.auditor(module).filter(|auditor| auditor.taken() > 0)?;
         Some(Summary {
             totals: auditor.totals().clone(),
             provisional: auditor.provisional(),
@@ -147,23 +155,29 @@ impl Audits {
         })
     }
 
-    /// Changes an auditor and keeps it. After an error neither is changed: the agent says it again.
-    fn change<T>(&self, module: &ModuleId, change: impl FnOnce(&mut Auditor, Time) -> T) -> Result<T, Error> {
-        let mut inner = self.inner();
-        let mut auditor = inner.modules.get(module).cloned().unwrap_or_default();
-        let changed = change(&mut auditor, WallClock.now());
-        file::write(&inner.dir, module, &auditor)?;
-        inner.modules.insert(module.clone(), auditor);
-        Ok(changed)
-    }
-
     fn inner(&self) -> MutexGuard<'_, Inner> {
-        // An auditor is replaced as a whole, wherever a panic came.
+        // A step is on the disk before it takes effect; a panic in between is repaired by the next start.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Inner {
+    fn auditor(&self, module: &ModuleId) -> Option<&Auditor> {
+        self.modules.get(module).map(|kept| &kept.auditor)
+    }
+
+    /// Keeps a step, and then makes it. After an error nothing has changed: the agent says it again.
+    fn change<T>(
+        &mut self,
+        module: &ModuleId,
+        step: &Step,
+        make: impl FnOnce(&mut Auditor) -> T,
+    ) -> Result<T, Error> {
+        let kept = self.modules.entry(module.clone()).or_insert_with(|| Kept::new(&self.dir, module));
+        kept.add(step)?;
+        Ok(make(&mut kept.auditor))
+    }
+
     /// What shows only beside other modules.
     fn findings(&self, module: &ModuleId) -> impl Iterator<Item = Finding> {
         self.blocks.finding(module).into_iter().chain(self.drawn.finding(module))

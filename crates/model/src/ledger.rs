@@ -116,7 +116,7 @@ pub enum ShareEnd {
     KeepAlive,
     /// The pool accepted it.
     Accepted,
-    /// The pool refused it; its words.
+    /// The pool refused it; a stable code says why. Segments of earlier releases have the pool's own words.
     Refused(String),
     /// Forwarded, and no answer came.
     Unknown,

@@ -574,7 +574,7 @@ fn fate(handed: &Handed, said: &Said<'_>, verified: &Verified) -> Fate {
             let job = &handed.assignment.job;
             Fate::Forward(Outgoing {
                 session,
-                job_id: job.id.clone(),
+                job_id: Arc::clone(&job.id),
                 extranonce2: handed.slice.upstream_extranonce2(said.extranonce2),
                 ntime: said.ntime,
                 nonce: said.nonce,

@@ -8,6 +8,9 @@ use crate::hex;
 use crate::message::Field;
 use crate::target::{Difficulty, Target};
 use serde_json::{Value, json};
+use std::fmt;
+use std::ops::Deref;
+use std::sync::Arc;
 
 /// A block of 2^32 transactions would have 32 branches; real ones have about 12.
 pub const MAX_BRANCHES: usize = 32;
@@ -26,10 +29,52 @@ pub struct Slice {
     pub extranonce2_size: usize,
 }
 
+/// An extranonce2 where it stands, without an allocation: each forwarded share is copied once or twice. Private fields: what lies
+/// behind `length` is zero.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Extranonce2 {
+    bytes: [u8; MAX_EXTRANONCE],
+    length: u8,
+}
+
+impl Extranonce2 {
+    /// The parts, joined. No slice has more than [`MAX_EXTRANONCE`] bytes, and what is beyond that is cut off.
+    pub fn joined(parts: &[&[u8]]) -> Extranonce2 {
+        let (mut bytes, mut length) = ([0; MAX_EXTRANONCE], 0);
+        for part in parts {
+            let part = &part[..part.len().min(MAX_EXTRANONCE - length)];
+            bytes[length..length + part.len()].copy_from_slice(part);
+            length += part.len();
+        }
+        Extranonce2 { bytes, length: length as u8 }
+    }
+}
+
+impl From<&[u8]> for Extranonce2 {
+    fn from(bytes: &[u8]) -> Extranonce2 {
+        Extranonce2::joined(&[bytes])
+    }
+}
+
+impl Deref for Extranonce2 {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.bytes[..usize::from(self.length)]
+    }
+}
+
+impl fmt::Debug for Extranonce2 {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Extranonce2({})", hex::encode(self))
+    }
+}
+
 /// The parameters of `mining.notify`. `previous` stands in header order; `network` is what `nbits` asks of a block.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Job {
-    pub id: String,
+    /// The pool's name for it; shared, since each share that goes back to the pool says it.
+    pub id: Arc<str>,
     pub previous: [u8; 32],
     pub coinb1: Vec<u8>,
     pub coinb2: Vec<u8>,
@@ -71,7 +116,7 @@ impl Job {
         let half = |value: &Value| hex::decode(value.as_str()?, MAX_COINBASE_HALF);
         let nbits = word(nbits).ok_or(Field::Nbits)?;
         Ok(Job {
-            id: id.to_owned(),
+            id: id.into(),
             previous: reverse_words(previous),
             coinb1: half(coinb1).ok_or(Field::Coinbase)?,
             coinb2: half(coinb2).ok_or(Field::Coinbase)?,
@@ -112,7 +157,7 @@ impl Job {
         let mut coinb2 = vec![0xff; 4];
         coinb2.extend([1, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0x6a, 0, 0, 0, 0]);
         Ok(Job {
-            id: format!("keepalive-{sequence:x}"),
+            id: format!("keepalive-{sequence:x}").into(),
             previous: sha256d(&[b"flareshift keep-alive", &sequence.to_be_bytes()]),
             coinb1,
             coinb2,
@@ -214,6 +259,23 @@ pub(crate) mod tests {
         check(7, json!("6878b6020"), Field::Ntime);
         check(8, json!(null), Field::Clean);
         assert_eq!(Job::from_params(&sample_params("1f", 7, true)[..8]), Err(Field::Params));
+    }
+
+    #[test]
+    fn an_extranonce2_in_place_is_its_parts_joined_and_no_longer_than_any_may_be() {
+        let check = |parts: &[&[u8]]| {
+            let mut expected = parts.concat();
+            expected.truncate(MAX_EXTRANONCE);
+            let joined = Extranonce2::joined(parts);
+            assert_eq!(*joined, *expected);
+            assert_eq!(joined, Extranonce2::from(&*expected), "however it was joined");
+        };
+        check(&[]);
+        check(&[&[], &[1]]);
+        check(&[&[0, 1], &[2; 8]]);
+        check(&[&[3; 31], &[4; 1]]);
+        check(&[&[3; 31], &[4; 9], &[5; 2]]);
+        assert_eq!(format!("{:?}", Extranonce2::from(&[0, 0xab][..])), "Extranonce2(00ab)");
     }
 
     #[test]

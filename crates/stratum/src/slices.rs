@@ -4,7 +4,7 @@
 //! given out again on the same previous hash, or a reconnecting miner could be paid twice for one header. The counter
 //! comes from outside and should be kept, so that a restart goes on instead of beginning again. Next: `downstream.rs`.
 
-use crate::job::Slice;
+use crate::job::{Extranonce2, Slice};
 use std::collections::BTreeSet;
 
 /// Bytes that a miner wants to roll: 2^32 choices, times 2^32 nonces, are minutes at 100 PH/s.
@@ -34,8 +34,8 @@ pub struct MinerSlice {
 
 impl MinerSlice {
     /// The extranonce2 that the pool expects for one of this miner's.
-    pub fn upstream_extranonce2(&self, extranonce2: &[u8]) -> Vec<u8> {
-        [&self.prefix, extranonce2].concat()
+    pub fn upstream_extranonce2(&self, extranonce2: &[u8]) -> Extranonce2 {
+        Extranonce2::joined(&[&self.prefix, extranonce2])
     }
 }
 
@@ -166,7 +166,10 @@ mod tests {
         let upstream = Slice { extranonce1: vec![0xaa], extranonce2_size: 4 };
         let mut slices = Slices::whole(upstream.clone());
         let slice = slices.allocate().unwrap();
-        assert_eq!((&slice.miner, slice.upstream_extranonce2(&[1, 2, 3, 4])), (&upstream, vec![1, 2, 3, 4]));
+        assert_eq!(
+            (&slice.miner, &*slice.upstream_extranonce2(&[1, 2, 3, 4])),
+            (&upstream, &[1, 2, 3, 4][..])
+        );
         assert_eq!(slices.allocate(), Err(Error::Exhausted { limit: 1 }));
     }
 

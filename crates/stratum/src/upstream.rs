@@ -7,7 +7,7 @@
 #[cfg(test)]
 mod tests;
 
-use crate::job::{Assignment, Job, Slice, Source};
+use crate::job::{Assignment, Extranonce2, Job, Slice, Source};
 use crate::message::server::{parse_subscribe_result, response_line};
 use crate::message::{self, Call, Configure, Id, Request, RpcError, Said, ServerMessage, push_submit};
 use crate::target::Difficulty;
@@ -78,13 +78,13 @@ impl Config {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ShareRef(pub u64);
 
-/// A share as the pool is to see it.
+/// A share as the pool is to see it. A copy allocates nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outgoing {
     pub session: u64,
-    pub job_id: String,
+    pub job_id: Arc<str>,
     /// All of the pool's extranonce2, our prefix included.
-    pub extranonce2: Vec<u8>,
+    pub extranonce2: Extranonce2,
     pub ntime: u32,
     pub nonce: u32,
     /// The header's version; which bits of it are told depends on what this pool negotiated.

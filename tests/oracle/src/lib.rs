@@ -122,7 +122,7 @@ impl Stage {
         self.theirs.on_set_new_prev_hash(tip).expect("a chain tip");
         let active = self.theirs.get_active_job().expect("an active job");
         let job = Job {
-            id: format!("{id:x}"),
+            id: format!("{id:x}").into(),
             previous,
             coinb1: active.get_coinbase_tx_prefix_without_bip141(),
             coinb2: active.get_coinbase_tx_suffix_without_bip141(),

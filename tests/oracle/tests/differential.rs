@@ -152,7 +152,7 @@ impl Arena {
         } else {
             let share = Submission {
                 worker: "w".into(),
-                job_id: self.stage.job().id.clone(),
+                job_id: self.stage.job().id.to_string(),
                 extranonce2: (0..self.stage.slice.extranonce2_size).map(|_| dice.draw() as u8).collect(),
                 ntime: self.stage.shape.ntime + dice.word() % 7_001,
                 nonce: dice.word(),
@@ -202,7 +202,7 @@ impl Arena {
     }
 
     fn their_verdict(&mut self, share: &Submission) -> Theirs {
-        let known = self.stage.jobs.iter().find(|(_, job)| job.id == share.job_id);
+        let known = self.stage.jobs.iter().find(|(_, job)| *job.id == *share.job_id);
         let number = known.map_or(99_999, |(number, _)| *number);
         let base = self.stage.job().version;
         let mask = if self.stage.shape.rolling { THEIRS } else { 0 };
@@ -255,7 +255,7 @@ impl Arena {
             }
             // A hash that is a block on an easy chain, and still misses the share target.
             Reject::LowDifficulty if *theirs != Theirs::Rejected(Reason::LowDifficulty) => {
-                let (_, job) = self.stage.jobs.iter().find(|(_, job)| job.id == share.job_id)?;
+                let (_, job) = self.stage.jobs.iter().find(|(_, job)| *job.id == *share.job_id)?;
                 let root = job.merkle_root(&self.stage.slice, &share.extranonce2);
                 let version = job.rolled_version(OURS, bits.unwrap_or(0));
                 let hash = job.header(&root, version, share.ntime, share.nonce).hash();

@@ -4,7 +4,7 @@
 //! A frame is a length, a CRC-32 and an encoded event. Assumes one process per directory (the outbox's lock sees to that). A
 //! torn end is cut; what it held was never told, since a claim is told only once it is on the disk. Next: `../commit.rs`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, OpenOptions};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -24,6 +24,8 @@ const SETTLED: &str = "settled";
 pub(super) struct Log {
     dir: PathBuf,
     files: BTreeMap<Digest, Open>,
+    /// Blocks with a job that may not be on the disk yet.
+    unsynced: BTreeSet<Digest>,
 }
 
 struct Open {
@@ -45,7 +47,7 @@ impl Log {
             }
         }
         events.into_iter().for_each(|event| book.apply(event));
-        let mut log = Log { dir: dir.to_path_buf(), files: BTreeMap::new() };
+        let mut log = Log { dir: dir.to_path_buf(), files: BTreeMap::new(), unsynced: BTreeSet::new() };
         for previous in read_settled(&dir.join(SETTLED))? {
             // Its file is still there if the machine died before it was removed.
             log.remove(&previous)?;
@@ -60,7 +62,7 @@ impl Log {
         disk::replace(&self.dir.join(SETTLED), &bytes)
     }
 
-    /// Writes an event; a claim is on the disk when this returns, a share in the page cache.
+    /// Writes an event; a claim is on the disk when this returns, a job or a share in the page cache.
     pub(super) fn append(&mut self, event: &Event) -> Result<(), disk::Error> {
         let previous = event.previous();
         let path = self.path(&previous);
@@ -75,15 +77,41 @@ impl Log {
             let _ = file.set_len(length);
             return Err(error);
         }
+        if matches!(event, Event::Job { .. }) {
+            self.unsynced.insert(previous);
+        }
         if !matches!(event, Event::Close { .. }) {
             self.files.insert(previous, Open { file, length: length + frame.len() as u64 });
         }
         Ok(())
     }
 
+    /// Has the jobs reach the disk, all that came together at once. A number that was told must not come again with another content,
+    /// after a power loss and with a clock that stands back.
+    pub(super) fn sync_jobs(&mut self) -> Result<(), disk::Error> {
+        if self.unsynced.is_empty() {
+            return Ok(());
+        }
+        for previous in &self.unsynced {
+            // One that is closed was synced then.
+            if let Some(Open { file, .. }) = self.files.get(previous) {
+                file.sync_all().map_err(at("sync", &self.path(previous)))?;
+            }
+        }
+        disk::sync_parent(&self.dir.join(SETTLED))?;
+        self.unsynced.clear();
+        Ok(())
+    }
+
+    /// Whether everything that has a number is on the disk.
+    pub(super) fn is_synced(&self) -> bool {
+        self.unsynced.is_empty()
+    }
+
     /// Removes a block's file. One that is gone already is fine.
     pub(super) fn remove(&mut self, previous: &Digest) -> Result<(), disk::Error> {
         self.files.remove(previous);
+        self.unsynced.remove(previous);
         let path = self.path(previous);
         match fs::remove_file(&path) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(at("remove", &path)(error)),

@@ -17,10 +17,10 @@ use super::*;
 const SEED: Digest = Digest([7; 32]);
 const START_MS: u64 = 1_700_000_000_000;
 
-struct TestDir(PathBuf);
+pub(crate) struct TestDir(PathBuf);
 
 impl TestDir {
-    fn new() -> TestDir {
+    pub(crate) fn new() -> TestDir {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let dir = std::env::temp_dir().join(format!("flareshift-commit-{}-{number}", std::process::id()));
@@ -63,15 +63,21 @@ fn shares_of(block: u64, template: &Template, version: u32, count: usize) -> Vec
         let (ntime, extranonce2) = (9, vec![0; 4]);
         let share = Share { job: template.digest(), extranonce2: extranonce2.clone(), version, ntime, nonce };
         let leaf = stratum::commit::Leaf::of(share, template);
-        let outgoing =
-            Outgoing { session: 1, job_id: format!("j{block}"), extranonce2, ntime, nonce, version };
-        leaf.check(template).is_ok().then(|| Seen::Accepted(Box::new((outgoing, leaf.hash))))
+        let outgoing = Outgoing {
+            session: 1,
+            job_id: format!("j{block}").into(),
+            extranonce2: extranonce2.as_slice().into(),
+            ntime,
+            nonce,
+            version,
+        };
+        leaf.check(template).is_ok().then_some(Seen::Accepted(outgoing, leaf.hash))
     });
     found.take(count).collect()
 }
 
 /// An agent that saw shares of block 1, sealed them in three batches, and went on to block 2.
-fn claimed(dir: &TestDir) -> (Commits, Intake) {
+pub(crate) fn claimed(dir: &TestDir) -> (Commits, Intake) {
     let (commits, intake) = open(&dir.0, None).unwrap();
     let take = |seen, after_s: u64| intake.shared.take(seen, START_MS + 1_000 * after_s).unwrap();
     take(vec![job(1)], 0);
@@ -82,6 +88,13 @@ fn claimed(dir: &TestDir) -> (Commits, Intake) {
     }
     take(vec![job(2)], 130);
     take(Vec::new(), 250);
+    (commits, intake)
+}
+
+/// An agent that was given so many jobs, and found nothing.
+pub(crate) fn with_jobs(dir: &TestDir, count: usize) -> (Commits, Intake) {
+    let (commits, intake) = open(&dir.0, None).unwrap();
+    intake.shared.take((0..count as u64).map(job).collect(), START_MS).unwrap();
     (commits, intake)
 }
 
@@ -171,9 +184,9 @@ fn what_cannot_be_claimed_is_counted() {
     intake.shared.take(shares(1, 2), START_MS).unwrap();
     assert_eq!(commits.unclaimed(), 4);
     // The queue is full.
-    let Seen::Accepted(share) = shares(1, 1).remove(0) else { unreachable!() };
+    let Seen::Accepted(share, hash) = shares(1, 1).remove(0) else { unreachable!() };
     for _ in 0..QUEUE + 5 {
-        commits.accepted(share.0.clone(), share.1);
+        commits.accepted(share.clone(), hash);
     }
     assert_eq!(commits.unclaimed(), 9);
 }
@@ -255,4 +268,31 @@ fn shares_that_cannot_be_written_are_counted() {
     let seen = std::iter::once(job(1)).chain(shares(1, 3)).collect();
     assert!(intake.shared.take(seen, START_MS).is_err());
     assert_eq!(commits.unclaimed(), 3);
+}
+
+#[test]
+fn a_job_is_told_once_it_is_on_the_disk() {
+    let dir = TestDir::new();
+    let (commits, intake) = open(&dir.0, None).unwrap();
+    intake.shared.take(vec![job(1)], START_MS).unwrap();
+    assert_eq!(kinds(&commits.notes(0, 100)), "j");
+    // Another job of that block, while the directory cannot be synced.
+    let aside = dir.0.with_extension("aside");
+    fs::rename(&dir.0, &aside).unwrap();
+    let seen = Seen::Job { session: 1, job_id: "k".into(), template: Box::new(with_mask(1, 1 << 13)) };
+    assert!(intake.shared.take(vec![seen], START_MS + 1_000).is_err());
+    assert_eq!(
+        kinds(&commits.notes(0, 100)),
+        "",
+        "a power loss could take it, and its number would come again"
+    );
+    fs::rename(&aside, &dir.0).unwrap();
+    intake.shared.take(Vec::new(), START_MS + 2_000).unwrap();
+    let told = commits.notes(0, 100);
+    assert_eq!(kinds(&told), "jj");
+    // The clock stands back when the machine is there again.
+    let (commits, intake) = open(&dir.0, None).unwrap();
+    intake.shared.take(vec![job(2)], START_MS - 3_600_000).unwrap();
+    let behind = commits.notes(told[1].sequence(), 100);
+    assert_eq!(kinds(&behind), "j", "it goes on behind what was told");
 }

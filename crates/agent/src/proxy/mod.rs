@@ -156,6 +156,8 @@ pub struct Detail {
     pub workers: BTreeMap<String, stratum::account::Account>,
     /// What each group has proved.
     pub groups: BTreeMap<MinerGroupId, GroupStatus>,
+    /// The pools' own words for the last share refused, by code.
+    pub words: BTreeMap<String, String>,
 }
 
 /// One account's way to its pools.

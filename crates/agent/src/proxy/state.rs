@@ -4,6 +4,7 @@
 //! first, then the books, then the wire; all shares of a read go it together. Next: `miner.rs` and `upstream.rs`, the two callers.
 
 mod detail;
+mod flights;
 mod lanes;
 mod pool;
 mod spool;
@@ -29,13 +30,14 @@ use tokio::sync::Notify;
 use super::journal::{Entry, JournalError, ShareJournal, ShareRecord, ShareSeq};
 use super::upstreams::{Route, routes};
 use super::{Config, GroupStatus, Groups, Sabotage, Stats};
+use flights::{Flights, InFlight, Records};
 use spool::Spool;
 
 /// Bytes that wait to be written to a pool: 1,024 lines of 150 bytes, ten seconds at a hundred shares a second, after which
 /// writing has timed out; and some more for long names.
 const MAX_WAITING: usize = 256 << 10;
 
-/// The books and the session. Private fields: shares in `in_flight` are exactly those in flight in `accounts`.
+/// The books and the session. Private fields: shares in `flights` are exactly those in flight in `accounts`.
 pub(super) struct State {
     groups: Groups,
     lanes: Vec<Lane>,
@@ -44,14 +46,17 @@ pub(super) struct State {
     window_ms: u64,
     journal: Box<dyn ShareJournal>,
     accounts: Accounts,
-    in_flight: BTreeMap<ShareRef, InFlight>,
-    next_share: u64,
+    flights: Flights,
+    /// Which lane has a session, or has lost it and keeps shares for it.
+    sessions: BTreeMap<u64, usize>,
     /// Ends of forwarded shares that the journal does not have yet: empty whenever the lock is let go.
     outcomes: Vec<(ShareSeq, ShareEnd)>,
     /// Accepted shares among them, to be claimed once they are there.
     claims: Vec<(Outgoing, HeaderHash)>,
     /// What a pool's line caused, for as long as that is sorted.
     heard: Vec<Event>,
+    /// The pools' last words for shares that they refused, by code.
+    words: BTreeMap<&'static str, String>,
     proofs: BTreeMap<MinerGroupId, Proof>,
     epoch: u64,
     slice_counter: u64,
@@ -84,6 +89,8 @@ struct Lane {
     account: Option<usize>,
     /// Its miner has gone; another may take the place.
     retired: bool,
+    /// The numbers that [`State::sessions`] has it under: of the session that is there, and of the one that was lost.
+    known: [Option<u64>; 2],
 }
 
 /// What miners work on. It outlives the session with the pool, so that they stay while the pool is away.
@@ -105,17 +112,6 @@ struct Live {
     slice: Option<Slice>,
     opened_ms: u64,
 }
-
-struct InFlight {
-    /// The first alone, unless sabotaged.
-    records: Records,
-    miner: Arc<str>,
-    work: Work,
-    /// What is claimed once the pool accepts.
-    claim: Option<Box<(Outgoing, HeaderHash)>>,
-}
-
-type Records = [Option<ShareSeq>; Sabotage::MOST_RECORDS];
 
 /// A share of a read, on its way to the journal.
 struct Taken<'a> {
@@ -187,11 +183,12 @@ impl State {
             window_ms,
             journal,
             accounts: Accounts::default(),
-            in_flight: BTreeMap::new(),
-            next_share: 1,
+            flights: Flights::default(),
+            sessions: BTreeMap::new(),
             outcomes: Vec::new(),
             claims: Vec::new(),
             heard: Vec::new(),
+            words: BTreeMap::new(),
             proofs: config.groups.ids().map(|group| (group.clone(), proof())).collect(),
             epoch: 0,
             slice_counter: config.first_slice,
@@ -274,8 +271,20 @@ impl State {
     }
 
     fn index_of(&self, session: u64) -> Option<usize> {
-        let is_it = |lane: &Lane| lane.live.as_ref().is_some_and(|live| live.upstream.session() == session);
-        self.lanes.iter().position(is_it)
+        let index = *self.sessions.get(&session)?;
+        let live = self.lanes.get(index)?.live.as_ref()?;
+        (live.upstream.session() == session).then_some(index)
+    }
+
+    /// To be called when a lane's session comes, gets its number or goes. With pass-through there are thousands of lanes, so that
+    /// none is looked for among them.
+    fn note_sessions(&mut self, index: usize) {
+        let Some(lane) = self.lanes.get_mut(index) else { return };
+        let known = [lane.live.as_ref().map(|live| live.upstream.session()), lane.spool.lost()];
+        for gone in std::mem::replace(&mut lane.known, known).into_iter().flatten() {
+            self.sessions.remove(&gone);
+        }
+        self.sessions.extend(known.into_iter().flatten().map(|session| (session, index)));
     }
 
     /// Records the shares of a read and sends them on. After an error none of them must be acknowledged.
@@ -404,7 +413,7 @@ impl State {
         };
         let outgoing = Outgoing {
             session,
-            job_id: assignment.job.id.clone(),
+            job_id: Arc::clone(&assignment.job.id),
             extranonce2: slice.upstream_extranonce2(&submission.extranonce2),
             ntime: submission.ntime,
             nonce: submission.nonce,
@@ -424,10 +433,8 @@ impl State {
         for _ in records.iter().flatten() {
             self.accounts.receive(Some(&record.miner), record.work);
         }
-        let share = ShareRef(self.next_share);
-        self.next_share += 1;
-        let claim = record.hash.map(|hash| Box::new((outgoing.clone(), hash)));
-        self.in_flight.insert(share, InFlight { records, miner: record.miner, work: record.work, claim });
+        let claim = record.hash.map(|hash| (outgoing.clone(), hash));
+        let share = self.flights.add(InFlight { records, miner: record.miner, work: record.work, claim });
         let lane = self.lane_of(outgoing.session);
         let Some(live) = lane.and_then(|lane| lane.live.as_mut()) else {
             self.keep_for_later(share, outgoing);
@@ -448,13 +455,13 @@ impl State {
 
     /// Books the outcome of a forwarded share. It is in the journal once [`State::settle`] was called.
     fn finish(&mut self, share: ShareRef, end: End, share_end: &ShareEnd) {
-        let Some(flown) = self.in_flight.remove(&share) else { return };
+        let Some(flown) = self.flights.remove(share) else { return };
         for seq in flown.records.into_iter().flatten() {
             self.outcomes.push((seq, share_end.clone()));
             self.book(Some(&flown.miner), flown.work, end);
         }
         if end == End::ForwardedAccepted {
-            self.claims.extend(flown.claim.map(|claim| *claim));
+            self.claims.extend(flown.claim);
         }
     }
 

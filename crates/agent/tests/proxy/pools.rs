@@ -18,6 +18,7 @@ pub async fn another_pool() -> Pool {
     let config = pool::Config {
         listen: "127.0.0.1:0".parse().unwrap(),
         seed: 8,
+        mark: 0,
         difficulty: 2f64.powi(-20),
         job_every: Duration::from_secs(30),
         block_every: Duration::from_secs(36_000),

@@ -41,6 +41,7 @@ impl Rig {
         let config = pool::Config {
             listen: "127.0.0.1:0".parse().unwrap(),
             seed: 7,
+            mark: 0,
             difficulty: 2f64.powi(exponent),
             job_every: Duration::from_secs(30),
             block_every: Duration::from_secs(36_000),
@@ -247,8 +248,9 @@ impl ShareJournal for Ledger {
     fn accepted(&mut self, share: Outgoing, hash: HeaderHash) {
         let claims = &mut self.books.lock().unwrap().claims;
         let Outgoing { session, job_id, extranonce2, ntime, nonce, version } = share;
-        let template = &claims.jobs[&(session, job_id)];
-        let share = Share { job: template.digest(), extranonce2, version, ntime, nonce };
+        let template = &claims.jobs[&(session, job_id.to_string())];
+        let (job, extranonce2) = (template.digest(), extranonce2.to_vec());
+        let share = Share { job, extranonce2, version, ntime, nonce };
         match claims.book.on_share(1_000, template.previous(), hash, share) {
             Ok(event) => {
                 claims.claimed += 1;

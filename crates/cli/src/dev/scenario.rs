@@ -110,6 +110,7 @@ impl Scenario {
             speed: self.args.speed,
             budget: self.args.hash_budget,
             seed: self.args.seed,
+            mark: 0,
             gas_variability: self.args.gas_variability,
             load_permille: if self.start == self.origin { LOADED_PERMILLE.0 } else { LOADED_PERMILLE.1 },
             faults: self.args.fault.iter().filter(physical).cloned().collect(),

@@ -46,6 +46,10 @@ pub struct Proxy {
     pub groups: Vec<Group>,
     /// The books of each worker.
     pub workers: Vec<Worker>,
+    /// The pools' own words for the last share they refused, by reason.
+    pub refusals: BTreeMap<String, String>,
+    /// Accepted shares that will not be proven to the controller.
+    pub unclaimed: Option<u64>,
 }
 
 /// One account's way to its pools.
@@ -170,15 +174,26 @@ impl View for Proxy {
             ),
             ("Pool sessions", self.pool_sessions.to_string()),
             ("Journal failures", self.journal_failures.to_string()),
+            (
+                "Not claimed",
+                maybe(self.unclaimed, |shares| {
+                    format!("{shares} accepted shares, which are paid and will not be proven")
+                }),
+            ),
             ("Equation", format!("{verdict}: {} received = {}", total.received.shares, sum.join(" + "))),
         ]);
-        let reasons = |who: &str, reasons: &BTreeMap<String, u64>| {
-            let row =
-                |(reason, shares): (&String, &u64)| vec![who.to_owned(), reason.clone(), shares.to_string()];
+        let reasons = |who: &str, reasons: &BTreeMap<String, u64>, words: &BTreeMap<String, String>| {
+            let row = |(reason, shares): (&String, &u64)| {
+                let words = words.get(reason).cloned();
+                vec![who.to_owned(), reason.clone(), shares.to_string(), word(&words)]
+            };
             reasons.iter().map(row).collect::<Vec<_>>()
         };
-        let rejects =
-            [reasons("edge", &total.rejected_by_reason), reasons("pool", &total.refused_by_reason)].concat();
+        let rejects = [
+            reasons("edge", &total.rejected_by_reason, &BTreeMap::new()),
+            reasons("pool", &total.refused_by_reason, &self.refusals),
+        ]
+        .concat();
         let upstreams = self.upstreams.iter().map(Upstream::row).collect();
         let groups = self.groups.iter().map(Group::row).collect();
         let workers = self.workers.iter().map(Worker::row).collect();
@@ -198,7 +213,7 @@ impl View for Proxy {
             head,
             titled("Upstreams", &ends, upstreams),
             titled("Shares", &["END", ">SHARES", ">OF WORK"], shares(total)),
-            titled("Rejects", &["BY", "REASON", ">SHARES"], rejects),
+            titled("Rejects", &["BY", "REASON", ">SHARES", "LAST WORDS"], rejects),
             titled("Groups", &["GROUP", ">MINERS", "HASH RATE"], groups),
             titled("Workers", &by_worker, workers),
         ]
@@ -263,6 +278,8 @@ impl From<wire::Stats> for Proxy {
             total,
             groups: stats.groups.into_iter().map(Group::from).collect(),
             workers: stats.workers.into_iter().map(Worker::from).collect(),
+            refusals: stats.refusals,
+            unclaimed: stats.unclaimed,
         }
     }
 }

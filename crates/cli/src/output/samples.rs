@@ -757,5 +757,7 @@ pub fn proxy_stats() -> api::proxy::Stats {
         workers: vec![worker("farm.rig1", books(890, 5, 0)), worker("farm.rig2", books(0, 0, 7))],
         groups: vec![api::proxy::Group { group: "outside".into(), connections: 4, verified }],
         balanced: true,
+        refusals: [("stale".to_owned(), "job not found".to_owned())].into(),
+        unclaimed: Some(3),
     }
 }

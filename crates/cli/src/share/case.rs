@@ -116,7 +116,7 @@ impl Case {
     /// Its header and hash, where it has one.
     fn hash(&self) -> Result<Hashed, Reject> {
         let share = Submission::from_params(&self.share).map_err(Reject::Malformed)?;
-        if share.job_id != self.job.id {
+        if *share.job_id != *self.job.id {
             return Err(Reject::UnknownJob);
         }
         let version = verify::check_fields(&self.job, &self.slice, &share, &self.rules)?;

@@ -89,7 +89,7 @@ impl Search {
         Some(Outgoing {
             session,
             job_id: given.assignment.job.id.clone(),
-            extranonce2: given.extranonce2.clone(),
+            extranonce2: given.extranonce2.as_slice().into(),
             ntime: given.ntime,
             nonce,
             version: given.assignment.job.version,
@@ -162,7 +162,7 @@ mod tests {
         let mut seen = std::collections::BTreeSet::new();
         let mut tag = search.on_job(assignment("a", true)).tag;
         for _ in 0..300 {
-            seen.insert(search.share(5, tag, 0).unwrap().extranonce2);
+            seen.insert(search.share(5, tag, 0).unwrap().extranonce2.to_vec());
             tag = search.on_exhausted(tag).unwrap().tag;
         }
         assert_eq!(seen.len(), 300);
@@ -177,7 +177,7 @@ mod tests {
             tag = search.on_exhausted(tag).unwrap().tag;
         }
         let share = search.share(5, tag, 0).unwrap();
-        assert_eq!((share.ntime, share.extranonce2), (0x6878_b603, vec![0]));
+        assert_eq!((share.ntime, &*share.extranonce2), (0x6878_b603, &[0][..]));
     }
 
     #[test]
@@ -185,7 +185,7 @@ mod tests {
         let mut search = search(4);
         let first = search.on_job(assignment("a", true)).tag;
         let second = search.on_job(assignment("b", false)).tag;
-        assert_eq!(search.share(5, first, 9).unwrap().job_id, "a");
+        assert_eq!(&*search.share(5, first, 9).unwrap().job_id, "a");
         assert_eq!(search.on_exhausted(first).map(|work| work.tag), None, "the engine is past it");
         search.on_job(assignment("c", true));
         assert_eq!(search.share(5, second, 9), None);
@@ -201,6 +201,6 @@ mod tests {
         assert_eq!(search.on_exhausted(old).map(|work| work.tag), None);
         let new = search.on_job(assignment("b", true)).tag;
         assert!(new > old);
-        assert_eq!(search.share(5, new, 1).unwrap().extranonce2, [0, 0]);
+        assert_eq!(*search.share(5, new, 1).unwrap().extranonce2, [0, 0]);
     }
 }

@@ -32,6 +32,8 @@ pub struct Config {
     pub listen: SocketAddr,
     /// Fixes the jobs and the times of blocks.
     pub seed: u64,
+    /// Stands in every coinbase: tells pools of one seed apart, whose miners would find the same headers.
+    pub mark: u64,
     /// Difficulty of a share, fractional; not easier than [`EASIEST_WORK`] expected hashes.
     pub difficulty: f64,
     /// Wall time between two jobs on the same block.
@@ -115,7 +117,7 @@ impl Pool {
             .and_then(|listener| listener.local_addr().map(|address| (listener, address)))
             .map_err(|source| Error::Listen { address: config.listen, source });
         let (listener, address) = listener?;
-        let chain = Chain::new(config.seed, threshold, template::unix_now(), config.block_every);
+        let chain = Chain::new(config.seed, config.mark, threshold, template::unix_now(), config.block_every);
         let state =
             State { chain, books: Books::default(), next_extranonce1: config.seed as u32, connections: 0 };
         let shared = Arc::new(Shared {

@@ -189,7 +189,7 @@ mod tests {
 
     fn config(listen: &str, difficulty: f64) -> Config {
         let listen = listen.parse().unwrap();
-        Config { listen, seed: 1, difficulty, job_every: PATIENCE, block_every: PATIENCE * 60 }
+        Config { listen, seed: 1, mark: 0, difficulty, job_every: PATIENCE, block_every: PATIENCE * 60 }
     }
 
     /// Subscribes; the connection and its extranonce1.

@@ -194,7 +194,7 @@ mod tests {
 
     fn state() -> State {
         let threshold = Threshold::new(2f64.powi(-20)).unwrap();
-        let chain = Chain::new(1, threshold, NOW, Duration::from_secs(60));
+        let chain = Chain::new(1, 0, threshold, NOW, Duration::from_secs(60));
         State { chain, books: Books::default(), next_extranonce1: 0, connections: 0 }
     }
 

@@ -44,6 +44,7 @@ pub(super) struct Chain {
     rng: ChaCha8Rng,
     threshold: Threshold,
     mean_block: Duration,
+    mark: u64,
     height: u32,
     previous: [u8; 32],
     next_number: u64,
@@ -51,11 +52,13 @@ pub(super) struct Chain {
 }
 
 impl Chain {
-    pub(super) fn new(seed: u64, threshold: Threshold, now: u32, mean_block: Duration) -> Chain {
+    /// `mark` stands in every coinbase.
+    pub(super) fn new(seed: u64, mark: u64, threshold: Threshold, now: u32, mean_block: Duration) -> Chain {
         let mut chain = Chain {
             rng: ChaCha8Rng::seed_from_u64(seed),
             threshold,
             mean_block,
+            mark,
             height: 900_000,
             previous: [0; 32],
             next_number: 1,
@@ -117,7 +120,7 @@ impl Chain {
         let job = Template {
             number,
             previous: self.previous,
-            coinb1: coinbase_head(self.height, now, number),
+            coinb1: coinbase_head(self.height, now, number, self.mark),
             coinb2: coinbase_tail(&payee),
             branches,
             version: VERSION,
@@ -144,17 +147,18 @@ pub(super) fn unix_now() -> u32 {
     u32::try_from(since.as_secs()).unwrap_or(u32::MAX)
 }
 
-/// Version, one input without a previous output, and a script of height, time and job number (so that two runs with one seed
-/// never search the same space) up to the 12 bytes of the extranonces.
-fn coinbase_head(height: u32, now: u32, number: u64) -> Vec<u8> {
+/// Version, one input without a previous output, and a script of height, time, job number and the pool's mark (so that neither two
+/// runs nor two pools with one seed ever search the same space) up to the 12 bytes of the extranonces.
+fn coinbase_head(height: u32, now: u32, number: u64, mark: u64) -> Vec<u8> {
     let mut bytes = vec![2, 0, 0, 0, 1];
     bytes.extend([0; 32]);
     bytes.extend([0xff; 4]);
     let mut script = vec![3];
     script.extend(&height.to_le_bytes()[..3]);
-    script.push(12);
+    script.push(20);
     script.extend(now.to_le_bytes());
     script.extend(number.to_le_bytes());
+    script.extend(mark.to_le_bytes());
     bytes.push(script.len() as u8 + 12);
     bytes.extend(script);
     bytes
@@ -177,7 +181,7 @@ mod tests {
     use super::*;
 
     fn chain(seed: u64) -> Chain {
-        Chain::new(seed, Threshold::new(1.0).unwrap(), 1_000, Duration::from_secs(240))
+        Chain::new(seed, 0, Threshold::new(1.0).unwrap(), 1_000, Duration::from_secs(240))
     }
 
     #[test]
@@ -185,6 +189,21 @@ mod tests {
         let heads = |seed| (chain(seed).current().previous, chain(seed).current().branches.clone());
         assert_eq!(heads(1), heads(1));
         assert_ne!(heads(1), heads(2));
+    }
+
+    #[test]
+    fn pools_of_one_seed_are_on_one_chain_and_never_share_a_coinbase() {
+        let jobs = |mark| {
+            let mut chain =
+                Chain::new(7, mark, Threshold::new(1.0).unwrap(), 1_000, Duration::from_secs(240));
+            let first = chain.current();
+            chain.next_block(1_000);
+            [first, chain.current()]
+        };
+        for (one, other) in jobs(1).into_iter().zip(jobs(2)) {
+            assert_eq!(one.previous, other.previous);
+            assert_ne!(one.coinb1, other.coinb1);
+        }
     }
 
     #[test]

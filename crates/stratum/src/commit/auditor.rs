@@ -8,12 +8,13 @@
 mod ledger;
 mod luck;
 mod shown;
+mod step;
 #[cfg(test)]
 mod tests;
 
 use super::book::{MAX_BLOCK_SHARES, MAX_JOBS};
 use super::claim::MAX_BATCHES;
-use super::proof::{Evidence, judge};
+use super::proof;
 use super::{Answer, Claim, Digest, Fault, Kind, Node, Note};
 use crate::account::Tally;
 use ledger::Ledger;
@@ -23,6 +24,7 @@ use model::{Span, Time, Work};
 use serde::{Deserialize, Serialize};
 use shown::Shown;
 use std::collections::{BTreeMap, VecDeque};
+pub use step::{Judged, Step};
 
 /// Positions drawn in a batch: a cheat of a tenth is caught within the hour's 120 batches with 1 − 10^-21, and soon.
 pub const BATCH_SAMPLES: usize = 4;
@@ -33,6 +35,9 @@ pub const MAX_OPEN: usize = 256;
 /// Blocks kept of which nothing is claimed: ten hours of them. An honest agent claims a share within 30 s, and notes come in
 /// order, so that a claim can only be of the latest few; without this a module whose miners rest for two days had 288 open.
 pub const MAX_UNCLAIMED: usize = 64;
+/// Jobs and batches of all open blocks together. An honest agent holds 16,384 jobs at most, and a day's batches are 2,880 where one
+/// comes each 30 s; so this is a day and a half of the most there can be. Some 280 bytes each in the file: 9 MB.
+pub const MAX_ENTRIES: usize = 1 << 15;
 /// Blocks remembered so that none is claimed twice: three days of 144, in 30 kB.
 pub const MAX_CLOSED: usize = 432;
 /// A block that was not closed or whose challenge was not answered after so long stays unproven: a day more than an agent keeps it.
@@ -195,29 +200,37 @@ impl Auditor {
         self.blocks.iter().find(|(_, block)| is_it(block)).map(|(previous, _)| *previous)
     }
 
-    /// Judges an answer; `None` for one that nobody waits for.
+    /// Judges an answer and takes it; `None` for one that nobody waits for.
     pub fn on_answer(&mut self, sequence: u64, answer: &Answer, at: Time) -> Option<Verdict> {
-        let (previous, block) = self.blocks.iter().find(|(_, block)| block.asked(sequence).is_some())?;
-        let (claimed, samples) = block.asked(sequence)?;
+        let judged = self.judge(sequence, answer)?;
+        self.on_judged(sequence, &judged, at)
+    }
+
+    /// What an answer shows: all the hashing, and nothing changes. `None` for one that nobody waits for.
+    pub fn judge(&self, sequence: u64, answer: &Answer) -> Option<Judged> {
+        let (previous, block, claimed, samples) = self.asked(sequence)?;
         let announced = |job: &Digest| block.jobs.get(job).is_some_and(|told| *told < sequence);
-        let judged = match answer {
-            Answer::Lost => None,
-            Answer::Shown(proof) => {
-                Some(judge(&claimed.root, previous, &claimed.seed, samples, proof, announced))
-            }
-        };
-        let (previous, root) = (*previous, claimed.root);
+        let Answer::Shown(shown) = answer else { return Some(Judged::Lost) };
+        Some(match proof::judge(&claimed.root, previous, &claimed.seed, samples, shown, announced) {
+            Ok(evidence) => Judged::Shown { ratios: evidence.ratios },
+            Err(fault) => Judged::Failed(fault),
+        })
+    }
+
+    /// An answer was judged.
+    pub fn on_judged(&mut self, sequence: u64, judged: &Judged, at: Time) -> Option<Verdict> {
+        let (previous, _, claimed, _) = self.asked(sequence)?;
+        let (previous, count) = (*previous, claimed.root.count);
         let verdict = match judged {
-            None => Verdict::Lost,
-            Some(Ok(evidence)) => self.count(&evidence),
-            Some(Err(fault)) => {
+            Judged::Lost => Verdict::Lost,
+            Judged::Shown { ratios } => self.count(ratios),
+            Judged::Failed(fault) => {
                 let message = format!(
-                    "claim {sequence} of {} shares failed its audit: {fault}; keep its agent's data directory and look at what runs there",
-                    root.count
+                    "claim {sequence} of {count} shares failed its audit: {fault}; keep its agent's data directory and look at what runs there"
                 );
                 self.find(at, "share-audit-failed", message);
                 self.totals.failures += 1;
-                Verdict::Failed(fault)
+                Verdict::Failed(*fault)
             }
         };
         self.settle(&previous, sequence, verdict);
@@ -243,6 +256,12 @@ impl Auditor {
     pub fn on_ledger(&mut self, sequence: u64, accepted: Tally, at: Time) {
         let accepted = Sum { shares: accepted.shares, work: accepted.work };
         self.ledger.on_segment(sequence, accepted, at);
+    }
+
+    fn asked(&self, sequence: u64) -> Option<(&Digest, &Block, &Claimed, usize)> {
+        let (previous, block) = self.blocks.iter().find(|(_, block)| block.asked(sequence).is_some())?;
+        let (claimed, samples) = block.asked(sequence)?;
+        Some((previous, block, claimed, samples))
     }
 
     fn again(&mut self, note: &Note) -> Result<Option<Challenge>, Misconduct> {
@@ -277,6 +296,7 @@ impl Auditor {
                 return Err(Misconduct::TooMuch);
             }
         }
+        self.make_room(&previous)?;
         let block = self.blocks.entry(previous).or_insert_with(|| Block::new(at));
         if block.closing.is_some() {
             return Err(Misconduct::Reopened);
@@ -300,6 +320,18 @@ impl Auditor {
         }
     }
 
+    /// Room for a job or a batch of a block: others go of which nothing is claimed, the one that was announced first before the rest.
+    fn make_room(&mut self, previous: &Digest) -> Result<(), Misconduct> {
+        let entries = |block: &Block| block.jobs.len() + block.batches.len();
+        while self.blocks.values().map(entries).sum::<usize>() >= MAX_ENTRIES {
+            let others = self.blocks.iter().filter(|(of, block)| *of != previous && block.is_unclaimed());
+            let first = others.min_by_key(|(_, block)| block.jobs.values().max().copied());
+            let first = first.map(|(of, _)| *of).ok_or(Misconduct::TooMuch)?;
+            self.blocks.remove(&first);
+        }
+        Ok(())
+    }
+
     fn claim(&mut self, claim: &Claim, at: Time, seed: Digest) -> Result<Option<Challenge>, Misconduct> {
         if claim.root.count as usize > MAX_BLOCK_SHARES {
             return Err(Misconduct::TooMuch);
@@ -313,6 +345,9 @@ impl Auditor {
         }
         if !self.blocks.contains_key(&claim.previous) && self.blocks.len() >= MAX_OPEN {
             return Err(Misconduct::TooMuch);
+        }
+        if claim.kind == Kind::Batch {
+            self.make_room(&claim.previous)?;
         }
         let block = self.blocks.entry(claim.previous).or_insert_with(|| Block::new(at));
         if block.closing.is_some() {
@@ -343,10 +378,10 @@ impl Auditor {
         }
     }
 
-    fn count(&mut self, evidence: &Evidence) -> Verdict {
-        self.totals.samples += evidence.ratios.len() as u64;
+    fn count(&mut self, ratios: &[f64]) -> Verdict {
+        self.totals.samples += ratios.len() as u64;
         self.totals.passed += 1;
-        self.luck.record(&evidence.ratios);
+        self.luck.record(ratios);
         Verdict::Passed
     }
 
@@ -370,11 +405,12 @@ impl Auditor {
             self.shown.record(closing == Some(Standing::Passed));
         }
         let mut named = Vec::new();
-        if let (Some((claim, _)), Some(standing)) = (&block.closing, closing) {
+        // A closing that failed says what it likes; what failed is what had been claimed, and that are its block's batches.
+        let failed = closing == Some(Standing::Failed);
+        if let (Some((claim, _)), Some(standing), false) = (&block.closing, closing, failed) {
             let to = match standing {
                 Standing::Passed => &mut self.totals.proven,
-                Standing::Failed => &mut self.totals.failed,
-                Standing::Asked | Standing::Lost => &mut self.totals.unproven,
+                Standing::Failed | Standing::Asked | Standing::Lost => &mut self.totals.unproven,
             };
             *to = to.plus(&claim.root);
             if let Kind::Closing { batches } = &claim.kind {
@@ -382,7 +418,7 @@ impl Auditor {
             }
         }
         for (_, batch) in block.batches.iter().filter(|(sequence, _)| !named.contains(sequence)) {
-            let failed = batch.standing == Standing::Failed;
+            let failed = failed || batch.standing == Standing::Failed;
             let to = if failed { &mut self.totals.failed } else { &mut self.totals.unproven };
             *to = to.plus(&batch.root);
         }

@@ -30,7 +30,7 @@ pub struct Claim {
 }
 
 /// Everything that has a sequence number.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Note {
     /// A job came from the pool.
     Job {

@@ -10,6 +10,7 @@ use super::{Malformed, Template};
 use crate::hash::HeaderHash;
 use crate::job::MAX_EXTRANONCE;
 use model::Work;
+use serde::{Deserialize, Serialize};
 
 /// What a miner chose. With the job it makes the header.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,7 +34,7 @@ pub struct Leaf {
 }
 
 /// How a leaf is not the share it claims to be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, thiserror::Error)]
 pub enum Untrue {
     #[error("the job shown is not the one that the share names")]
     Job,

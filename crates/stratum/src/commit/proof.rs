@@ -10,6 +10,7 @@ use super::leaf::{Leaf, Untrue};
 use super::sample::positions;
 use super::template::Template;
 use super::tree::{Node, Path};
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// Most positions that a challenge may ask for.
@@ -38,7 +39,7 @@ pub enum Answer {
 }
 
 /// What is wrong with an answer. Each is a lie or a defect; none comes from a bad link or a crash.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, thiserror::Error)]
 pub enum Fault {
     #[error("{got} shares are shown where {wanted} were asked for")]
     Count { wanted: usize, got: usize },

@@ -26,7 +26,7 @@ impl Template {
         if slice.extranonce1.len() > MAX_EXTRANONCE || slice.extranonce2_size > MAX_EXTRANONCE {
             return None;
         }
-        let job = Job { id: String::new(), clean: false, ..job.clone() };
+        let job = Job { id: "".into(), clean: false, ..job.clone() };
         Some(Template { job, slice: slice.clone(), mask, target })
     }
 
@@ -93,7 +93,7 @@ fn parse(bytes: &[u8]) -> Option<Template> {
     }
     let branches = (0..count).map(|_| reader.array()).collect::<Option<Vec<_>>>()?;
     let network = Target::from_nbits(nbits).ok()?;
-    let (id, clean) = (String::new(), false);
+    let (id, clean) = ("".into(), false);
     let job = Job { id, previous, coinb1, coinb2, branches, version, nbits, network, ntime, clean };
     reader.end(Template { job, slice: Slice { extranonce1, extranonce2_size }, mask, target })
 }
@@ -122,7 +122,7 @@ mod tests {
             let rebuilt = Template::new(&other.job, &other.slice, other.mask, other.target).unwrap();
             assert_eq!(rebuilt.digest() == one.digest(), same);
         };
-        check(&|t| t.job.id.push('x'), true);
+        check(&|t| t.job.id = "x".into(), true);
         check(&|t| t.job.previous[0] ^= 1, false);
         check(&|t| t.job.version ^= 1, false);
         check(&|t| t.job.ntime ^= 1, false);

@@ -85,7 +85,7 @@ impl Peer {
         });
         Submission {
             worker: "w".into(),
-            job_id: job.id.clone(),
+            job_id: job.id.to_string(),
             extranonce2,
             ntime: job.ntime,
             nonce: nonce.unwrap(),
@@ -161,8 +161,8 @@ fn what_meets_the_pools_difficulty_is_forwarded_with_the_prefix_in_front() {
     peer.hear(out);
     let share = peer.mine(&peer.newest(), Difficulty::floor(), 0x6000);
     let Ok(Fate::Forward(outgoing)) = verdict(&peer.submit(&share)) else { panic!("not forwarded") };
-    assert_eq!((outgoing.session, outgoing.job_id.as_str()), (7, "up-2"));
-    assert_eq!(outgoing.extranonce2, [1, 0, 0, 0, 0]);
+    assert_eq!((outgoing.session, &*outgoing.job_id), (7, "up-2"));
+    assert_eq!(*outgoing.extranonce2, [1, 0, 0, 0, 0]);
     assert_eq!((outgoing.nonce, outgoing.version), (share.nonce, 0x2000_6000));
 }
 

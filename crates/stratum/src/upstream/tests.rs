@@ -27,7 +27,7 @@ fn outgoing(session: u64) -> Outgoing {
     Outgoing {
         session,
         job_id: "j".into(),
-        extranonce2: vec![1; 8],
+        extranonce2: [1; 8][..].into(),
         ntime: 7,
         nonce: 8,
         version: 0x3fff_e001,
@@ -37,7 +37,7 @@ fn outgoing(session: u64) -> Outgoing {
 fn job_difficulties(events: &[Event]) -> Vec<(String, f64)> {
     let job = |event: &Event| match event {
         Event::Job(assignment) => match assignment.source {
-            Source::Upstream { difficulty, .. } => Some((assignment.job.id.clone(), difficulty.value())),
+            Source::Upstream { difficulty, .. } => Some((assignment.job.id.to_string(), difficulty.value())),
             Source::KeepAlive => None,
         },
         _ => None,

@@ -78,7 +78,7 @@ impl Miner {
         self.hashes += done.hashes;
         let mut lines = Vec::new();
         for nonce in done.found {
-            let (job_id, extranonce2) = (job.job.id.clone(), extranonce2.to_vec());
+            let (job_id, extranonce2) = (job.job.id.clone(), extranonce2[..].into());
             let share = Outgoing { session, job_id, extranonce2, ntime: job.job.ntime, nonce, version };
             self.sent += 1;
             lines.push(self.client.submit(now.mono_ms, ShareRef(self.sent), &share).unwrap().1);

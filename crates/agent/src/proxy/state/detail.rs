@@ -18,6 +18,7 @@ impl State {
             total: self.accounts.total(),
             workers: self.accounts.workers().clone(),
             groups: self.verified(now),
+            words: self.words.iter().map(|(code, text)| ((*code).to_owned(), text.clone())).collect(),
         }
     }
 }

@@ -36,6 +36,7 @@ impl Lane {
             leaving: 0,
             account: None,
             retired: false,
+            known: [None; 2],
         }
     }
 
@@ -137,7 +138,9 @@ impl State {
         self.give_up_spool(index);
         self.settle();
         let Some(lane) = self.lanes.get_mut(index) else { return };
-        (lane.retired, lane.ground) = (true, None);
+        (lane.retired, lane.ground, lane.spool) = (true, None, Spool::default());
+        self.note_sessions(index);
+        let Some(lane) = self.lanes.get(index) else { return };
         if let Some(account) = lane.account.and_then(|account| self.lanes.get_mut(account)) {
             account.miners -= 1;
         }

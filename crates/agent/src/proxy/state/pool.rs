@@ -9,7 +9,7 @@ use stratum::account::End;
 use stratum::commit::Template;
 use stratum::job::{Assignment, Slice, Source};
 use stratum::slices::{self, Slices};
-use stratum::upstream::{self, Event, Outcome, ShareRef, Upstream};
+use stratum::upstream::{self, Event, Outcome, PoolReject, ShareRef, Upstream};
 use tokio::sync::Notify;
 
 use super::{Ground, Live, State};
@@ -35,7 +35,8 @@ impl State {
     ) -> Vec<String> {
         self.counters.pool_sessions += 1;
         let session = self.counters.pool_sessions;
-        let Some(lane) = self.lanes.get_mut(lane) else { return Vec::new() };
+        let index = lane;
+        let Some(lane) = self.lanes.get_mut(index) else { return Vec::new() };
         let config = upstream::Config { resume: lane.spool.resume(lane.pool), ..config };
         let (upstream, opening) = Upstream::new(config, session, mono_ms);
         lane.live = Some(Live {
@@ -46,15 +47,17 @@ impl State {
             slice: None,
             opened_ms: mono_ms,
         });
+        self.note_sessions(index);
         opening
     }
 
     /// The connection is gone: what was on the wire ends as unknown. Miners keep the ground they stand on.
-    pub(in crate::proxy) fn close(&mut self, lane: usize, mono_ms: u64) {
-        let Some(lane) = self.lanes.get_mut(lane) else { return };
+    pub(in crate::proxy) fn close(&mut self, index: usize, mono_ms: u64) {
+        let Some(lane) = self.lanes.get_mut(index) else { return };
         lane.keep_alive.on_lost(mono_ms);
         let Some(live) = lane.live.take() else { return };
         lane.spool.on_lost(lane.pool, &live.upstream);
+        self.note_sessions(index);
         for share in live.upstream.disconnect() {
             self.finish(share, End::Unknown, &ShareEnd::Unknown);
         }
@@ -126,8 +129,12 @@ impl State {
     /// Acts on what concerns the books, and hands back all the rest with the jobs.
     fn take(&mut self, lane: usize, events: &mut Vec<Event>, rest: &mut Vec<Event>) {
         for event in events.drain(..) {
+            if matches!(event, Event::Ready { .. }) {
+                // The pool may go on with an earlier session, under its number.
+                self.note_sessions(lane);
+            }
             match event {
-                Event::Outcome { share, outcome } => self.on_outcome(share, outcome),
+                Event::Outcome { share, outcome } => self.on_outcome(lane, share, outcome),
                 Event::Ready { slice, mask } if self.goes_on(lane, &slice) => self.go_on(lane, slice, mask),
                 Event::Ready { slice, mask } => {
                     self.give_up_spool(lane);
@@ -210,6 +217,22 @@ impl State {
         }
     }
 
+    /// Keeps a pool's own words for people: the last for each code, which are few.
+    fn note_words(&mut self, lane: usize, reject: PoolReject, text: String) {
+        let account = self.lanes.get(lane).map(|lane| lane.route.name.as_str()).unwrap_or_default();
+        let first = !self.words.contains_key(reject.code());
+        match first {
+            true => tracing::warn!(
+                account,
+                code = reject.code(),
+                text,
+                "the pool refused a share, the first for this reason"
+            ),
+            false => tracing::debug!(account, code = reject.code(), text, "the pool refused a share"),
+        }
+        self.words.insert(reject.code(), text);
+    }
+
     /// From now on the lane's miners work on this; with a fresh slice they all get new ones.
     fn stand_on(
         &mut self,
@@ -238,11 +261,14 @@ impl State {
         Ok(())
     }
 
-    fn on_outcome(&mut self, share: ShareRef, outcome: Outcome) {
+    fn on_outcome(&mut self, lane: usize, share: ShareRef, outcome: Outcome) {
         match outcome {
             Outcome::Accepted => self.finish(share, End::ForwardedAccepted, &ShareEnd::Accepted),
             Outcome::Rejected { reject, text } => {
-                self.finish(share, End::ForwardedRejected(reject), &ShareEnd::Refused(text));
+                // The ledger has a line for each end, so that a pool must not choose what it is called.
+                let end = ShareEnd::Refused(reject.code().to_owned());
+                self.finish(share, End::ForwardedRejected(reject), &end);
+                self.note_words(lane, reject, text);
             }
             Outcome::Unknown => self.finish(share, End::Unknown, &ShareEnd::Unknown),
         }

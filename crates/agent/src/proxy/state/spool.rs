@@ -41,6 +41,11 @@ impl Spool {
         }
     }
 
+    /// The number of the session that was lost.
+    pub(super) fn lost(&self) -> Option<u64> {
+        self.last.as_ref().map(|(_, resume)| resume.session)
+    }
+
     fn waits_for(&self, session: u64) -> bool {
         let is_it =
             |(pool, resume): &(usize, Resume)| resume.session == session && self.proven.contains(pool);
@@ -57,12 +62,18 @@ impl Lane {
 impl State {
     /// Whether a share of this session can be sent, or may wait for it.
     pub(super) fn has_place(&self, session: u64) -> bool {
-        self.index_of(session).is_some() || self.lanes.iter().any(|lane| lane.spools_for(session))
+        self.index_of(session).is_some() || self.spooling(session).is_some()
+    }
+
+    /// The lane in whose spool shares of a session may wait.
+    fn spooling(&self, session: u64) -> Option<usize> {
+        let index = *self.sessions.get(&session)?;
+        self.lanes.get(index)?.spools_for(session).then_some(index)
     }
 
     /// A share that cannot be sent now: it waits where it may, and is unknown elsewhere.
     pub(super) fn keep_for_later(&mut self, share: ShareRef, outgoing: &Outgoing) {
-        match self.lanes.iter_mut().find(|lane| lane.spools_for(outgoing.session)) {
+        match self.spooling(outgoing.session).and_then(|index| self.lanes.get_mut(index)) {
             Some(lane) => lane.spool.shares.push((share, outgoing.clone())),
             None => self.finish(share, End::Unknown, &ShareEnd::Unknown),
         }

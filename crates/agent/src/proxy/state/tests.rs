@@ -1,6 +1,7 @@
 //! The state by itself: what it asks of the journal and hands to the wire, call by call. Over real sockets: `tests/proxy/`.
 #![allow(clippy::unwrap_used)]
 
+use std::collections::BTreeSet;
 use std::sync::Mutex;
 
 use stratum::downstream;
@@ -87,7 +88,7 @@ fn shares(session: u64, count: u8) -> Vec<Output> {
         let outgoing = Outgoing {
             session,
             job_id: "j".into(),
-            extranonce2: vec![number; 8],
+            extranonce2: [number; 8][..].into(),
             ntime: 1,
             nonce: u32::from(number),
             version: 3,
@@ -198,7 +199,7 @@ fn what_waits_for_a_pool_that_does_not_read_is_bounded() {
             if let Output::Share(share) = output
                 && let Fate::Forward(outgoing) = &mut share.fate
             {
-                outgoing.job_id = "j".repeat(64);
+                outgoing.job_id = "j".repeat(64).into();
             }
         }
         state.on_outputs(0, &outputs, NOW).unwrap();
@@ -208,4 +209,40 @@ fn what_waits_for_a_pool_that_does_not_read_is_bounded() {
     assert!(out.len() <= MAX_WAITING && out.len() > MAX_WAITING - 300, "{}", out.len());
     assert!(out.ends_with("]}\n") && out.lines().count() < 4_000);
     assert_eq!(state.stats().in_flight.shares, 4_000, "the others wait for the timeout");
+}
+
+#[test]
+fn a_pool_cannot_choose_what_the_ledger_calls_its_refusals() {
+    let (mut state, calls) = state(|_| {});
+    state.on_outputs(0, &shares(1, 100), NOW).unwrap();
+    calls.take();
+    for id in 16..116 {
+        let line = format!("{{\"id\":{id},\"result\":null,\"error\":[{},\"no, {id}\",null]}}", 18 + id % 10);
+        state.on_pool_line(0, line.as_bytes(), &mut Vec::new());
+    }
+    state.settle();
+    let ends: BTreeSet<String> = calls
+        .take()
+        .into_iter()
+        .flatten()
+        .map(|words| words.split_once(' ').map_or(String::new(), |(_, end)| end.to_owned()))
+        .collect();
+    let codes = ["duplicate", "low-difficulty", "not-subscribed", "other", "stale", "unauthorized"];
+    assert!(ends.iter().eq(codes.map(|code| format!("Refused({code:?})")).iter()), "{ends:?}");
+    let words = state.detail(Time(5)).words;
+    assert!(words.keys().eq(&codes) && words["stale"] == "no, 113", "{words:?}");
+}
+
+#[test]
+fn a_session_is_found_under_the_number_it_has_now_and_under_none_when_it_is_gone() {
+    let (mut state, _) = state(|_| {});
+    let found =
+        |state: &State| -> Vec<Option<usize>> { (0..4).map(|session| state.index_of(session)).collect() };
+    assert_eq!(found(&state), [None, Some(0), None, None]);
+    state.close(0, 9);
+    assert_eq!(found(&state), [None; 4]);
+    state.open(0, upstream::Config::new("acct", "test"), Arc::new(Notify::new()), 10);
+    assert_eq!(found(&state), [None, None, Some(0), None]);
+    state.close(0, 11);
+    assert!(state.sessions.len() <= 2 && found(&state) == [None; 4], "{:?}", state.sessions);
 }

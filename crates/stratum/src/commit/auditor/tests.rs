@@ -567,3 +567,94 @@ proptest! {
         prop_assert_eq!(honest.auditor.provisional(), Sum::default());
     }
 }
+
+#[test]
+fn jobs_and_batches_of_all_blocks_together_are_bounded() {
+    let root = leaves(&template(1, 0), 1, 0)[0].node();
+    // One block more than there is room for, each with as many jobs as a block may have; the first `claimed` have a batch.
+    let check = |claimed: u64, expected: Result<Option<Challenge>, Misconduct>| {
+        let (mut auditor, mut sequence) = (Auditor::default(), 0);
+        let mut tell = |auditor: &mut Auditor, block: u64, job: u64| {
+            sequence += 1;
+            let (digest_of_job, previous) = (numbered(1_000_000 + 2_000 * block + job), numbered(block));
+            auditor.take(
+                &Note::Job { sequence: 3 * sequence, digest: digest_of_job, previous },
+                AT,
+                digest(0),
+            )
+        };
+        let blocks = MAX_ENTRIES as u64 / MAX_JOBS as u64;
+        for block in 0..blocks {
+            for job in 0..MAX_JOBS as u64 - 1 {
+                assert_eq!(tell(&mut auditor, block, job), Ok(None));
+            }
+            if block < claimed {
+                let previous = numbered(block);
+                let claim = Claim { sequence: auditor.taken() + 1, kind: Kind::Batch, previous, root };
+                assert!(auditor.take(&Note::Claim(claim), AT, digest(0)).is_ok());
+            } else {
+                assert_eq!(tell(&mut auditor, block, MAX_JOBS as u64), Ok(None));
+            }
+        }
+        let entries = |auditor: &Auditor| -> usize {
+            auditor.blocks.values().map(|block| block.jobs.len() + block.batches.len()).sum()
+        };
+        assert_eq!(entries(&auditor), MAX_ENTRIES);
+        assert_eq!(tell(&mut auditor, blocks, 0), expected);
+        assert!(entries(&auditor) <= MAX_ENTRIES);
+        assert_eq!(auditor.provisional().shares, claimed, "what is claimed stays");
+        assert_eq!(auditor.findings().len(), usize::from(expected.is_err()));
+    };
+    check(32, Err(Misconduct::TooMuch));
+    check(31, Ok(None));
+    check(0, Ok(None));
+}
+
+#[test]
+fn a_closing_that_says_anything_fails_what_was_claimed_and_no_more() {
+    let job = template(1, 0);
+    let mut agent = Agent::new(std::slice::from_ref(&job));
+    let all = leaves(&job, 20, 0);
+    let batch = agent.batch(&all);
+    assert_eq!(agent.answer(batch), Verdict::Passed);
+    let closing = Kind::Closing { batches: vec![batch.sequence] };
+    let huge = |root: &mut Node| root.sum = Work(u128::MAX);
+    assert_eq!(agent.claim(closing, &all, huge), Err(Misconduct::Sums));
+    let totals = agent.auditor.totals();
+    assert_eq!(
+        (totals.failed, totals.unproven, totals.proven),
+        (sum_of(&all), Sum::default(), Sum::default())
+    );
+}
+
+#[test]
+fn steps_that_were_written_down_make_the_same_auditor_again() {
+    let (mut first, mut again) = (Auditor::default(), Auditor::default());
+    let root = leaves(&template(1, 0), 1, 0)[0].node();
+    let note = |sequence: u64, block: u64| {
+        let claim = Claim { sequence, kind: Kind::Batch, previous: numbered(block), root };
+        Step::Note { note: Note::Claim(claim), at: AT, seed: digest(3) }
+    };
+    let answer = |sequence: u64, judged: Judged| Step::Answer { sequence, judged, at: AT };
+    let job = Note::Job { sequence: 1, digest: digest(1), previous: numbered(1) };
+    let accepted = Sum { shares: 7, work: Work(u128::MAX >> 1) };
+    for step in [
+        Step::Note { note: job, at: AT, seed: digest(2) },
+        note(2, 1),
+        note(3, 1),
+        note(4, 2),
+        answer(2, Judged::Shown { ratios: vec![0.1, 1.0 / 3.0] }),
+        answer(3, Judged::Failed(Fault::Untrue(Untrue::Hash))),
+        answer(4, Judged::Lost),
+        answer(9, Judged::Lost),
+        Step::Ledger { sequence: 1, accepted, at: AT },
+        note(5, 3),
+    ] {
+        let written = serde_json::to_vec(&step).unwrap();
+        step.apply(&mut first);
+        serde_json::from_slice::<Step>(&written).unwrap().apply(&mut again);
+    }
+    assert_eq!(format!("{again:?}"), format!("{first:?}"));
+    let totals = first.totals();
+    assert_eq!((totals.samples, totals.passed, totals.failures, first.paid().shares), (2, 1, 1, 7));
+}
