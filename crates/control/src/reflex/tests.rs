@@ -271,7 +271,7 @@ fn storage_is_the_first_answer_to_a_falling_frequency() {
     let mut stand = with_storage();
     stand.grant.armed.clear();
     stand.frequency(59_100);
-    assert_eq!(stand.opened(), ["SetStorage(70000 W)"]);
+    assert_eq!(stand.opened(), ["SetStorage(70000W)"]);
 }
 
 proptest! {
