@@ -55,7 +55,7 @@ const MAX_SITES_AHEAD: usize = 50;
 pub struct Desk {
     places: Arc<Semaphore>,
     turn: Arc<Semaphore>,
-    remembered: Arc<Mutex<VecDeque<(Key, Arc<Answer>)>>>,
+    remembered: Arc<Mutex<Remembered>>,
     ahead: Arc<Mutex<Option<Arc<Ahead>>>>,
     /// One look ahead is computed at a time, beside quotes.
     looks: Arc<Semaphore>,
@@ -87,6 +87,9 @@ pub struct Answer {
     /// When the input was taken.
     pub made: Time,
 }
+
+/// The latest answers, oldest first.
+type Remembered = VecDeque<(Key, Arc<Answer>)>;
 
 /// What an answer depends on.
 #[derive(Clone, Debug, PartialEq)]

@@ -203,8 +203,8 @@ async fn order(operators: &mut Operators, scenario: &Scenario, arrival: &Arrival
     Ok(())
 }
 
-/// The simulated fleet stands on two wells, which can promise nothing firm for a month. What a run shows is what becomes of firm jobs
-/// all the same, and the record says that nobody asked (decision 0014).
+/// The simulated fleet's wells serve some 99 % of a month, and its firm offering promises 99.9. What a run shows is what becomes of firm
+/// jobs all the same, and the record says that nobody asked (decision 0014).
 fn admit() -> AdmissionOverride {
     let (by, why) = ("flareshift dev", "a run shows firm jobs whatever its wells can promise");
     AdmissionOverride { by: by.into(), why: why.into() }
