@@ -1,7 +1,8 @@
 //! Money over years: each month is replayed by a sample of its days, and what the samples earned becomes flows of money, from which
 //! present value, payback and the rest follow.
 //!
-//! A sample begins with nothing running, so a month's worth is a little low; it is so for every strategy. Capital is paid when a module
+//! A sample begins with nothing running; its first days warm it up and count nothing ([`Month::of`]). Where long jobs fill the GPUs a
+//! few days are not enough, and a month's worth is low; it is so for every strategy. Capital is paid when a module
 //! is built, and what is not yet written off at the end counts as money then. Read next: [`crate::economics`] for the inputs.
 
 use model::fleet::Fleet;
@@ -13,6 +14,7 @@ use serde::Serialize;
 
 use crate::chance::{Chance, Purpose};
 use crate::economics::{Capital, Contract, Economics, MONTHS};
+use crate::outcome::Outcome;
 use crate::queue::RESTART;
 use crate::tally::Tally;
 use crate::world::{Order, World};
@@ -25,7 +27,7 @@ pub const DAYS_A_MONTH: f64 = 30.4375;
 pub struct Month {
     /// The sample's books.
     pub tally: Tally,
-    /// Days in it.
+    /// Days of it that count.
     pub days: usize,
     /// GPUs that stand there.
     pub gpus: u32,
@@ -218,6 +220,16 @@ fn firm_watts(fleet: &Fleet, contract: &Contract) -> Watts {
     };
     let each = fleet.modules.iter().map(of).max().unwrap_or(Watts::ZERO);
     each.times((contract.gangs() * contract.gang).into())
+}
+
+impl Month {
+    /// The books of a sample without its first `warm_up` days.
+    pub fn of(outcome: &Outcome, warm_up: usize, gpus: u32) -> Self {
+        let counted = outcome.days.iter().skip(warm_up);
+        let mut tally = Tally::default();
+        counted.clone().for_each(|day| tally += day);
+        Self { tally, days: counted.count(), gpus }
+    }
 }
 
 /// What a sample stands for.

@@ -62,6 +62,14 @@ fn a_day_stands_for_its_month_and_capital_for_its_years() {
 }
 
 #[test]
+fn days_that_warm_a_sample_up_count_nothing() {
+    let outcome = run(&week(2, 2, 900), &Strategy::new(Kind::Greedy)).unwrap();
+    let month = Month::of(&outcome, 1, 192);
+    assert_eq!((&month.tally, month.days), (&outcome.days[1], 1));
+    assert_eq!(Month::of(&outcome, 0, 192).tally, outcome.total);
+}
+
+#[test]
 fn the_target_is_met_when_it_is_kept_and_breakeven_is_where_nothing_is_left() {
     // Shares outside mining: 50, 20, 60, 75 %.
     let months: Vec<Month> =

@@ -67,9 +67,12 @@ pub struct YearsArgs {
     /// Judge the contract in this TOML by running the planner with and without it.
     #[arg(long, value_name = "FILE")]
     pub contract: Option<PathBuf>,
-    /// Days of each month that are replayed; they stand for all of it.
-    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=28))]
+    /// Days of each month that count; they stand for all of it.
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=14))]
     pub days_per_month: u8,
+    /// Days before them that fill the GPUs and count nothing.
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u8).range(0..=14))]
+    pub warm_up: u8,
     /// Only this strategy; may be repeated.
     #[arg(long, value_name = "NAME")]
     pub strategy: Vec<backtest::Kind>,

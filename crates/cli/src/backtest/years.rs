@@ -54,6 +54,8 @@ struct Asked {
     contract: Option<Contract>,
     strategies: Vec<Strategy>,
     fleet: Fleet,
+    /// Days of each sample that count nothing.
+    warm_up: usize,
 }
 
 /// One month to be replayed.
@@ -96,7 +98,13 @@ impl Asked {
             forecast: args.given.forecast,
             ..Strategy::new(kind)
         };
-        Ok(Self { economics, contract, strategies: asked.into_iter().map(strategy).collect(), fleet })
+        Ok(Self {
+            economics,
+            contract,
+            strategies: asked.into_iter().map(strategy).collect(),
+            fleet,
+            warm_up: args.warm_up.into(),
+        })
     }
 
     fn runs(&self, months: usize) -> Vec<Run> {
@@ -120,8 +128,8 @@ impl Asked {
         let contract = self.contract.as_ref().filter(|_| run.future == Future::Contract);
         let month = (run.month, run.future == Future::Bust);
         let world = years::month(&worlds[run.month as usize], &self.economics, month, contract);
-        let tally = ::backtest::run(&world, &run.strategy)?.total;
-        Ok(Month { tally, days: world.days, gpus: world::gpus(&run.strategy.fleet(&world.fleet)).0 })
+        let outcome = ::backtest::run(&world, &run.strategy)?;
+        Ok(Month::of(&outcome, self.warm_up, world::gpus(&run.strategy.fleet(&world.fleet)).0))
     }
 
     fn judge(&self, args: &YearsArgs, worlds: &[World], runs: &[Run], months: &[Month]) -> Report {
@@ -152,6 +160,7 @@ impl Asked {
         Report {
             from: worlds.first().map(|world| day(world.start)).unwrap_or_default(),
             days_a_month: args.days_per_month,
+            warm_up_days: args.warm_up,
             economics: self.economics.clone(),
             strategies: self.strategies.iter().map(row).collect(),
             offered: self.contract.filter(|_| contract.is_some()),
@@ -168,7 +177,7 @@ fn toml<T: DeserializeOwned>(path: &Path) -> anyhow::Result<T> {
 /// The sample of each month, before prices and demand of the years are laid over it.
 fn worlds(args: &YearsArgs, economics: &Economics) -> anyhow::Result<Vec<World>> {
     let source = Source::read(&args.given)?;
-    let sample = usize::from(args.days_per_month);
+    let sample = usize::from(args.warm_up) + usize::from(args.days_per_month);
     let day_of = |month: u32| (f64::from(month) * DAYS_A_MONTH).round() as i64;
     let all = usize::try_from(day_of(economics.months() - 1))? + sample;
     let origin = source.begin(all)?;
@@ -181,8 +190,9 @@ fn worlds(args: &YearsArgs, economics: &Economics) -> anyhow::Result<Vec<World>>
 struct Report {
     /// The first day.
     from: String,
-    /// Days of each month that were replayed.
+    /// Days of each month that count, and days before them that do not.
     days_a_month: u8,
+    warm_up_days: u8,
     /// Everything that was assumed.
     economics: Economics,
     /// Strategy by strategy.
@@ -267,7 +277,10 @@ impl View for Report {
         let mut text = pairs(&[
             (
                 "From",
-                format!("{}, {} years, {} days of each month", self.from, economics.years, self.days_a_month),
+                format!(
+                    "{}, {} years, {} days of each month after {} to warm up",
+                    self.from, economics.years, self.days_a_month, self.warm_up_days
+                ),
             ),
             (
                 "Assumed",
@@ -369,6 +382,7 @@ mod tests {
         Report {
             from: "2024-01-01".into(),
             days_a_month: 3,
+            warm_up_days: 2,
             economics: Economics { years: 2, ..Economics::default() },
             strategies: vec![
                 Row { strategy: "mining-only".into(), years: years(-1.2e6), bust: None },
@@ -461,6 +475,7 @@ mod tests {
             }),
             strategies: Kind::ALL.map(Strategy::new).into(),
             fleet: sim::reference::fleet(),
+            warm_up: 2,
         };
         let runs = asked.runs(2);
         let count = |future| runs.iter().filter(|run| run.future == future).count();
