@@ -12,6 +12,7 @@ mod instances;
 mod oracle;
 mod power;
 mod quotes;
+mod repairs;
 mod runs;
 mod sabotage;
 mod scale;
