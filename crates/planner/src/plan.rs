@@ -40,7 +40,16 @@ pub struct Planned {
 
 /// Decides. The plan's `input` hash is left empty for the caller, who knows the input's canonical form.
 pub fn plan(input: &Input) -> Planned {
-    let Settled { book, mined, bound } = settle(input);
+    decide_with(input, BOUNDED)
+}
+
+/// The same without a bound of its own, whatever the size.
+pub(crate) fn unbounded(input: &Input) -> Planned {
+    decide_with(input, 0)
+}
+
+fn decide_with(input: &Input, bounded: usize) -> Planned {
+    let Settled { book, mined, bound } = settle_with(input, bounded);
     let parent = input.parent.as_ref().map(|parent| parent.generation);
     let sites: BTreeMap<_, _> =
         book.islands.iter().map(|(id, island)| (id.clone(), grant::site(island, input))).collect();
@@ -84,6 +93,11 @@ pub(crate) struct Settled<'a> {
 /// Runs and miners of the whole fleet. Where whole miners have left an island too little fast load for what was started there, it
 /// is closed and the plan made again: a start is never worth the island.
 pub(crate) fn settle(input: &Input) -> Settled<'_> {
+    settle_with(input, BOUNDED)
+}
+
+/// Dispatches with up to `bounded` jobs and pools get their bound on the way.
+fn settle_with(input: &Input, bounded: usize) -> Settled<'_> {
     let mut kept = Book::open(input);
     kept.shed();
     let mut bound = None;
@@ -93,7 +107,7 @@ pub(crate) fn settle(input: &Input) -> Settled<'_> {
         let reached = book.start(&problem);
         // The first dispatch, before anything was closed, is what could be had.
         bound = bound.or_else(|| {
-            let small = problem.jobs.len() + problem.pools.len() <= BOUNDED;
+            let small = problem.jobs.len() + problem.pools.len() <= bounded;
             small.then(|| weighed(input, &problem, reached))
         });
         let mined = fill(&mut book);

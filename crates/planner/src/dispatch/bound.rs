@@ -6,7 +6,7 @@
 //! by one, since the dual is convex. Cost: jobs + pools for each trial. Floats are used in a fixed order, so the bound too is the
 //! same for the same input; a thousandth of a dollar covers their rounding. Read next: `crate::plan`, which carries it.
 
-use super::problem::{LEVELS, Problem};
+use super::problem::{LEVELS, Pool, Problem};
 use super::state::State;
 
 /// Passes over the prices.
@@ -64,6 +64,8 @@ struct Dual {
     kinds: usize,
     /// For each GPU type and promise: (value, GPUs) of the jobs.
     jobs: Vec<Vec<(f64, f64)>>,
+    /// The least a GPU by which waiting is worth less than starting, for each class; infinite where nobody waits.
+    later: Vec<f64>,
     islands: Vec<Supply>,
     /// Dearest GPU anybody pays for.
     most: f64,
@@ -100,6 +102,7 @@ impl Dual {
     fn of(problem: &Problem) -> Self {
         let kinds = problem.pools.iter().map(|pool| pool.gpu + 1).max().unwrap_or(0);
         let mut jobs = vec![Vec::new(); kinds * CLASSES];
+        let mut later = vec![f64::INFINITY; kinds * CLASSES];
         let most_of = holds(problem);
         let mut largest = vec![0.0_f64; kinds];
         for (pool, config) in problem.pools.iter().enumerate() {
@@ -114,6 +117,10 @@ impl Dual {
                 continue;
             }
             jobs[job.gpu * CLASSES + class].push((job.value as f64, job.gpus as f64));
+            if let Some(wait) = job.wait {
+                let less = (job.value - wait) as f64 / job.gpus as f64;
+                later[job.gpu * CLASSES + class] = later[job.gpu * CLASSES + class].min(less);
+            }
             most = most.max(job.value as f64 / job.gpus as f64);
             levels[job.level] = true;
         }
@@ -129,12 +136,16 @@ impl Dual {
             islands[site].pools.push(Offer { gpu: config.gpu, size: size(most_of[pool]), gpus, each, room });
         }
         for victim in &problem.victims {
-            let loss = victim.cost as f64 / victim.gpus.max(1) as f64;
-            let gpu = problem.pools[victim.pool].gpu;
+            let Pool { gpu, module, per_gpu, .. } = problem.pools[victim.pool];
+            let module = &problem.modules[module];
+            // Who waits pays for what it will displace; roundings of ceilings never make that less than this.
+            let each = per_gpu as f64 * (1_000 + module.loss_permille) as f64 * 1.01 / 1_000.0 - 1.0;
+            let displaced = problem.sites[module.site].displaced.max(0) as f64 / 1e6 * each.max(0.0);
+            let loss = victim.cost as f64 / victim.gpus.max(1) as f64 + displaced;
             let takes = size(most_of[victim.pool]);
-            islands[problem.site_of(victim.pool)].victims.push((gpu, takes, victim.gpus as f64, loss));
+            islands[module.site].victims.push((gpu, takes, victim.gpus as f64, loss));
         }
-        Self { kinds, jobs, islands, most }
+        Self { kinds, jobs, later, islands, most }
     }
 
     /// Lowers the dual by one price for a group of classes, by golden section; leaves the best prices in place.
@@ -174,7 +185,8 @@ impl Dual {
             .zip(prices)
             .flat_map(|(jobs, &price)| jobs.iter().map(move |(value, gpus)| (value - gpus * price).max(0.0)))
             .sum();
-        let sold: f64 = self.islands.iter().map(|island| island.value(prices)).sum();
+        let waits: Vec<f64> = prices.iter().zip(&self.later).map(|(price, later)| price - later).collect();
+        let sold: f64 = self.islands.iter().map(|island| island.value(prices, &waits)).sum();
         bought + sold
     }
 }
@@ -234,20 +246,20 @@ impl Supply {
         }
     }
 
-    /// The most this island earns at given prices.
-    fn value(&self, prices: &[f64]) -> f64 {
+    /// The most this island earns at given prices, for who starts and for who waits.
+    fn value(&self, prices: &[f64], waits: &[f64]) -> f64 {
         // The best price among some promises and all sizes that fit.
-        let price = |gpu: usize, takes: usize, promises: usize| {
+        let price = |of: &[f64], gpu: usize, takes: usize, promises: usize| {
             let classes =
                 (0..=takes).flat_map(|size| (0..promises).map(move |promise| promise + PROMISES * size));
-            classes.map(|class| prices[gpu * CLASSES + class]).fold(0.0, f64::max)
+            classes.map(|class| of[gpu * CLASSES + class]).fold(0.0, f64::max)
         };
-        let any = self.sold(self.limits[0], |offer| price(offer.gpu, offer.size, PROMISES));
-        let sold = any.max(self.sold(self.limits[1], |offer| price(offer.gpu, offer.size, 1)));
+        let any = self.sold(self.limits[0], |offer| price(prices, offer.gpu, offer.size, PROMISES));
+        let sold = any.max(self.sold(self.limits[1], |offer| price(prices, offer.gpu, offer.size, 1)));
         let freed = self
             .victims
             .iter()
-            .map(|&(gpu, takes, gpus, loss)| (price(gpu, takes, 2) - loss).max(0.0) * gpus);
+            .map(|&(gpu, takes, gpus, loss)| (price(waits, gpu, takes, 2) - loss).max(0.0) * gpus);
         self.rest + sold + freed.sum::<f64>()
     }
 

@@ -5,12 +5,11 @@
 //! then freed anywhere on the island, cheapest a GPU first; whoever turns out not to be needed goes on. A change is kept only
 //! when the exact worth rises. Bounded in tries. Read next: `bound`.
 
+use super::rank::Ranks;
 use super::state::{AFTER, NOW, Refusal, Seat, State};
 
 /// Seats tried in one sweep.
 const TRIES: usize = 60_000;
-/// Seats tried for one job.
-const TRIES_A_JOB: usize = 256;
 /// Pools tried for one that was displaced.
 const PLACES: usize = 24;
 /// Pools scanned for those.
@@ -49,17 +48,18 @@ enum Op {
 /// One pass over the jobs without a seat, and over those that wait but might start.
 pub(crate) fn sweep(state: &mut State<'_>) {
     let mut tries = TRIES;
+    let mut ranks = Ranks::new(state);
     for job in 0..state.problem.jobs.len() {
         if tries == 0 || state.is_spent() {
             return;
         }
         match state.seats[job] {
-            None => tries = tries.saturating_sub(insert(state, job)),
+            None => tries = tries.saturating_sub(insert(state, &mut ranks, job)),
             Some(seat @ Seat::Waits(_)) => {
                 let before = state.worth();
                 state.unseat(job);
                 let resumed = resume(state, state.problem.site_of(seat.pool()));
-                tries = tries.saturating_sub(insert_above(state, job, before));
+                tries = tries.saturating_sub(insert_above(state, &mut ranks, job, before));
                 if state.seats[job].is_none() {
                     resumed.into_iter().for_each(|victim| state.stop(victim, true));
                     state.seat(job, seat);
@@ -88,27 +88,22 @@ fn resume(state: &mut State<'_>, site: usize) -> Vec<usize> {
 }
 
 /// Seats a job by the best change found, if one is worth more. Returns how many seats were tried.
-fn insert(state: &mut State<'_>, job: usize) -> usize {
+fn insert(state: &mut State<'_>, ranks: &mut Ranks, job: usize) -> usize {
     let before = state.worth();
-    insert_above(state, job, before)
+    insert_above(state, ranks, job, before)
 }
 
 /// The same, where the solution must be worth more than `least` in the end.
-fn insert_above(state: &mut State<'_>, job: usize, least: i64) -> usize {
-    let wanted = &state.problem.jobs[job];
-    let Some(pools) = state.pools_by_gpu.get(wanted.gpu).cloned() else { return 0 };
+fn insert_above(state: &mut State<'_>, ranks: &mut Ranks, job: usize, least: i64) -> usize {
+    let may_wait = state.problem.jobs[job].wait.is_some();
+    let pools = ranks.pools(state, job);
     let mut tries = 0;
     let mut best: Option<(i64, std::cmp::Reverse<usize>, Seat)> = None;
-    // In a large fleet each job looks at other pools first.
-    let first = job.wrapping_mul(7_919) % pools.len().max(1);
-    for pool in pools.iter().cycle().skip(first).take(pools.len()).copied() {
-        let waits = wanted.wait.is_some().then_some(Seat::Waits(pool));
+    for &pool in pools.iter() {
+        let waits = may_wait.then_some(Seat::Waits(pool));
         for seat in std::iter::once(Seat::Starts(pool)).chain(waits) {
-            if tries >= TRIES_A_JOB {
-                break;
-            }
             tries += 1;
-            let Some(ops) = attempt(state, job, seat, DEPTH) else { continue };
+            let Some(ops) = attempt(state, ranks, job, seat, DEPTH) else { continue };
             let gain = state.worth() - least;
             let victims = std::cmp::Reverse(last_victim(&ops));
             undo(state, ops);
@@ -119,7 +114,8 @@ fn insert_above(state: &mut State<'_>, job: usize, least: i64) -> usize {
     }
     if let Some((.., seat)) = best {
         // The same steps from the same state.
-        let _ = attempt(state, job, seat, DEPTH);
+        let _ = attempt(state, ranks, job, seat, DEPTH);
+        ranks.took(state, job);
     }
     tries + 1
 }
@@ -134,7 +130,7 @@ fn last_victim(ops: &[Op]) -> usize {
 }
 
 /// Makes room for a job in a seat and gives others new ones; `None` (and nothing changed) where that cannot be worth it.
-fn attempt(state: &mut State<'_>, job: usize, seat: Seat, depth: usize) -> Option<Vec<Op>> {
+fn attempt(state: &mut State<'_>, ranks: &Ranks, job: usize, seat: Seat, depth: usize) -> Option<Vec<Op>> {
     state.charge();
     let pool = seat.pool();
     let wanted = state.problem.jobs[job].gpus;
@@ -161,7 +157,7 @@ fn attempt(state: &mut State<'_>, job: usize, seat: Seat, depth: usize) -> Optio
     state.seat(job, seat);
     ops.push(Op::Seated(job));
     thin(state, &mut ops);
-    reseat(state, &mut ops, depth);
+    reseat(state, ranks, &mut ops, depth);
     Some(ops)
 }
 
@@ -303,7 +299,7 @@ fn thin(state: &mut State<'_>, ops: &mut Vec<Op>) {
 }
 
 /// Other seats for those who gave way, in their order: free ones, or down to a depth those of others.
-fn reseat(state: &mut State<'_>, ops: &mut Vec<Op>, depth: usize) {
+fn reseat(state: &mut State<'_>, ranks: &Ranks, ops: &mut Vec<Op>, depth: usize) {
     let mut homeless: Vec<usize> = ops
         .iter()
         .filter_map(|op| match op {
@@ -330,24 +326,24 @@ fn reseat(state: &mut State<'_>, ops: &mut Vec<Op>, depth: usize) {
             state.seat(job, Seat::Starts(pool));
             ops.push(Op::Seated(job));
         } else if depth > 0 {
-            chain(state, job, &pools, depth - 1, ops);
+            chain(state, ranks, job, depth - 1, ops);
         }
     }
 }
 
 /// Has one who gave way take somebody else's seat in turn, where that is worth it.
-fn chain(state: &mut State<'_>, job: usize, pools: &[usize], depth: usize, ops: &mut Vec<Op>) {
+fn chain(state: &mut State<'_>, ranks: &Ranks, job: usize, depth: usize, ops: &mut Vec<Op>) {
     let before = state.worth();
     let mut best: Option<(i64, usize)> = None;
-    for &pool in pools.iter().take(LINKS) {
-        let Some(sub) = attempt(state, job, Seat::Starts(pool), depth) else { continue };
+    for &pool in ranks.known(state, job).iter().take(LINKS) {
+        let Some(sub) = attempt(state, ranks, job, Seat::Starts(pool), depth) else { continue };
         let gain = state.worth() - before;
         undo(state, sub);
         if gain > 0 && best.is_none_or(|(most, _)| gain > most) {
             best = Some((gain, pool));
         }
     }
-    if let Some(sub) = best.and_then(|(_, pool)| attempt(state, job, Seat::Starts(pool), depth)) {
+    if let Some(sub) = best.and_then(|(_, pool)| attempt(state, ranks, job, Seat::Starts(pool), depth)) {
         ops.extend(sub);
     }
 }

@@ -7,12 +7,13 @@
 use std::collections::BTreeMap;
 
 use model::plan::{Plan, STEP};
-use model::workload::{GpuTime, Phase, Tier, Workload};
+use model::workload::{Phase, Tier, Workload};
 use model::{MicroDollars, ModuleId, PoolId, SiteId, Span, Time, Watts, WorkloadId};
 use serde::{Deserialize, Serialize};
 
-use crate::assign::{Book, lost_work};
+use crate::assign::Book;
 use crate::dispatch::curve::{self, Segment};
+use crate::dispatch::{ahead, pay};
 use crate::horizon;
 use crate::island::Island;
 use crate::pack;
@@ -20,8 +21,6 @@ use crate::slot::Slot;
 use crate::start::DWELL;
 use crate::worth;
 
-/// Unserved firm time costs ten times the contract's price (DESIGN.md), so serving it is worth eleven times.
-pub(crate) const FIRM_WEIGHT: i64 = 11;
 /// Classes of jobs by what limits a site that starts them: firm, and others by the steps for which the forecast must carry them.
 pub(crate) const LEVELS: usize = 8;
 
@@ -142,7 +141,7 @@ pub struct Victim {
     pub pool: usize,
     /// Its gang.
     pub gpus: i64,
-    /// What it would pay over the dwell, and what stopping throws away.
+    /// What it would pay over the dwell, what stopping throws away, and its restart when it comes back.
     pub cost: i64,
 }
 
@@ -155,6 +154,7 @@ impl Problem {
             problem.add_island(id, island, book, &mut kinds);
         }
         problem.jobs = jobs(book, &problem, &mut kinds);
+        problem.wait_in_turn(book);
         problem.victims = problem.victims_of(book);
         problem
     }
@@ -191,23 +191,49 @@ impl Problem {
         self.sites.push(site_of(id, island, modules, book));
     }
 
+    /// What jobs gain by waiting for others to give way, where some runs end by themselves in the meantime.
+    fn wait_in_turn(&mut self, book: &Book<'_>) {
+        let now = book.input.now;
+        let ends: Vec<ahead::End> = self
+            .runs(book)
+            .filter_map(|(pool, run)| {
+                let step = ahead::step_after(pay::ends(run, now)?)?;
+                Some((step, pool, i64::from(run.spec.gpus)))
+            })
+            .collect();
+        let waits = |job: &Job| job.wait.is_some();
+        if ends.is_empty() || !self.jobs.iter().any(waits) || !self.sites.iter().any(|site| site.yields) {
+            return;
+        }
+        let workload = |job: &Job| book.input.workloads.get(&job.id);
+        let lasts = |job: &Job| workload(job).and_then(pay::lasts).and_then(ahead::step_after);
+        let lasts: Vec<Option<usize>> = self.jobs.iter().map(lasts).collect();
+        let starts = ahead::starts(self, &ends, &lasts);
+        for (job, step) in self.jobs.iter_mut().zip(starts).filter(|(job, _)| job.wait.is_some()) {
+            let by_itself = step.map(|step| STEP.times(i64::try_from(step).unwrap_or(i64::MAX)));
+            job.wait = book.input.workloads.get(&job.id).map(|workload| pay::waits(workload, by_itself));
+        }
+    }
+
+    /// Runs in place, by pool, in order of pool and id.
+    fn runs<'b>(&'b self, book: &'b Book<'_>) -> impl Iterator<Item = (usize, &'b Workload)> {
+        self.pools.iter().enumerate().flat_map(move |(index, pool)| {
+            let module = &self.modules[pool.module];
+            let island = book.islands.get(&self.sites[module.site].id);
+            let slot = island.and_then(|island| island.slots.get(&module.id));
+            let runs = slot.into_iter().flat_map(|slot| &slot.runs);
+            let runs = runs.filter(move |(_, placement)| placement.pool == pool.id);
+            runs.filter_map(move |(id, _)| Some((index, book.input.workloads.get(id)?)))
+        })
+    }
+
     fn victims_of(&self, book: &Book<'_>) -> Vec<Victim> {
         let mut victims: Vec<(i64, Option<Time>, Victim)> = Vec::new();
-        for (index, pool) in self.pools.iter().enumerate() {
-            let module = &self.modules[pool.module];
-            let site = &self.sites[module.site];
-            let Some(slot) = book.islands.get(&site.id).and_then(|island| island.slots.get(&module.id))
-            else {
-                continue;
-            };
-            let runs = slot.runs.iter().filter(|(_, placement)| placement.pool == pool.id && site.yields);
-            let runs = runs.filter_map(|(id, _)| book.input.workloads.get(id));
-            for run in runs.filter(|run| may_be_stopped(run, book)) {
-                let paid = GpuTime::of(run.spec.gpus, DWELL).cost(run.spec.price);
-                let cost = (paid + lost_work(run)).get();
-                let victim = Victim { id: run.id.clone(), pool: index, gpus: run.spec.gpus.into(), cost };
-                victims.push((cost, run.status.preempted, victim));
-            }
+        let runs = self.runs(book).filter(|(pool, _)| self.sites[self.site_of(*pool)].yields);
+        for (pool, run) in runs.filter(|(_, run)| may_be_stopped(run, book)) {
+            let cost = pay::stops(run, book.input.now);
+            let victim = Victim { id: run.id.clone(), pool, gpus: run.spec.gpus.into(), cost };
+            victims.push((cost, run.status.preempted, victim));
         }
         // Least loss first, then who was stopped least recently, then by id.
         victims.sort_by(|a, b| (a.0, a.1, &a.2.id).cmp(&(b.0, b.1, &b.2.id)));
@@ -347,11 +373,6 @@ fn frugal(problem: &Problem, kinds: usize) -> Vec<i64> {
 
 fn job(workload: &Workload, gpu: usize) -> Job {
     let spec = &workload.spec;
-    let weight = if spec.tier == Tier::Firm { FIRM_WEIGHT } else { 1 };
-    // A restart longer than half the dwell is charged as half of it: it pays over a longer run than we look.
-    let idle = spec.restart.min(Span::new(DWELL.get() / 2)).max(Span::ZERO);
-    let earns = |span: Span| GpuTime::of(spec.gpus, span).cost(spec.price).times(weight).get();
-    let soon = DWELL - idle;
     let patience = Span::new(spec.restart.get().saturating_mul(2)).min(DWELL);
     // Steps 1, 2, … that begin before the run has paid its restart.
     let steps = usize::try_from((patience.get() - 1).max(0) / STEP.get()).unwrap_or(0);
@@ -361,7 +382,7 @@ fn job(workload: &Workload, gpu: usize) -> Job {
         gpu,
         gpus: spec.gpus.into(),
         level,
-        value: earns(soon),
-        wait: (spec.tier != Tier::Spot).then(|| earns(soon - STEP)),
+        value: pay::starts(workload),
+        wait: (spec.tier != Tier::Spot).then(|| pay::waits(workload, None)),
     }
 }

@@ -4,6 +4,8 @@
 //! the island may start; what mining and gas lose with each GPU is taken as a straight line. A new filling is kept only when the
 //! exact worth rises. Read next: `exchange`.
 
+use std::collections::BTreeMap;
+
 use super::state::{AFTER, NOW, Seat, State};
 
 /// Unseated jobs considered for one pool: the best a kilowatt.
@@ -27,7 +29,7 @@ pub(crate) fn sweep_waits(state: &mut State<'_>) {
     over_pools(state, refill_waits);
 }
 
-fn over_pools(state: &mut State<'_>, step: fn(&mut State<'_>, usize, &Unseated, &mut i64) -> bool) {
+fn over_pools(state: &mut State<'_>, step: fn(&mut State<'_>, usize, &mut Unseated, &mut i64) -> bool) {
     let mut unseated = Unseated::of(state);
     let (mut cells, mut changes) = (CELLS, 0);
     for pool in 0..state.problem.pools.len() {
@@ -37,7 +39,7 @@ fn over_pools(state: &mut State<'_>, step: fn(&mut State<'_>, usize, &Unseated, 
         if movable < least || cells <= 0 || state.is_spent() {
             continue;
         }
-        changes += usize::from(step(state, pool, &unseated, &mut cells));
+        changes += usize::from(step(state, pool, &mut unseated, &mut cells));
         // In a large fleet those who lost their seat a moment ago are looked at a little later.
         if changes > state.problem.pools.len() / SMALL {
             (unseated, changes) = (Unseated::of(state), 0);
@@ -45,33 +47,43 @@ fn over_pools(state: &mut State<'_>, step: fn(&mut State<'_>, usize, &Unseated, 
     }
 }
 
-/// Who has no seat, by GPU type in the order of starts.
+/// Who has no seat, by GPU type and size of gang, in the order of starts.
 struct Unseated {
-    by_gpu: Vec<Vec<usize>>,
-    least: Vec<i64>,
+    by_gpu: Vec<BTreeMap<i64, Vec<usize>>>,
 }
 
 impl Unseated {
     fn of(state: &State<'_>) -> Self {
-        let kinds = state.pools_by_gpu.len();
-        let mut by_gpu = vec![Vec::new(); kinds];
-        let mut least = vec![i64::MAX; kinds];
+        let mut by_gpu = vec![BTreeMap::new(); state.pools_by_gpu.len()];
         for (job, wanted) in state.problem.jobs.iter().enumerate() {
-            if state.seats[job].is_none() && wanted.gpu < kinds {
-                by_gpu[wanted.gpu].push(job);
-                least[wanted.gpu] = least[wanted.gpu].min(wanted.gpus);
+            if state.seats[job].is_none() && wanted.gpu < by_gpu.len() {
+                by_gpu[wanted.gpu].entry(wanted.gpus).or_insert_with(Vec::new).push(job);
             }
         }
-        Self { by_gpu, least }
+        Self { by_gpu }
     }
 
     fn least(&self, gpu: usize) -> i64 {
-        self.least.get(gpu).copied().unwrap_or(i64::MAX)
+        self.by_gpu.get(gpu).and_then(|sizes| sizes.keys().next()).copied().unwrap_or(i64::MAX)
     }
 
-    /// Those of a type who still have none.
-    fn still<'u>(&'u self, state: &'u State<'_>, gpu: usize) -> impl Iterator<Item = usize> + 'u {
-        self.by_gpu[gpu].iter().copied().filter(|&job| state.seats[job].is_none())
+    /// The first of those who still have none and fit into `room` GPUs, in the order of starts: of each size as many as could fit
+    /// side by side, and as many again, since some may not be started there.
+    fn first(&mut self, state: &State<'_>, gpu: usize, room: i64) -> Vec<usize> {
+        let mut found = Vec::new();
+        for (&size, jobs) in self.by_gpu[gpu].range_mut(..=room) {
+            let most = usize::try_from(2 * room / size.max(1)).unwrap_or(usize::MAX).min(LOOKED_AT);
+            let mut looked_at = 0;
+            let still = jobs.iter().inspect(|_| looked_at += 1).copied();
+            found.extend(still.filter(|&job| state.seats[job].is_none()).take(most));
+            // Those who got a seat in the meantime are passed over only so often.
+            if looked_at > 2 * most {
+                jobs.retain(|&job| state.seats[job].is_none());
+            }
+        }
+        found.sort_unstable();
+        found.truncate(LOOKED_AT);
+        found
     }
 }
 
@@ -80,15 +92,13 @@ fn gpus_of(state: &State<'_>, jobs: &[usize]) -> i64 {
 }
 
 /// Fills a pool anew if that is worth more. Says whether anything changed.
-fn refill(state: &mut State<'_>, pool: usize, unseated: &Unseated, cells: &mut i64) -> bool {
+fn refill(state: &mut State<'_>, pool: usize, unseated: &mut Unseated, cells: &mut i64) -> bool {
     let site = state.problem.site_of(pool);
     let starts = |job: &usize| matches!(state.seats[*job], Some(Seat::Starts(_)));
     let mut members: Vec<usize> = state.members[pool].iter().copied().filter(starts).collect();
     members.sort_unstable();
-    let others = unseated.still(state, state.problem.pools[pool].gpu);
     let room = state.free[pool][NOW] + gpus_of(state, &members);
-    let others: Vec<usize> =
-        others.filter(|&job| state.problem.jobs[job].gpus <= room).take(LOOKED_AT).collect();
+    let others = unseated.first(state, state.problem.pools[pool].gpu, room);
     let before = state.worth();
     members.iter().for_each(|&job| {
         state.unseat(job);
@@ -185,7 +195,7 @@ fn knapsack(items: &[(i64, i64)], room: usize, cells: &mut i64) -> Vec<usize> {
 }
 
 /// Decides anew which spot runs of a pool go on and who waits for the GPUs of those that do not. Says whether anything changed.
-fn refill_waits(state: &mut State<'_>, pool: usize, unseated: &Unseated, cells: &mut i64) -> bool {
+fn refill_waits(state: &mut State<'_>, pool: usize, unseated: &mut Unseated, cells: &mut i64) -> bool {
     let site = state.problem.site_of(pool);
     // Who was stopped least recently stands last, and so gives way first where losses are equal.
     let victims: Vec<usize> = state.victims_in[pool].iter().rev().copied().collect();
@@ -201,8 +211,8 @@ fn refill_waits(state: &mut State<'_>, pool: usize, unseated: &Unseated, cells: 
         state.unseat(job);
     }
     victims.iter().for_each(|&victim| state.stop(victim, true));
-    let others = unseated.still(state, state.problem.pools[pool].gpu);
-    let others = others.filter(|job| !waiters.contains(job));
+    let others = unseated.first(state, state.problem.pools[pool].gpu, state.free[pool][AFTER]);
+    let others = others.into_iter().filter(|job| !waiters.contains(job));
     let waits = |job: &usize| state.problem.jobs[*job].wait.is_some();
     let jobs: Vec<usize> = waiters.iter().copied().chain(others.filter(waits).take(CANDIDATES)).collect();
     let runs = victims.iter().map(|&victim| {

@@ -12,7 +12,7 @@ use model::workload::{GpuTime, Tier, Workload};
 use model::{Hashrate, MicroDollars, ModuleId, Span, Watts};
 
 use super::Drain;
-use crate::dispatch::problem::FIRM_WEIGHT;
+use crate::dispatch::pay::FIRM_WEIGHT;
 use crate::input::Input;
 use crate::worth;
 

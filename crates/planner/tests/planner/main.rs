@@ -13,6 +13,7 @@ mod offers;
 mod oracle;
 mod power;
 mod quotes;
+mod repairs;
 mod runs;
 mod sabotage;
 mod scale;
