@@ -354,7 +354,7 @@ mod tests {
     #[test]
     fn worlds_of_other_modules_have_other_marks() {
         let of = |ids: &[&str]| {
-            let ids: Vec<ModuleId> = ids.iter().map(|id| ModuleId::new(*id).unwrap()).collect();
+            let ids: Vec<ModuleId> = ids.iter().map(|id| ModuleId::new(id).unwrap()).collect();
             mark(&ids)
         };
         let marks = [&["m1"][..], &["m2"], &["m1", "m2"], &["m1m2"], &["m"], &[]].map(of);

@@ -629,6 +629,7 @@ fn a_closing_that_says_anything_fails_what_was_claimed_and_no_more() {
 
 #[test]
 fn steps_that_were_written_down_make_the_same_auditor_again() {
+    use super::step::Step;
     let (mut first, mut again) = (Auditor::default(), Auditor::default());
     let root = leaves(&template(1, 0), 1, 0)[0].node();
     let note = |sequence: u64, block: u64| {
