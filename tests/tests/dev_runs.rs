@@ -37,6 +37,21 @@ fn a_trip_at_full_load_is_survived_with_the_reflex() {
     assert_eq!((run.number("blackouts"), run.number("firm_lost")), (0, 0));
 }
 
+/// 150 kW of storage at each site: half may be lent, half bridges. It trips itself once the bridge is handed back.
+#[test]
+fn a_fleet_with_storage_survives_the_loss_of_a_set_and_then_of_storage() {
+    let dir = TempDir::new("storage");
+    let fleet = std::fs::read_to_string(repository("deploy/fleet.toml")).unwrap();
+    let storage = "storage = { power = 150000, energy = 1080000000, efficiency_permille = 880, response = 100, \
+                   reserve = 300000, wear = 20000000 }\nbuffer = ";
+    let fleet = dir.write("storage.toml", &fleet.replace("\nbuffer = ", &format!("\n{storage}")));
+    let _alone = alone();
+    let faults = ["--fault", "genset-trip@60s:well-7/g1", "--fault", "storage-trip@190s"];
+    let run = run(&[&["--fleet", &fleet, "--for", "270s", "--speed", "20"][..], &faults].concat());
+    run.assert_sound(&[1, 2, 3, 6]);
+    assert_eq!((run.number("blackouts"), run.number("firm_lost")), (0, 0));
+}
+
 /// With `forward-unverified` the same run is unsound: see `sabotage.rs`.
 #[test]
 fn what_bad_boards_submit_stays_at_the_edge() {
