@@ -102,8 +102,13 @@ impl Process {
 
     /// SIGTERM: asks it to end.
     pub fn terminate(&mut self) {
+        self.signal("TERM");
+    }
+
+    /// Any signal, by its name without SIG.
+    pub fn signal(&mut self, name: &str) {
         let id = self.child.id().to_string();
-        assert!(Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
+        assert!(Command::new("kill").args([&format!("-{name}"), &id]).status().unwrap().success());
     }
 
     /// Waits for its end.

@@ -33,15 +33,16 @@ pub(crate) fn starts(workload: &Workload) -> i64 {
 }
 
 /// What starting it once others have given way is worth, before what it displaces: what it does sooner than if it started by
-/// itself after `by_itself`, where that is within the dwell. Firm time is unserved only once it was served: before the first start
-/// no promise runs that could be broken, so nobody is stopped for eleven times its price.
+/// itself after `by_itself`, where that is within the dwell. Firm time is unserved once it was promised or served: for an order that
+/// was neither no promise runs that could be broken, so nobody is stopped for eleven times its price.
 pub(crate) fn waits(workload: &Workload, by_itself: Option<Span>) -> i64 {
     let served = |from: Span| {
         let span = (paid(workload) - from).at_least_zero();
         left(workload).map_or(span, |left| span.min(left))
     };
     let sooner = served(STEP) - by_itself.map_or(Span::ZERO, served);
-    let weight = if workload.status.placement.is_some() { weight(workload) } else { 1 };
+    let owed = workload.promise.is_some() || workload.status.placement.is_some();
+    let weight = if owed { weight(workload) } else { 1 };
     earns(workload, sooner.at_least_zero()) * weight
 }
 

@@ -20,10 +20,16 @@ const USES: u32 = 6;
 /// Rankings, by GPU type, size of gang and whether it may wait for others to go.
 #[derive(Default)]
 pub(crate) struct Ranks {
-    /// What freeing GPUs costs in each pool: cumulated (GPUs, loss), cheapest a GPU first; for who starts, and for who waits.
-    costs: Vec<[Vec<(i64, i64)>; 2]>,
-    kept: BTreeMap<(usize, i64, bool), (Arc<[usize]>, u32)>,
+    /// What freeing GPUs costs in each pool, for who starts, and for who waits.
+    costs: Vec<[Costs; 2]>,
+    /// Pools to try, and how often they were.
+    kept: BTreeMap<Class, (Arc<[usize]>, u32)>,
 }
+
+/// Cumulated (GPUs, loss), cheapest a GPU first.
+type Costs = Vec<(i64, i64)>;
+/// GPU type, size of gang, and whether it may wait for others to go.
+type Class = (usize, i64, bool);
 
 impl Ranks {
     pub(crate) fn new(state: &State<'_>) -> Self {
@@ -69,11 +75,11 @@ impl Ranks {
     }
 }
 
-fn key(wanted: &Job) -> (usize, i64, bool) {
+fn key(wanted: &Job) -> Class {
     (wanted.gpu, wanted.gpus, wanted.wait.is_some())
 }
 
-fn rank(costs: &[[Vec<(i64, i64)>; 2]], all: &[usize], wanted: &Job) -> Arc<[usize]> {
+fn rank(costs: &[[Costs; 2]], all: &[usize], wanted: &Job) -> Arc<[usize]> {
     let cost = |pool: usize| {
         let starts = cost(&costs[pool][0], wanted.gpus);
         if wanted.wait.is_some() { starts.min(cost(&costs[pool][1], wanted.gpus)) } else { starts }
@@ -102,7 +108,7 @@ fn cost(costs: &[(i64, i64)], gpus: i64) -> i64 {
 }
 
 /// What freeing GPUs of a pool costs, for who starts and for who waits.
-fn costs(state: &State<'_>, pool: usize) -> [Vec<(i64, i64)>; 2] {
+fn costs(state: &State<'_>, pool: usize) -> [Costs; 2] {
     let members = state.members[pool].iter().filter_map(|&job| {
         let seat = state.seats[job]?;
         Some((matches!(seat, Seat::Starts(_)), state.problem.jobs[job].gpus, state.earns(job, seat)))
@@ -117,7 +123,7 @@ fn costs(state: &State<'_>, pool: usize) -> [Vec<(i64, i64)>; 2] {
     [cumulated(now.min(after), starts), cumulated(after, waits)]
 }
 
-fn cumulated(free: i64, mut givers: Vec<(i64, i64)>) -> Vec<(i64, i64)> {
+fn cumulated(free: i64, mut givers: Vec<(i64, i64)>) -> Costs {
     givers.retain(|(gpus, _)| *gpus > 0);
     givers.sort_unstable_by_key(|&(gpus, loss)| (loss / gpus, gpus, loss));
     let mut sum = (free.max(0), 0);

@@ -52,6 +52,38 @@ fn a_firm_arrival_takes_the_place_of_spot_and_waits_until_it_is_gone() {
     assert!(after.plan.placement(&id("firm")).is_some());
 }
 
+/// How many are stopped by choice for a gang of 8 with `work` minutes, where one of the spot runs has `left` minutes to go.
+fn stopped_for(tier: Tier, cents: i64, work: Option<i64>, left: Option<i64>) -> usize {
+    let minutes = |minutes| GpuTime::of(8, Span::minutes(minutes));
+    let mut input = full_of_spot();
+    let run = input.workloads.get_mut(&id("s07")).unwrap();
+    run.spec.amount = left.map(|left| run.status.progress + minutes(left));
+    let mut late = workload("late", tier, 8, cents);
+    late.spec.amount = work.map(minutes);
+    submit(&mut input, late);
+    let made = planned(&input);
+    input.workloads.keys().filter(|w| reason(&made, w.as_str()) == ReasonCode::Preempted).count()
+}
+
+#[test]
+fn nobody_is_stopped_for_whom_gpus_come_free_in_time() {
+    let check =
+        |left, stopped| assert_eq!(stopped_for(Tier::Firm, 235, None, left), stopped, "{left:?} minutes");
+    check(None, 1);
+    check(Some(60), 1);
+    check(Some(8), 0);
+    check(Some(2), 0);
+}
+
+#[test]
+fn nobody_is_stopped_for_work_that_pays_less_than_the_stop_costs() {
+    let check =
+        |work, stopped| assert_eq!(stopped_for(Tier::OnDemand, 295, work, None), stopped, "{work:?} minutes");
+    check(None, 1);
+    check(Some(60), 1);
+    check(Some(10), 0);
+}
+
 #[test]
 fn nobody_is_preempted_twice_without_progress() {
     let mut input = full_of_spot();
