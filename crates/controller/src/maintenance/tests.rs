@@ -143,7 +143,7 @@ async fn the_oldest_export_is_sound_and_is_migrated_once() {
         Answer::Migrate { migrated, .. } => migrated,
         other => panic!("{other:?}"),
     };
-    let expected = BTreeMap::from([("plan".to_owned(), 1)]);
+    let expected = BTreeMap::from([("plan".to_owned(), 1), ("workload".to_owned(), 1)]);
     assert_eq!(migrate(true).await, expected);
     assert_eq!(scene.stored().await, before, "a dry run writes nothing");
     assert_eq!(migrate(false).await, expected);
@@ -152,7 +152,7 @@ async fn the_oldest_export_is_sound_and_is_migrated_once() {
     let after = scene.stored().await;
     let changed: Vec<&String> =
         after.iter().filter(|(key, value)| before[*key] != **value).map(|(key, _)| key).collect();
-    assert_eq!(changed, ["plan/00000000000000000002"]);
+    assert_eq!(changed, ["plan/00000000000000000002", "workload/w1"]);
     for (key, value) in &after {
         let shape = shape::of(&Key::stored(key)).unwrap();
         assert_eq!(shape::Shape::schema(value), Some(shape.version), "{key}");

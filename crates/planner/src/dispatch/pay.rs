@@ -96,7 +96,7 @@ fn starting(run: &Workload, now: Time) -> Span {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use model::workload::Spec;
+    use model::workload::{Grounds, Promise, Spec};
     use model::{Id, MicroDollars};
 
     use super::*;
@@ -154,9 +154,13 @@ mod tests {
     }
 
     #[test]
-    fn nobody_is_stopped_for_a_firm_order_at_eleven_times_its_price_before_it_ran() {
+    fn nobody_is_stopped_at_eleven_times_its_price_for_a_firm_order_that_was_neither_promised_nor_served() {
         let mut firm = workload(Tier::Firm, None);
         assert_eq!(waits(&firm, None), dimes(21));
+        let price = MicroDollars::dollars(1);
+        let grounds = Grounds::Holds { expected_ppm: 999_500, least_price: price };
+        let promise = Promise { level: 999, price, given: NOW, grounds };
+        assert_eq!(waits(&Workload { promise: Some(promise), ..firm.clone() }, None), 11 * dimes(21));
         firm.status.placement = Some(model::workload::Placement {
             module: Id::new("m").unwrap(),
             pool: Id::new("p").unwrap(),
