@@ -86,7 +86,8 @@ fn content(file: &str) -> String {
     file[begin..].trim_end().to_owned()
 }
 
-/// What the audits of shares came to, for each module that claimed any: claims that passed, and claims that failed.
+/// What the audits of shares came to, for each module that claimed any: claims that passed, and claims that failed. They are the
+/// totals of `shares.json`, and what the log behind it adds.
 pub fn audits(data: &Path) -> BTreeMap<String, (u64, u64)> {
     let mut audits = BTreeMap::new();
     for entry in fs::read_dir(data.join("ledger")).into_iter().flatten() {
@@ -95,7 +96,17 @@ pub fn audits(data: &Path) -> BTreeMap<String, (u64, u64)> {
         let kept: Value = serde_json::from_str(&text).unwrap();
         let totals = &kept["auditor"]["totals"];
         let count = |field: &str| totals[field].as_u64().unwrap_or_else(|| panic!("no {field} in {totals}"));
-        audits.insert(entry.file_name().into_string().unwrap(), (count("passed"), count("failures")));
+        let (mut passed, mut failed) = (count("passed"), count("failures"));
+        let log = entry.path().join(format!("shares-{}.log", kept["log"]));
+        let log = fs::read_to_string(&log).unwrap_or_else(|error| panic!("{}: {error}", log.display()));
+        // kill -9 may leave a last line that is not whole, and was not acted upon.
+        for line in log.split_inclusive('\n').filter(|line| line.ends_with('\n')) {
+            let step: Value = serde_json::from_str(line).unwrap_or_else(|error| panic!("{line}: {error}"));
+            let judged = &step["Answer"]["judged"];
+            passed += u64::from(judged.get("Shown").is_some());
+            failed += u64::from(judged.get("Failed").is_some());
+        }
+        audits.insert(entry.file_name().into_string().unwrap(), (passed, failed));
     }
     audits
 }
