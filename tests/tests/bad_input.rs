@@ -5,7 +5,7 @@
 use crate::support::cli::{Cli, run};
 use crate::support::dev;
 use crate::support::process::Process;
-use crate::support::{PATIENCE, TempDir, alone, free_address, wait_for};
+use crate::support::{PATIENCE, TempDir, free_address, wait_for, waits};
 
 /// `flareshift dev` refuses these arguments with exit code 2 and all of `words`.
 fn check(args: &[&str], words: &[&str]) {
@@ -91,7 +91,7 @@ fn a_module_that_the_fleet_file_does_not_describe_is_refused_by_the_agent() {
 
 #[test]
 fn a_running_dev_guards_its_directory_and_answers_for_what_is_not_there() {
-    let _alone = alone();
+    let _waits = waits();
     let dir = TempDir::new("guarded");
     let (data, grpc, rest) = (dir.at("data"), free_address(), free_address());
     let args = ["dev", "--headless", "--data", &data, "--grpc", &grpc, "--rest", &rest];

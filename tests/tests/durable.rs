@@ -9,7 +9,7 @@ use crate::support::dev::run;
 use crate::support::fleet::MODULES;
 use crate::support::ledger::{Ledger, audits};
 use crate::support::process::Process;
-use crate::support::{PATIENCE, TempDir, alone, free_address, wait_for};
+use crate::support::{PATIENCE, TempDir, free_address, wait_for, waits};
 
 /// How often the process is killed.
 const KILLS: u64 = 20;
@@ -20,7 +20,7 @@ const MOMENT: (u64, u64) = (300, 2_000);
 
 #[test]
 fn a_second_start_carries_on() {
-    let _alone = alone();
+    let _waits = waits();
     let dir = TempDir::new("carry-on");
     let data = dir.at("data");
     let args = ["--data", &data, "--for", "40s", "--speed", "20"];
@@ -41,7 +41,7 @@ fn a_second_start_carries_on() {
 
 #[test]
 fn kill_nine_twenty_times_loses_nothing_that_was_acknowledged() {
-    let _alone = alone();
+    let _waits = waits();
     let dir = TempDir::new("kill-nine");
     let data = dir.path().join("data");
     let (grpc, rest) = (free_address(), free_address());

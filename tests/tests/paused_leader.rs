@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use crate::support::cli::Cli;
 use crate::support::etcd::Etcd;
 use crate::support::fleet::{Place, SITES};
-use crate::support::{PATIENCE, alone, wait_for};
+use crate::support::{PATIENCE, wait_for, waits};
 
 /// Orders that wait in the paused leader's sockets.
 const WAITING: usize = 12;
@@ -25,7 +25,7 @@ fn leads(cli: &Cli) -> Result<(), String> {
 
 #[test]
 fn a_leader_paused_for_longer_than_its_lease_gets_not_one_write_through() {
-    let _alone = alone();
+    let _waits = waits();
     let Some(mut etcd) = Etcd::ready_or_skip() else { return };
     etcd.start();
     let (first, second) = (Place::new(&etcd.store()), Place::new(&etcd.store()));

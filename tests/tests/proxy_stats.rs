@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::support::cli::run;
 use crate::support::process::Process;
-use crate::support::{PATIENCE, TempDir, alone, wait_for};
+use crate::support::{PATIENCE, TempDir, wait_for, waits};
 
 /// Enough for the equation to mean something.
 const SHARES: u64 = 30;
@@ -30,7 +30,7 @@ fn stats(agent: &Path) -> Result<Value, String> {
 
 #[test]
 fn every_share_of_a_working_proxy_has_one_end_and_its_hash_rate_an_interval() {
-    let _alone = alone();
+    let _waits = waits();
     let dir = TempDir::new("stats");
     let data = dir.at("data");
     let args = [

@@ -8,7 +8,7 @@ use crate::support::cli::run;
 use crate::support::etcd::Etcd;
 use crate::support::fleet::Place;
 use crate::support::process::Ended;
-use crate::support::{PATIENCE, alone, wait_for};
+use crate::support::{PATIENCE, wait_for, waits};
 
 /// `flareshift-controller store …`, which knows etcd.
 fn store(place: &Place, args: &[&str]) -> Ended {
@@ -22,7 +22,7 @@ fn done(ended: &Ended) -> Value {
 
 #[test]
 fn an_installation_moves_by_export_and_import_and_agents_follow_the_higher_epoch() {
-    let _alone = alone();
+    let _waits = waits();
     let Some(mut etcd) = Etcd::ready_or_skip() else { return };
     etcd.start();
     let place = Place::new(&etcd.store());

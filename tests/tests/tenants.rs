@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::support::cli::ids;
 use crate::support::fleet::Place;
-use crate::support::{PATIENCE, alone, wait_for};
+use crate::support::{PATIENCE, wait_for, waits};
 
 /// An answer: status, content type, body.
 struct Answer {
@@ -63,7 +63,7 @@ impl Answer {
 
 #[test]
 fn a_tenant_orders_looks_and_cancels_over_rest() {
-    let _alone = alone();
+    let _waits = waits();
     let place = Place::embedded();
     let _controller = place.controller();
     let (acme, bolt) = (place.cli().make_tenant("acme"), place.cli().make_tenant("bolt"));
@@ -101,7 +101,7 @@ fn a_tenant_orders_looks_and_cancels_over_rest() {
 
 #[test]
 fn the_document_that_is_served_is_the_one_that_is_checked_in() {
-    let _alone = alone();
+    let _waits = waits();
     let place = Place::embedded();
     let mut controller = place.controller();
     controller.wait_for_line("controller starts", PATIENCE);

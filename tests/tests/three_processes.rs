@@ -8,11 +8,11 @@ use crate::support::cli::run;
 use crate::support::etcd::Etcd;
 use crate::support::fleet::{Place, SITES};
 use crate::support::ledger::Ledger;
-use crate::support::{PATIENCE, alone, free_address, wait_for};
+use crate::support::{PATIENCE, free_address, wait_for, waits};
 
 #[test]
 fn any_of_three_processes_on_etcd_is_killed_and_the_fleet_goes_on() {
-    let _alone = alone();
+    let _waits = waits();
     let Some(mut etcd) = Etcd::ready_or_skip() else { return };
     etcd.start();
     let place = Place::new(&etcd.store());
@@ -47,7 +47,7 @@ fn any_of_three_processes_on_etcd_is_killed_and_the_fleet_goes_on() {
 
 #[test]
 fn an_etcd_that_is_not_there_is_waited_for_with_a_clear_line() {
-    let _alone = alone();
+    let _waits = waits();
     let Some(mut etcd) = Etcd::ready_or_skip() else { return };
     let place = Place::new(&etcd.store());
     let mut controller = place.controller();
@@ -63,7 +63,7 @@ fn an_etcd_that_is_not_there_is_waited_for_with_a_clear_line() {
 
 #[test]
 fn a_controller_on_an_embedded_store_starts_again_after_kill_nine_and_stops_when_told() {
-    let _alone = alone();
+    let _waits = waits();
     let place = Place::embedded();
     let controller = place.controller();
     place.cli().make_tenant("acme");
@@ -79,7 +79,7 @@ fn a_controller_on_an_embedded_store_starts_again_after_kill_nine_and_stops_when
 
 #[test]
 fn a_second_controller_on_the_same_directory_is_refused() {
-    let _alone = alone();
+    let _waits = waits();
     let place = Place::embedded();
     let mut first = place.controller();
     first.wait_for_line("leading", PATIENCE);
@@ -97,7 +97,7 @@ fn a_second_controller_on_the_same_directory_is_refused() {
 
 #[test]
 fn an_agent_of_a_module_that_nobody_knows_keeps_trying_and_says_what_to_do() {
-    let _alone = alone();
+    let _waits = waits();
     let place = Place::embedded();
     let mut controller = place.controller();
     controller.wait_for_line("fleet description loaded", PATIENCE);

@@ -27,11 +27,18 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// finds its port still free, although hundreds of simulated miners take ports meanwhile.
 const PORTS: (u16, u16) = (20_000, 32_000);
 
-/// Held by every test that starts processes: side by side they would only measure each other.
+/// Held by every test that simulates a fleet for a while: side by side they would only measure each other.
 pub fn alone() -> MutexGuard<'static, ()> {
-    static HEAVY: Mutex<()> = Mutex::new(());
+    static SIMULATES: Mutex<()> = Mutex::new(());
     // The test that failed holding it has said why; the next one starts afresh.
-    HEAVY.lock().unwrap_or_else(PoisonError::into_inner)
+    SIMULATES.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Held by every test that starts processes again and again, and mostly waits for their leases: one of them goes beside one that
+/// is [`alone`].
+pub fn waits() -> MutexGuard<'static, ()> {
+    static WAITS: Mutex<()> = Mutex::new(());
+    WAITS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Asks until `look` answers something; fails with `what` and the last reason when `patience` is over.
