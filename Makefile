@@ -46,7 +46,7 @@ cli-alone:
 # planned to its end and checked.
 fuzz:
 	STRATUM_FUZZ=80000 cargo test --workspace --locked --test main fuzz::
-	PROPTEST_CASES=400 PROPTEST_RNG_SEED=1 cargo test -p planner --locked --test planner fuzz::
+	PROPTEST_CASES=400 PROPTEST_RNG_SEED=1 cargo test --workspace --locked --test planner fuzz::
 
 dev:
 	cargo run --release --locked -- dev
