@@ -127,7 +127,7 @@ pub fn pool(data: &[u8]) {
             ntime: 1,
             nonce: 2,
             version: 3,
-            block: data.len() % 2 == 0,
+            block: data.len().is_multiple_of(2),
         };
         if pool.submit(now_ms, ShareRef(sent), &share).is_ok() {
             sent += 1;
