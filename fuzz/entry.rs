@@ -12,7 +12,7 @@ use stratum::line::{LineBuffer, MAX_CLIENT_LINE};
 use stratum::message::{Request, ServerMessage};
 use stratum::slices::MinerSlice;
 use stratum::target::Difficulty;
-use stratum::upstream::{self, Event, MAX_PENDING, Outgoing, ShareRef, Upstream};
+use stratum::upstream::{self, BLOCKS_PENDING, Event, MAX_PENDING, Outgoing, ShareRef, Upstream};
 
 /// A limit that inputs of a few hundred bytes reach.
 const LIMIT: usize = 64;
@@ -127,6 +127,7 @@ pub fn pool(data: &[u8]) {
             ntime: 1,
             nonce: 2,
             version: 3,
+            block: data.len().is_multiple_of(2),
         };
         if pool.submit(now_ms, ShareRef(sent), &share).is_ok() {
             sent += 1;
@@ -136,7 +137,7 @@ pub fn pool(data: &[u8]) {
                 ended.push(share);
             }
         }
-        assert!(pool.pending() <= MAX_PENDING);
+        assert!(pool.pending() <= MAX_PENDING + BLOCKS_PENDING);
     }
     ended.extend(pool.disconnect());
     ended.sort();

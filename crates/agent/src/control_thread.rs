@@ -16,7 +16,7 @@ use model::report::{Report, Verified};
 use model::{BootStamp, MinerGroupId, Time};
 use tokio::sync::mpsc::Sender;
 
-/// Messages to the thread that may wait: a directive and an estimate a second, and the thread looks each 10 ms.
+/// Messages to the thread that may wait: a directive, an estimate and a word on pools a second, and the thread looks each 10 ms.
 pub const INBOX: usize = 16;
 /// Snapshots that may wait: one a second; at a hundred times real time this is 2.5 s of wall time.
 pub const OUTBOX: usize = 256;
@@ -28,6 +28,8 @@ pub enum ToControl {
     Directive(Box<Directive>),
     /// For each group the hash rate its shares prove, and its connections.
     Proven(BTreeMap<MinerGroupId, (Option<Verified>, u32)>),
+    /// Whether every pool has been away for so long that miners may come down.
+    Unpaid(bool),
 }
 
 /// What the thread saw in the last second.
@@ -76,6 +78,7 @@ fn take_messages(brain: &mut Brain, inbox: &Receiver<ToControl>, readings: &Read
             // the way, and the next renewal heals that.
             Ok(ToControl::Directive(directive)) => drop(brain.adopt(*directive, &readings.boot)),
             Ok(ToControl::Proven(proven)) => brain.verified(proven),
+            Ok(ToControl::Unpaid(is_unpaid)) => brain.unpaid(is_unpaid),
             Err(TryRecvError::Empty) => return true,
             Err(TryRecvError::Disconnected) => return false,
         }

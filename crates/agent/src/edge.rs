@@ -61,6 +61,7 @@ pub async fn start(
             weight: first.weight,
             others: accounts.collect(),
             keep_alive: stratum.settings.keep_alive(),
+            idle_after_ms: stratum.settings.idle_after_ms(),
             roots: roots(stratum.settings.tls_roots.as_deref())?,
             pass_through: stratum.settings.pass_through,
         },

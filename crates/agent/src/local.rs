@@ -17,6 +17,7 @@ use api::proxy as wire;
 use api::proxy::proxy_service_server::{ProxyService, ProxyServiceServer};
 use model::Span;
 use stratum::account::{Account, End, Tally};
+use stratum::bans::Ban;
 use tokio::net::UnixListener;
 use tokio::task::JoinSet;
 use tokio_stream::wrappers::UnixListenerStream;
@@ -150,8 +151,12 @@ impl ProxyService for Service {
 }
 
 fn encode(proxy: &Handle, detail: Detail, unclaimed: Option<u64>) -> wire::Stats {
-    let Detail { stats, upstreams, total, workers, groups, words } = detail;
+    let Detail { stats, upstreams, total, workers, groups, words, bans } = detail;
     let uptime = Span::new(i64::try_from(proxy.uptime().as_millis()).unwrap_or(i64::MAX));
+    let ban = |ban: Ban| {
+        let left = Span::new(i64::try_from(ban.left_ms).unwrap_or(i64::MAX));
+        wire::Ban { peer: ban.peer.to_string(), left: wire_span(left) }
+    };
     let worker = |(worker, account): (String, Account)| wire::Worker { worker, books: Some(books(&account)) };
     wire::Stats {
         agent_version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -170,6 +175,8 @@ fn encode(proxy: &Handle, detail: Detail, unclaimed: Option<u64>) -> wire::Stats
         balanced: stats.balanced,
         refusals: words.into_iter().collect(),
         unclaimed,
+        refused: stats.refused,
+        bans: bans.into_iter().map(ban).collect(),
     }
 }
 

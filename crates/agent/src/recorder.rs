@@ -79,6 +79,7 @@ impl Recorder {
             let proven =
                 proxy.verified().into_iter().map(|(id, status)| (id, (status.verified, status.connections)));
             let _ = self.control.try_send(ToControl::Proven(proven.collect()));
+            let _ = self.control.try_send(ToControl::Unpaid(proxy.is_unpaid()));
         }
         self.reports.send_replace(Some(Arc::new(snapshot.report.clone())));
     }

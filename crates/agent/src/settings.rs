@@ -28,6 +28,8 @@ const MAX_ACCOUNTS: usize = 32;
 const MAX_POOLS: usize = 8;
 /// Longest account name or password; bitcoin addresses have up to 90 characters.
 const MAX_NAME: usize = 160;
+/// Ten minutes: longer than a pool's restart or a router's, and two dwells of a usual miner, so that one short outage reverses nobody.
+const IDLE_AFTER_S: u64 = 600;
 
 /// Why settings are of no use.
 #[derive(Debug, thiserror::Error)]
@@ -132,6 +134,10 @@ pub struct Limits {
     /// How long such a job lasts.
     #[serde(deserialize_with = "within::<_, 60, 3_600>")]
     pub keep_alive_rotate_seconds: u64,
+    /// From losing every pool until an agent's miners may be put to sleep, as far as the island needs them neither as ballast nor as
+    /// reserve; 0 = never.
+    #[serde(deserialize_with = "within::<_, 0, 86_400>")]
+    pub idle_after_seconds: u64,
 }
 
 impl Default for Limits {
@@ -148,6 +154,7 @@ impl Default for Limits {
             duplicates: session.seen_budget as u64,
             keep_alive_after_seconds: keep_alive.after_ms / 1_000,
             keep_alive_rotate_seconds: keep_alive.rotate_ms / 1_000,
+            idle_after_seconds: IDLE_AFTER_S,
         }
     }
 }
@@ -242,6 +249,12 @@ impl Settings {
             after_ms: self.limits.keep_alive_after_seconds * 1_000,
             rotate_ms: self.limits.keep_alive_rotate_seconds * 1_000,
         }
+    }
+
+    /// When miners may sleep for want of pay; `None` = never.
+    pub(crate) fn idle_after_ms(&self) -> Option<u64> {
+        let seconds = Some(self.limits.idle_after_seconds).filter(|seconds| *seconds > 0);
+        seconds.map(|seconds| seconds * 1_000)
     }
 }
 
@@ -365,6 +378,9 @@ mod tests {
         assert_eq!(settings, plain);
         assert_eq!((settings.session(), settings.keep_alive()), Default::default());
         assert_eq!(settings.weights(), [1]);
+        assert_eq!(settings.idle_after_ms(), Some(600_000));
+        let never = parse(&format!("{LEAST}[limits]\nidle_after_seconds = 0")).unwrap();
+        assert_eq!(never.idle_after_ms(), None);
     }
 
     #[test]

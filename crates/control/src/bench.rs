@@ -74,7 +74,8 @@ pub fn module() -> Module {
 
 pub fn island() -> Island {
     let ratings = (1..=4).map(|n| (id(&format!("g{n}")), Watts::kilo(500))).collect();
-    Island { nominal: Frequency::new(60_000), governor: Governor::Isochronous, ratings }
+    let least = (1..=4).map(|n| (id(&format!("g{n}")), Watts::kilo(150))).collect();
+    Island { nominal: Frequency::new(60_000), governor: Governor::Isochronous, ratings, least }
 }
 
 pub fn rung(group: &str, below: i64) -> Rung {

@@ -26,6 +26,7 @@ use crate::regulation::{Regulation, Situation};
 use crate::runs::{self, Runs};
 use crate::sabotage::{Sabotage, Sabotages};
 use crate::storage::Storage;
+use crate::unpaid::{self, Unpaid};
 
 /// Nothing goes up for so long after the last shed or a dark island: sets recover within 10 s (ISO 8528-5, class G1).
 const RECOVERY: Span = Span::secs(10);
@@ -75,6 +76,9 @@ pub struct Brain {
     began: Option<Span>,
     asked: BTreeMap<GensetId, Span>,
     storage: Storage,
+    /// Every pool has been away for long.
+    is_unpaid: bool,
+    unpaid: Unpaid,
     refused: Option<String>,
     found: Vec<Finding>,
     sheds: VecDeque<Shed>,
@@ -110,6 +114,8 @@ impl Brain {
             began: None,
             asked: BTreeMap::new(),
             storage: Storage::default(),
+            is_unpaid: false,
+            unpaid: Unpaid::default(),
             refused: None,
             found: Vec::new(),
             sheds: VecDeque::new(),
@@ -132,6 +138,11 @@ impl Brain {
     /// Takes the proxy's estimates: for each group the verified hash rate (scaled) and the connections it has.
     pub fn verified(&mut self, proven: BTreeMap<MinerGroupId, (Option<Verified>, u32)>) {
         self.proven = proven;
+    }
+
+    /// Takes the proxy's word on whether every pool has been away for so long that miners may come down.
+    pub fn unpaid(&mut self, is_unpaid: bool) {
+        self.is_unpaid = is_unpaid;
     }
 
     /// One tick: what to command now.
@@ -252,11 +263,16 @@ impl Brain {
             return Vec::new();
         }
         let directive = self.holder.held().cloned();
-        let orders = self.orders(directive.as_ref(), readings, standing);
+        let mut orders = self.orders(directive.as_ref(), readings, standing);
         let mut runs = std::mem::take(&mut self.runs);
         let same_boot = self.restored.as_ref() == Some(&readings.boot.boot_id);
         let mut regulation =
             self.regulation.take().unwrap_or_else(|| Regulation::new(same_boot.then_some(at)));
+        if self.is_unpaid {
+            orders.targets = self.hold_back(&orders, directive.as_ref(), readings, &regulation);
+        } else {
+            self.unpaid = Unpaid::default();
+        }
         let view = runs::View {
             module: &self.config.module,
             reports: &slow.runs,
@@ -278,6 +294,7 @@ impl Brain {
         if !self.config.sabotage.has(Sabotage::NoFlag) {
             findings.extend(self.meters.findings());
         }
+        findings.extend(self.unpaid_finding());
         for group in protected.opened {
             let load = RungLoad::Miners(group);
             self.record(Shed { at: readings.now, cause: Cause::Ceiling, load, rung: None });
@@ -305,6 +322,39 @@ impl Brain {
             follow: readings.fast.switch == Switch::Remote,
             calm: self.is_calm(grant, readings.boot.at),
         }
+    }
+
+    /// The targets of miners whose work nobody pays. What follows no target is held by nothing.
+    fn hold_back(
+        &mut self,
+        orders: &Orders,
+        directive: Option<&Directive>,
+        readings: &Readings,
+        regulation: &Regulation,
+    ) -> BTreeMap<MinerGroupId, GroupTarget> {
+        self.unpaid.second(unpaid::View {
+            module: &self.config.module,
+            island: &self.config.island,
+            gensets: &readings.fast.gensets,
+            grant: directive.map(|held| &held.envelope.grant),
+            targets: &orders.targets,
+            groups: regulation.groups(),
+            calm: orders.calm && orders.follow,
+            now: readings.now,
+            at: readings.boot.at,
+        })
+    }
+
+    fn unpaid_finding(&self) -> Option<Finding> {
+        self.is_unpaid.then(|| Finding {
+            code: "work-unpaid".into(),
+            subject: format!("module {}", self.config.module.id),
+            message: format!(
+                "every mining pool is away; miners of {} sleep for it, those awake are ballast or reserve or come down in \
+                 steps: see to the pools and the way to them",
+                self.unpaid.held()
+            ),
+        })
     }
 
     /// Whether the island is at rest: frequency known, near what is expected and clear of the first rung, and nothing was shed

@@ -1,7 +1,7 @@
 //! What an agent decides on its own, in milliseconds and seconds.
 //!
 //! [`port`] is what it reads and may command, and [`brain`] joins the rest for the control thread: every 10 ms [`reflex`], every
-//! second [`regulation`], [`runs`] and [`meters`], all under what [`envelope`] says is in force.
+//! second [`regulation`], [`runs`], [`unpaid`] and [`meters`], all under what [`envelope`] says is in force.
 //!
 //! Invariant: no clock, no I/O, no async, no log, no random source. The same readings give the same commands.
 
@@ -21,6 +21,7 @@ pub mod runs;
 pub mod sabotage;
 pub mod share;
 pub mod storage;
+pub mod unpaid;
 
 pub use brain::{Brain, Config};
 pub use port::{Command, Plant, Readings};

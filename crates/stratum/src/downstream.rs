@@ -127,7 +127,7 @@ pub struct Session {
     slice: Arc<MinerSlice>,
     /// Ours and the pool's; zero where the pool rolls nothing.
     mask: u32,
-    /// What the miner offered, once it did.
+    /// What the miner offered, once rolling was granted; one that was refused it sends no bits.
     offered: Option<u32>,
     subscribed: bool,
     extranonce_subscribed: bool,
@@ -247,7 +247,9 @@ impl Session {
         let mut out = Vec::new();
         let changed = self.mask != mask;
         self.mask = mask;
-        if let Some(negotiated) = self.negotiated().filter(|_| changed) {
+        if self.offered.is_some() && changed {
+            // A pool that rolls nothing is news too: bits that the miner went on rolling would be refused.
+            let negotiated = self.negotiated().unwrap_or(0);
             out.push(Output::Send(ServerMessage::SetVersionMask(negotiated).to_line()));
             self.notify_again(&mut out);
         }
@@ -337,7 +339,7 @@ impl Session {
     fn on_configure(&mut self, id: &Id, configure: &Configure, out: &mut Vec<Output>) {
         let mut result = Map::new();
         if let Some(mask) = configure.version_mask {
-            self.offered = Some(mask);
+            self.offered = Some(mask).filter(|mask| mask & self.mask != 0);
             let common = self.negotiated();
             result.insert("version-rolling".into(), json!(common.is_some()));
             result.insert("version-rolling.mask".into(), json!(format!("{:08x}", common.unwrap_or(0))));
@@ -579,6 +581,7 @@ fn fate(handed: &Handed, said: &Said<'_>, verified: &Verified) -> Fate {
                 ntime: said.ntime,
                 nonce: said.nonce,
                 version: job.rolled_version(handed.mask.unwrap_or(0), said.version_bits.unwrap_or(0)),
+                block: verified.meets_network,
             })
         }
     }

@@ -5,9 +5,10 @@
 //!
 //! The way of a share: `line` → `message` → `downstream` → `batch` (hashing) → `verify` (+ `seen`) → `account`, and by
 //! `upstream` to the pool. Which pool: `failover`, `reconnect`, `weights`; and without any: `keepalive`. What a pool accepted is
-//! proven to the controller by `commit`.
+//! proven to the controller by `commit`. Who is not served at all: `bans`.
 
 pub mod account;
+pub mod bans;
 pub mod batch;
 pub mod coinbase;
 pub mod commit;

@@ -17,6 +17,9 @@ use std::sync::Arc;
 
 /// Shares without an answer. A module sends a hundred a second at most, pools answer within a few seconds.
 pub const MAX_PENDING: usize = 4_096;
+/// Places beyond those for shares that are blocks: one in ten minutes is usual for all of a chain, so that these are full on a test
+/// chain alone.
+pub const BLOCKS_PENDING: usize = 64;
 /// Lines of a pool that cannot be read before it is given up.
 pub const MAX_GARBAGE: u32 = 32;
 
@@ -89,6 +92,8 @@ pub struct Outgoing {
     pub nonce: u32,
     /// The header's version; which bits of it are told depends on what this pool negotiated.
     pub version: u32,
+    /// It is a block on its chain, for all we can see: it goes before everything that waits.
+    pub block: bool,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -285,7 +290,8 @@ impl Upstream {
             return Err(SubmitError::OtherSession);
         }
         let mask = self.mask.filter(|_| self.ready).ok_or(SubmitError::NotReady)?;
-        if self.pending.len() >= MAX_PENDING {
+        let reserved = if outgoing.block { BLOCKS_PENDING } else { 0 };
+        if self.pending.len() >= MAX_PENDING + reserved {
             return Err(SubmitError::Full);
         }
         let id = self.next_id;

@@ -13,15 +13,13 @@ pub struct Lane {
     pub is_up: bool,
 }
 
-/// The account that lacks most of its share; first among those whose pool is there. `None` without any weight.
+/// The account that lacks most of its share, by what one more miner would add to the sum that [`step`] lessens; first among those
+/// whose pool is there. `None` without any weight.
 pub fn choose(lanes: &[Lane]) -> Option<usize> {
     let any_up = lanes.iter().any(|lane| lane.is_up && lane.weight > 0);
     let open = |lane: &Lane| lane.weight > 0 && (lane.is_up || !any_up);
-    // The lane whose load per weight is least: filling it first keeps all in proportion.
-    let per_weight = |lane: &Lane| lane.load.max(0.0) / f64::from(lane.weight);
     let open = lanes.iter().enumerate().filter(|(_, lane)| open(lane));
-    let least =
-        open.min_by(|(_, a), (_, b)| per_weight(a).total_cmp(&per_weight(b)).then(b.weight.cmp(&a.weight)));
+    let least = open.min_by(|(_, a), (_, b)| more(a).total_cmp(&more(b)).then(a.weight.cmp(&b.weight)));
     least.map(|(index, _)| index)
 }
 
@@ -33,15 +31,20 @@ pub fn step(lanes: &[Lane]) -> Option<(usize, usize)> {
     let to = choose(lanes)?;
     let any_up = lanes.iter().any(|lane| lane.is_up && lane.weight > 0);
     let is_open = |lane: &Lane| lane.weight > 0 && (lane.is_up || !any_up);
-    // What the sum of squares loses if one leaves, and gains if one comes.
+    // What the sum of squares loses if one leaves.
     let less = |lane: &Lane| {
         if is_open(lane) { (2.0 * lane.load - 1.0) / f64::from(lane.weight) } else { f64::INFINITY }
     };
-    let more = |lane: &Lane| (2.0 * lane.load + 1.0) / f64::from(lane.weight);
     let could = lanes.iter().enumerate().filter(|(index, lane)| *index != to && lane.load >= 1.0);
     let (from, most) =
         could.map(|(index, lane)| (index, less(lane))).max_by(|(_, a), (_, b)| a.total_cmp(b))?;
     lanes.get(to).is_some_and(|lane| more(lane) < most).then_some((from, to))
+}
+
+/// What the sum of load² ÷ weight gains if one comes. The same measure for newcomers and for moves: who is sent by one goes where the
+/// other would have it.
+fn more(lane: &Lane) -> f64 {
+    (2.0 * lane.load.max(0.0) + 1.0) / f64::from(lane.weight)
 }
 
 #[cfg(test)]
@@ -81,6 +84,11 @@ mod tests {
         );
         assert_eq!(step(&[lane(9, 1.0, false), lane(1, 9.0, true)]), Some((0, 1)), "nor for who is away");
         assert_eq!(step(&[lane(1, 1.0, false), lane(1, 1.0, false)]), None, "unless all are");
+        assert_eq!(
+            step(&[lane(21, 132.0, true), lane(30, 186.0, true), lane(2, 13.0, true), lane(1, 6.0, true)]),
+            Some((0, 1)),
+            "although the last has the least for its weight: with one more it would have too many"
+        );
         assert_eq!(step(&[lane(1, 0.0, true)]), None);
         assert_eq!(step(&[]), None);
     }

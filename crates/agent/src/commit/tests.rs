@@ -70,6 +70,7 @@ fn shares_of(block: u64, template: &Template, version: u32, count: usize) -> Vec
             ntime,
             nonce,
             version,
+            block: false,
         };
         leaf.check(template).is_ok().then_some(Seen::Accepted(outgoing, leaf.hash))
     });

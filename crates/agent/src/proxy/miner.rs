@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use model::MinerGroupId;
+use stratum::bans::Peer;
 use stratum::downstream::{CloseReason, Now, Output, Session};
 use stratum::job::Assignment;
 use stratum::line::{LineBuffer, LineTooLong, MAX_CLIENT_LINE};
@@ -57,22 +58,39 @@ enum Gone {
     NoJob,
 }
 
+impl Gone {
+    /// Whether nothing but rubbish was meant. What a miner that is merely wrong or slow may do, bad shares above all, is not.
+    fn is_bogus(&self) -> bool {
+        use CloseReason::{Garbage, HandshakeTimeout};
+        matches!(self, Gone::Line(_) | Gone::Session(Garbage | HandshakeTimeout))
+    }
+}
+
 /// Serves one connection until it ends.
 pub(super) async fn serve(mut stream: TcpStream, mut miner: Miner) {
     // Small lines should not wait for acknowledgements; where it fails they merely wait.
     let _ = stream.set_nodelay(true);
-    match miner.run(&mut stream).await {
-        Err(gone @ Gone::Journal(_)) => {
-            tracing::error!(error = &gone as &dyn std::error::Error, "miner disconnected");
-        }
-        Err(gone) => tracing::debug!(error = &gone as &dyn std::error::Error, "miner disconnected"),
-        Ok(never) => match never {},
+    let Err(gone) = miner.run(&mut stream).await;
+    if gone.is_bogus() && miner.shared.state().bans.on_offence(miner.shared.mono_ms(), miner.peer) {
+        tracing::warn!(
+            peer = %miner.peer,
+            last = %gone,
+            "an address from which no honest miner came sends what is no Stratum; it is refused for ten minutes"
+        );
+    }
+    let error = &gone as &dyn std::error::Error;
+    match gone {
+        Gone::Journal(_) => tracing::error!(error, "miner disconnected"),
+        _ => tracing::debug!(error, "miner disconnected"),
     }
 }
 
 /// A place among the connections; dropping it gives the place back.
 pub(super) struct Miner {
     shared: Arc<Shared>,
+    peer: Peer,
+    /// It has proven work.
+    is_honest: bool,
     session: Option<Session>,
     /// The slice it holds, and of which account.
     held: Option<Held>,
@@ -85,11 +103,13 @@ pub(super) struct Miner {
 
 impl Miner {
     /// `None` when the proxy is full.
-    pub(super) fn new(shared: &Arc<Shared>) -> Option<Miner> {
+    pub(super) fn new(shared: &Arc<Shared>, peer: Peer) -> Option<Miner> {
         let shared = Arc::clone(shared);
         let admitted = shared.state().admit();
         admitted.then(|| Miner {
             shared,
+            peer,
+            is_honest: false,
             session: None,
             held: None,
             home: None,
@@ -200,6 +220,10 @@ impl Miner {
         // Once for all outputs of a read; nothing in here waits.
         let mut state = self.shared.state();
         state.on_outputs(lane, &outputs, moment)?;
+        if !self.is_honest && outputs.iter().any(|output| matches!(output, Output::Share(_))) {
+            self.is_honest = true;
+            state.bans.on_honest(moment.mono_ms, self.peer);
+        }
         for output in outputs {
             match output {
                 Output::Send(text) => out.push_str(&text),
@@ -294,7 +318,11 @@ impl Pace {
 
 impl Drop for Miner {
     fn drop(&mut self) {
-        self.shared.state().on_disconnected(self.held, self.group.as_ref());
+        let mut state = self.shared.state();
+        state.on_disconnected(self.held, self.group.as_ref());
+        if self.is_honest {
+            state.bans.on_honest_gone(self.shared.mono_ms(), self.peer);
+        }
     }
 }
 

@@ -133,6 +133,8 @@ pub struct Stats {
     pub connected: u64,
     /// Connections refused because of the limit.
     pub turned_away: u64,
+    /// Connections refused because their address is banned.
+    pub refused: u64,
     /// Sessions with the pool that ever were.
     pub pool_sessions: u64,
     /// A session with a pool is up, of whichever account.
@@ -156,6 +158,8 @@ pub struct Detail {
     pub workers: BTreeMap<String, stratum::account::Account>,
     /// What each group has proved.
     pub groups: BTreeMap<MinerGroupId, GroupStatus>,
+    /// Addresses from which nobody is served now.
+    pub bans: Vec<stratum::bans::Ban>,
     /// The pools' own words for the last share refused, by code.
     pub words: BTreeMap<String, String>,
 }
@@ -264,7 +268,7 @@ impl Handle {
     /// Everything there is to tell, for people.
     pub fn detail(&self) -> Detail {
         let now = self.shared.clock.now();
-        self.shared.state().detail(now)
+        self.shared.state().detail(now, self.shared.mono_ms())
     }
 
     /// Wall time since the proxy was started.
@@ -275,6 +279,11 @@ impl Handle {
     /// Most miners at once.
     pub fn max_connections(&self) -> usize {
         self.shared.config.max_connections
+    }
+
+    /// Whether every pool has been away for as long as the settings say, so that miners may be put to sleep for want of pay.
+    pub fn is_unpaid(&self) -> bool {
+        self.shared.state().is_unpaid(self.shared.mono_ms())
     }
 
     /// Other weights for the accounts, in the order of the configuration. Miners that are there move one by one, a second and

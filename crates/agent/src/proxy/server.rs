@@ -1,11 +1,13 @@
-//! Accepts miners up to the limit and keeps the sessions with pools; ends all of it together.
+//! Accepts miners up to the limit, unless their address is banned, and keeps the sessions with pools; ends all of it together.
 //!
 //! Assumes that a task that panics has hurt itself alone: its connection is gone, an account's session is begun anew.
 //! Next: `miner.rs`, `upstream.rs`.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use stratum::bans::Peer;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -32,7 +34,7 @@ pub(super) async fn run(listener: TcpListener, shared: Arc<Shared>) {
     loop {
         tokio::select! {
             accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => admit(stream, &shared, &mut miners),
+                Ok((stream, from)) => admit(stream, peer(from.ip()), &shared, &mut miners),
                 Err(error) => {
                     tracing::warn!(%error, "proxy cannot accept a miner, retrying");
                     sleep(ACCEPT_PAUSE).await;
@@ -74,8 +76,18 @@ async fn until_ended(ended: &mut watch::Receiver<bool>) {
     let _ = ended.wait_for(|ended| *ended).await;
 }
 
-fn admit(stream: TcpStream, shared: &Arc<Shared>, miners: &mut JoinSet<()>) {
-    let Some(mut miner) = Miner::new(shared) else {
+fn peer(address: IpAddr) -> Peer {
+    match address {
+        IpAddr::V4(address) => Peer::v4(address.octets()),
+        IpAddr::V6(address) => Peer::v6(address.octets()),
+    }
+}
+
+fn admit(stream: TcpStream, peer: Peer, shared: &Arc<Shared>, miners: &mut JoinSet<()>) {
+    if !shared.state().bans.admits(shared.mono_ms(), peer) {
+        return tracing::debug!(%peer, "connection of a banned address refused");
+    }
+    let Some(mut miner) = Miner::new(shared, peer) else {
         return tracing::warn!(limit = shared.config.max_connections, "proxy is full, miner turned away");
     };
     if !shared.config.upstreams.pass_through {

@@ -1,11 +1,12 @@
 //! The proxy's shared state: the accounts' sessions with pools, the slices, the books. Synchronous; its owner holds the lock.
 //!
 //! Assumes calls in the order in which things happened. The order inside a share's way is the promise of the crate: journal
-//! first, then the books, then the wire; all shares of a read go it together. Next: `miner.rs` and `upstream.rs`, the two callers.
+//! first, then the books, then the wire; all shares of a read go it together, blocks before the others. Next: `miner.rs` and `upstream.rs`, the two callers.
 
 mod detail;
 mod flights;
 mod lanes;
+mod live;
 mod pool;
 mod spool;
 
@@ -16,29 +17,28 @@ use model::ledger::ShareEnd;
 use model::report::Verified;
 use model::{Hashrate, MinerGroupId, Span, Time, Work};
 use stratum::account::{Accounts, End, HashrateWindow};
+use stratum::bans::Bans;
 use stratum::downstream::{Fate, Output, Share};
 use stratum::hash::HeaderHash;
-use stratum::job::{Assignment, Slice, Source};
+use stratum::job::{Assignment, Source};
 use stratum::keepalive::{self, KeepAlive};
 use stratum::message::Submission;
 use stratum::slices::{self, MinerSlice, Slices};
-use stratum::upstream::{Event, Outgoing, ShareRef, SubmitError, Upstream};
+use stratum::upstream::{Event, Outgoing, ShareRef};
 use stratum::verify::Reject;
 use stratum::weights;
-use tokio::sync::Notify;
 
 use super::journal::{Entry, JournalError, ShareJournal, ShareRecord, ShareSeq};
 use super::upstreams::{Route, routes};
 use super::{Config, GroupStatus, Groups, Sabotage, Stats};
 use flights::{Flights, InFlight, Records};
+use live::Live;
 use spool::Spool;
-
-/// Bytes that wait to be written to a pool: 1,024 lines of 150 bytes, ten seconds at a hundred shares a second, after which
-/// writing has timed out; and some more for long names.
-const MAX_WAITING: usize = 256 << 10;
 
 /// The books and the session. Private fields: shares in `flights` are exactly those in flight in `accounts`.
 pub(super) struct State {
+    /// Who is not served. It hangs together with nothing else here.
+    pub(super) bans: Bans,
     groups: Groups,
     lanes: Vec<Lane>,
     sabotage: Sabotage,
@@ -63,6 +63,9 @@ pub(super) struct State {
     counters: Counters,
     pass_through: bool,
     keep_alive: keepalive::Config,
+    idle_after_ms: Option<u64>,
+    /// Since when no account that gets miners has a session; looked at each second.
+    away_since_ms: Option<u64>,
 }
 
 /// One account: its session with a pool, and what its miners work on.
@@ -98,19 +101,6 @@ struct Ground {
     epoch: u64,
     slices: Slices,
     assignment: Arc<Assignment>,
-}
-
-struct Live {
-    upstream: Upstream,
-    /// Lines to be written to the pool, at most [`MAX_WAITING`] bytes.
-    waiting: String,
-    /// Told when there are any.
-    wake: Arc<Notify>,
-    /// The slices that begin with the session's next job.
-    fresh: Option<Slice>,
-    /// The session's own slice, which its jobs are for.
-    slice: Option<Slice>,
-    opened_ms: u64,
 }
 
 /// A share of a read, on its way to the journal.
@@ -176,6 +166,7 @@ impl State {
         let window_ms = millis(Time::EPOCH + config.window);
         let proof = || Proof { window: HashrateWindow::new(window_ms, millis(now)), connections: 0 };
         Ok(State {
+            bans: Bans::default(),
             groups: config.groups.clone(),
             lanes,
             sabotage: config.sabotage,
@@ -195,6 +186,8 @@ impl State {
             counters: Counters::default(),
             pass_through: config.upstreams.pass_through,
             keep_alive: config.upstreams.keep_alive,
+            idle_after_ms: config.upstreams.idle_after_ms.filter(|_| !config.upstreams.pass_through),
+            away_since_ms: None,
         })
     }
 
@@ -301,10 +294,12 @@ impl State {
             }
             _ => None,
         });
-        let taken: Vec<Taken<'_>> = taken.collect();
+        let mut taken: Vec<Taken<'_>> = taken.collect();
         if taken.is_empty() {
             return Ok(());
         }
+        // A block is worth more the sooner it is out. The others keep their order.
+        taken.sort_by_key(|share| !share.is_block());
         let entries = taken.iter().flat_map(|share| std::iter::repeat_n(share.entry(), share.copies));
         let mut intents = self.write_down(&entries.collect::<Vec<_>>())?.into_iter();
         for Taken { record, way, copies } in taken {
@@ -327,7 +322,7 @@ impl State {
 
     fn take_share<'a>(&self, lane: usize, share: &'a Share) -> Taken<'a> {
         let way = match &share.fate {
-            Fate::Forward(outgoing) if self.has_place(outgoing.session) => Way::Forward(outgoing),
+            Fate::Forward(outgoing) if self.has_place(outgoing) => Way::Forward(outgoing),
             Fate::BelowUpstream => Way::End(End::CountedBelowUpstream, ShareEnd::Counted),
             // A job of a session that is gone proves work and is worth nothing any more.
             Fate::KeepAlive | Fate::Forward(_) => Way::End(End::CountedKeepAlive, ShareEnd::KeepAlive),
@@ -418,6 +413,7 @@ impl State {
             ntime: submission.ntime,
             nonce: submission.nonce,
             version: assignment.job.version,
+            block: false,
         };
         let mut records = Records::default();
         for place in records.iter_mut().take(self.sabotage.records()) {
@@ -546,6 +542,7 @@ impl State {
             connections: self.counters.connections,
             connected: self.counters.connected,
             turned_away: self.counters.turned_away,
+            refused: self.bans.refused(),
             pool_sessions: self.counters.pool_sessions,
             pool_up: self.lanes.iter().any(Lane::is_up),
             pool_difficulty: self.counters.pool_difficulty,
@@ -567,21 +564,9 @@ impl Taken<'_> {
             Way::End(_, end) => Entry::Ended(&self.record, end),
         }
     }
-}
 
-impl Live {
-    /// Puts a share's line behind those that wait, and sees that they are written.
-    fn send(&mut self, share: ShareRef, outgoing: &Outgoing, mono_ms: u64) -> Result<(), SubmitError> {
-        let before = self.waiting.len();
-        self.upstream.submit_to(&mut self.waiting, mono_ms, share, outgoing)?;
-        if self.waiting.len() > MAX_WAITING {
-            // This pool does not read: the share waits for the timeout, and so does the connection.
-            self.waiting.truncate(before);
-        }
-        if before == 0 {
-            self.wake.notify_one();
-        }
-        Ok(())
+    fn is_block(&self) -> bool {
+        matches!(self.way, Way::Forward(outgoing) if outgoing.block)
     }
 }
 

@@ -21,6 +21,9 @@ pub struct Upstreams {
     pub others: Vec<Account>,
     /// Jobs of our own, for when an account's pools are all away.
     pub keep_alive: keepalive::Config,
+    /// Wall milliseconds from losing every pool until miners may be put to sleep for want of pay; `None` = never. Never either with
+    /// pass-through, where no pool is seen to be there before a miner is.
+    pub idle_after_ms: Option<u64>,
     /// Authorities beside the public ones by which a pool's certificate may be signed.
     pub roots: Roots,
     /// Each miner has a session with its account's pools of its own, and all of the extranonce2 that the pool gives.
@@ -34,6 +37,7 @@ impl Default for Upstreams {
             weight: 1,
             others: Vec::new(),
             keep_alive: keepalive::Config::default(),
+            idle_after_ms: None,
             roots: Roots::default(),
             pass_through: false,
         }

@@ -3,7 +3,7 @@
 
 use model::ledger::ShareEnd;
 use serde_json::{Value, json};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 
 use super::plain::Plain;
 use super::rig::{Rig, until};
@@ -225,4 +225,96 @@ async fn connections_that_say_nothing_or_no_more_are_let_go() {
     }
     assert_eq!(busy.submit_one(0).await["result"], json!(true));
     drop((mute, silent));
+}
+
+/// Connects, babbles, and reads until it is closed.
+async fn babble(rig: &Rig) {
+    let mut plain = Plain::connect(rig.handle().address()).await;
+    plain.send("babble\n".repeat(100).as_bytes()).await;
+    while plain.hear().await.is_some() {}
+}
+
+#[tokio::test]
+async fn an_address_that_only_babbles_is_refused_for_a_while() {
+    let rig = Rig::new(-20).await;
+    babble(&rig).await;
+    babble(&rig).await;
+    assert!(rig.handle().detail().bans.is_empty(), "twice is no habit");
+    let mut flood = Plain::connect(rig.handle().address()).await;
+    for _ in 0..64 {
+        flood.send(&[b'x'; 1024]).await;
+    }
+    while flood.hear().await.is_some() {}
+    until("the ban is in force", || !rig.handle().detail().bans.is_empty()).await;
+    let ban = rig.handle().detail().bans[0];
+    assert_eq!(ban.peer.to_string(), "127.0.0.1");
+    assert!((590_000..=600_000).contains(&ban.left_ms), "{}", ban.left_ms);
+    let connected = rig.handle().stats().connected;
+    let mut next = Plain::connect(rig.handle().address()).await;
+    assert_eq!(next.hear().await, None, "refused");
+    let stats = rig.handle().stats();
+    assert_eq!((stats.refused, stats.connected), (1, connected));
+}
+
+#[tokio::test]
+async fn an_address_with_an_honest_miner_is_never_refused_and_bad_shares_ban_nobody() {
+    let rig = Rig::new(-20).await;
+    // Bad shares of every kind, before anybody there has proven anything.
+    for _ in 0..4 {
+        let mut wrong = Plain::ready(rig.handle().address(), "acct.m1-a-0").await;
+        let good = wrong.mine(0);
+        for (index, value) in [(1, "ffff"), (3, "00000001"), (4, "fedcba98"), (4, "zz")] {
+            let mut share = good.clone();
+            share[index] = json!(value);
+            assert_ne!(code(&wrong.call("mining.submit", share).await), "accepted");
+        }
+    }
+    let mut honest = Plain::ready(rig.handle().address(), "acct.m1-a-1").await;
+    assert_eq!(honest.submit_one(0).await["result"], json!(true));
+    for _ in 0..5 {
+        babble(&rig).await;
+    }
+    let mut another = Plain::ready(rig.handle().address(), "acct.m1-a-2").await;
+    assert_eq!(another.submit_one(0).await["result"], json!(true));
+    drop((honest, another));
+    until("all have gone", || rig.handle().stats().connections == 0).await;
+    for _ in 0..5 {
+        babble(&rig).await;
+    }
+    let mut later = Plain::ready(rig.handle().address(), "acct.m1-a-3").await;
+    assert_eq!(later.submit_one(0).await["result"], json!(true), "it is known for a day");
+    assert_eq!((rig.handle().stats().refused, rig.handle().detail().bans.len()), (0, 0));
+}
+
+#[tokio::test]
+async fn a_miner_that_does_not_read_is_let_go_and_delays_nobody() {
+    let rig = Rig::new(-20).await;
+    let mut honest = Plain::ready(rig.handle().address(), "acct.m1-a-0").await;
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(4_096).unwrap();
+    let deaf = socket.connect(rig.handle().address()).await.unwrap();
+    let greeting = concat!(
+        r#"{"id":1,"method":"mining.subscribe","params":[]}"#,
+        "\n",
+        r#"{"id":2,"method":"mining.authorize","params":["acct.m1-a-1","x"]}"#,
+        "\n",
+    );
+    deaf.writable().await.unwrap();
+    assert_eq!(deaf.try_write(greeting.as_bytes()).unwrap(), greeting.len());
+    until("it is there", || rig.handle().stats().connections == 2).await;
+    // Each is answered, and followed by the job once more.
+    let ask = concat!(
+        r#"{"id":3,"method":"mining.configure","params":[["version-rolling"],{"version-rolling.mask":"1fffe000"}]}"#,
+        "\n"
+    );
+    let asks = ask.repeat(100);
+    let mut sent = 0;
+    until("it is let go", || {
+        sent += deaf.try_write(&asks.as_bytes()[sent % asks.len()..]).unwrap_or(0);
+        rig.handle().stats().connections == 1
+    })
+    .await;
+    assert!(sent > 100 * ask.len(), "it asked for more than it would read: {sent} bytes");
+    assert_eq!(honest.submit_one(0).await["result"], json!(true));
+    assert!(rig.handle().detail().bans.is_empty());
 }

@@ -4,6 +4,7 @@
 //! shares no code with us.
 
 mod attacks;
+mod blocks;
 mod mining;
 mod moves;
 mod outage;
@@ -11,5 +12,6 @@ pub mod plain;
 mod pools;
 mod resumed;
 pub mod rig;
+mod switches;
 #[cfg(feature = "tls")]
 mod tls;

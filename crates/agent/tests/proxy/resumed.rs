@@ -17,30 +17,33 @@ use super::plain::Plain;
 use super::rig::{Ledger, Rig, config_for, until};
 
 /// What the pool does; `epoch` closes the connections of earlier ones.
-struct Script {
+pub(super) struct Script {
     open: bool,
     goes_on: bool,
     block: u8,
+    /// What its chain asks of a block.
+    bits: &'static str,
     sessions: u32,
     /// The session's other extranonce1, which the next answer to a share is followed by.
     extranonce1: Option<&'static str>,
     /// Nonces of the shares that came.
-    came: Vec<String>,
+    pub(super) came: Vec<String>,
 }
 
 /// A pool with names for its sessions.
-struct Named {
-    script: Arc<Mutex<Script>>,
+pub(super) struct Named {
+    pub(super) script: Arc<Mutex<Script>>,
     epoch: watch::Sender<u64>,
     address: String,
 }
 
 impl Named {
-    async fn start() -> Named {
+    async fn start(bits: &'static str) -> Named {
         let script = Script {
             open: true,
             goes_on: true,
             block: 0x11,
+            bits,
             sessions: 0,
             extranonce1: None,
             came: Vec::new(),
@@ -120,7 +123,7 @@ fn answer(request: &Value, script: &mut Script) -> String {
             let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
             let block = format!("{:02x}", script.block).repeat(32);
             let ntime = format!("{now:08x}");
-            let job = json!(["j", block, "0100", "0200", [], "20000000", "1d00ffff", ntime, false]);
+            let job = json!(["j", block, "0100", "0200", [], "20000000", script.bits, ntime, false]);
             let difficulty = told("mining.set_difficulty", json!([2f64.powi(-20)]));
             reply(json!(true)) + &difficulty + &told("mining.notify", job)
         }
@@ -128,18 +131,23 @@ fn answer(request: &Value, script: &mut Script) -> String {
     }
 }
 
-struct Stage {
-    pool: Named,
-    proxy: Proxy,
+pub(super) struct Stage {
+    pub(super) pool: Named,
+    pub(super) proxy: Proxy,
     ledger: Ledger,
-    plain: Plain,
+    pub(super) plain: Plain,
     next: u32,
 }
 
 impl Stage {
     /// A miner that does not listen to changes of its extranonce has mined one share.
     async fn new() -> Stage {
-        let pool = Named::start().await;
+        Stage::on("1d00ffff").await
+    }
+
+    /// On a chain that asks this of a block.
+    pub(super) async fn on(bits: &'static str) -> Stage {
+        let pool = Named::start(bits).await;
         let (ledger, clock) = (Ledger::default(), Arc::clone(&Rig::new(-20).await.clock));
         let mut config = config_for(pool.address.clone());
         config.upstreams.keep_alive = keepalive::Config { after_ms: 60_000, rotate_ms: 600_000 };
@@ -157,16 +165,16 @@ impl Stage {
         assert_eq!(self.plain.call("mining.submit", share).await["result"], json!(true));
     }
 
-    async fn answered(&self) {
+    pub(super) async fn answered(&self) {
         until("all is answered", || self.proxy.handle().stats().in_flight.shares == 0).await;
     }
 
-    async fn lose(&self) {
+    pub(super) async fn lose(&self) {
         self.pool.leave();
         until("the pool is lost", || !self.proxy.handle().stats().pool_up).await;
     }
 
-    async fn regain(&self, change: impl FnOnce(&mut Script)) {
+    pub(super) async fn regain(&self, change: impl FnOnce(&mut Script)) {
         self.pool.come_back(change);
         until("the pool is back", || self.proxy.handle().stats().pool_up).await;
     }

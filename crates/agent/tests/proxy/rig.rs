@@ -247,7 +247,7 @@ impl ShareJournal for Ledger {
 
     fn accepted(&mut self, share: Outgoing, hash: HeaderHash) {
         let claims = &mut self.books.lock().unwrap().claims;
-        let Outgoing { session, job_id, extranonce2, ntime, nonce, version } = share;
+        let Outgoing { session, job_id, extranonce2, ntime, nonce, version, .. } = share;
         let template = &claims.jobs[&(session, job_id.to_string())];
         let (job, extranonce2) = (template.digest(), extranonce2.to_vec());
         let share = Share { job, extranonce2, version, ntime, nonce };

@@ -31,6 +31,10 @@ pub struct Proxy {
     pub connected: u64,
     /// Miners that were turned away because it was full.
     pub turned_away: u64,
+    /// Connections that were refused because their address is banned.
+    pub refused: u64,
+    /// Addresses that are refused now.
+    pub bans: Vec<Ban>,
     /// Sessions with pools that ever were.
     pub pool_sessions: u64,
     /// Records that its journal refused.
@@ -50,6 +54,15 @@ pub struct Proxy {
     pub refusals: BTreeMap<String, String>,
     /// Accepted shares that will not be proven to the controller.
     pub unclaimed: Option<u64>,
+}
+
+/// An address from which nothing but rubbish came.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Ban {
+    /// The address, or the network of one subscriber.
+    pub peer: String,
+    /// How long it is refused from now.
+    pub left_milliseconds: Option<i64>,
 }
 
 /// One account's way to its pools.
@@ -168,8 +181,8 @@ impl View for Proxy {
             (
                 "Miners",
                 format!(
-                    "{} of at most {}; {} connected so far, {} turned away",
-                    self.connections, self.max_connections, self.connected, self.turned_away
+                    "{} of at most {}; {} connected so far, {} turned away, {} refused",
+                    self.connections, self.max_connections, self.connected, self.turned_away, self.refused
                 ),
             ),
             ("Pool sessions", self.pool_sessions.to_string()),
@@ -214,6 +227,7 @@ impl View for Proxy {
             titled("Upstreams", &ends, upstreams),
             titled("Shares", &["END", ">SHARES", ">OF WORK"], shares(total)),
             titled("Rejects", &["BY", "REASON", ">SHARES", "LAST WORDS"], rejects),
+            titled("Refused", &["ADDRESS", ">FOR"], self.bans.iter().map(Ban::row).collect()),
             titled("Groups", &["GROUP", ">MINERS", "HASH RATE"], groups),
             titled("Workers", &by_worker, workers),
         ]
@@ -245,6 +259,12 @@ impl Upstream {
     }
 }
 
+impl Ban {
+    fn row(&self) -> Vec<String> {
+        vec![self.peer.clone(), maybe(self.left_milliseconds, span)]
+    }
+}
+
 impl Group {
     fn row(&self) -> Vec<String> {
         let rate = maybe(self.verified.as_ref(), Verified::show_interval);
@@ -271,6 +291,8 @@ impl From<wire::Stats> for Proxy {
             max_connections: stats.max_connections,
             connected: stats.connected,
             turned_away: stats.turned_away,
+            refused: stats.refused,
+            bans: stats.bans.into_iter().map(Ban::from).collect(),
             pool_sessions: stats.pool_sessions,
             journal_failures: stats.journal_failures,
             equation_holds: stats.balanced && total.adds_up(),
@@ -281,6 +303,13 @@ impl From<wire::Stats> for Proxy {
             refusals: stats.refusals,
             unclaimed: stats.unclaimed,
         }
+    }
+}
+
+impl From<wire::Ban> for Ban {
+    fn from(ban: wire::Ban) -> Self {
+        let wire::Ban { peer, left } = ban;
+        Self { peer, left_milliseconds: read::millis(optional_span(left, "left")) }
     }
 }
 

@@ -759,5 +759,7 @@ pub fn proxy_stats() -> api::proxy::Stats {
         balanced: true,
         refusals: [("stale".to_owned(), "job not found".to_owned())].into(),
         unclaimed: Some(3),
+        refused: 12,
+        bans: vec![api::proxy::Ban { peer: "192.0.2.7".into(), left: wire_span(Span::minutes(7)) }],
     }
 }

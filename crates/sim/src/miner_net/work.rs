@@ -93,6 +93,7 @@ impl Search {
             ntime: given.ntime,
             nonce,
             version: given.assignment.job.version,
+            block: false,
         })
     }
 

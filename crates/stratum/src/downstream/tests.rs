@@ -161,6 +161,7 @@ fn what_meets_the_pools_difficulty_is_forwarded_with_the_prefix_in_front() {
     peer.hear(out);
     let share = peer.mine(&peer.newest(), Difficulty::floor(), 0x6000);
     let Ok(Fate::Forward(outgoing)) = verdict(&peer.submit(&share)) else { panic!("not forwarded") };
+    assert!(!outgoing.block);
     assert_eq!((outgoing.session, &*outgoing.job_id), (7, "up-2"));
     assert_eq!(*outgoing.extranonce2, [1, 0, 0, 0, 0]);
     assert_eq!((outgoing.nonce, outgoing.version), (share.nonce, 0x2000_6000));
@@ -176,7 +177,7 @@ fn a_block_is_forwarded_whatever_the_pools_difficulty() {
     let out = peer.session.on_job(Arc::new(Assignment { job, source }));
     peer.hear(out);
     let share = peer.mine(&peer.newest(), Difficulty::floor(), 0);
-    assert!(matches!(verdict(&peer.submit(&share)), Ok(Fate::Forward(_))));
+    assert!(matches!(verdict(&peer.submit(&share)), Ok(Fate::Forward(Outgoing { block: true, .. }))));
 }
 
 #[test]
@@ -356,6 +357,40 @@ fn a_narrower_mask_holds_for_new_jobs_only() {
     assert!(verdict(&peer.submit(&old)).is_ok());
     let new = peer.mine(&peer.newest(), Difficulty::floor(), wide);
     assert_eq!(verdict(&peer.submit(&new)), Err(Reject::VersionBits));
+}
+
+#[test]
+fn a_pool_that_rolls_nothing_is_told_and_so_is_one_that_does_again() {
+    let mut peer = Peer::ready();
+    let mask_told = |peer: &mut Peer, mask: u32| {
+        let out = peer.session.on_mask(mask);
+        let told: Vec<String> = texts(&out).iter().map(|line| (*line).to_owned()).collect();
+        peer.hear(out);
+        assert!(told[0].contains(&format!(r#""params":["{mask:08x}"]"#)), "{told:?}");
+        assert_eq!(told.len(), 2, "and a job for it");
+        peer.mask = mask;
+    };
+    mask_told(&mut peer, 0);
+    let bare = peer.mine(&peer.newest(), Difficulty::floor(), 0);
+    assert_eq!(bare.version_bits, None);
+    assert!(verdict(&peer.submit(&bare)).is_ok());
+    mask_told(&mut peer, MASK);
+    let rolled = peer.mine(&peer.newest(), Difficulty::floor(), 0x2000);
+    assert!(verdict(&peer.submit(&rolled)).is_ok());
+}
+
+#[test]
+fn a_miner_that_was_refused_rolling_is_not_asked_for_bits_when_another_pool_grants_it() {
+    let mut peer = Peer::new(Config::default());
+    peer.session.on_mask(0);
+    let out = peer.send(r#"{"id":1,"method":"mining.configure","params":[["version-rolling"],{"version-rolling.mask":"1fffe000"}]}"#);
+    assert!(texts(&out)[0].contains(r#""version-rolling":false"#), "{out:?}");
+    peer.send(r#"{"id":2,"method":"mining.subscribe","params":["test/1"]}"#);
+    peer.send(r#"{"id":3,"method":"mining.authorize","params":["w","x"]}"#);
+    assert_eq!(peer.session.on_mask(MASK), []);
+    peer.job("up-2", 2, true);
+    let bare = peer.mine(&peer.newest(), Difficulty::floor(), 0);
+    assert!(verdict(&peer.submit(&bare)).is_ok());
 }
 
 #[test]

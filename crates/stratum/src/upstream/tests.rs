@@ -31,6 +31,7 @@ fn outgoing(session: u64) -> Outgoing {
         ntime: 7,
         nonce: 8,
         version: 0x3fff_e001,
+        block: false,
     }
 }
 

@@ -79,7 +79,8 @@ impl Miner {
         let mut lines = Vec::new();
         for nonce in done.found {
             let (job_id, extranonce2) = (job.job.id.clone(), extranonce2[..].into());
-            let share = Outgoing { session, job_id, extranonce2, ntime: job.job.ntime, nonce, version };
+            let (ntime, block) = (job.job.ntime, false);
+            let share = Outgoing { session, job_id, extranonce2, ntime, nonce, version, block };
             self.sent += 1;
             lines.push(self.client.submit(now.mono_ms, ShareRef(self.sent), &share).unwrap().1);
         }

@@ -9,7 +9,7 @@ use super::{Lane, State};
 use crate::proxy::{Detail, UpstreamState, UpstreamStatus};
 
 impl State {
-    pub(in crate::proxy) fn detail(&mut self, now: Time) -> Detail {
+    pub(in crate::proxy) fn detail(&mut self, now: Time, mono_ms: u64) -> Detail {
         // With a lane for each miner the accounts' own have no session.
         let shown = |lane: &&Lane| !lane.retired && (lane.account.is_some() || !self.pass_through);
         Detail {
@@ -18,6 +18,7 @@ impl State {
             total: self.accounts.total(),
             workers: self.accounts.workers().clone(),
             groups: self.verified(now),
+            bans: self.bans.in_force(mono_ms),
             words: self.words.iter().map(|(code, text)| ((*code).to_owned(), text.clone())).collect(),
         }
     }

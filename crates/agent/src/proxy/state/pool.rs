@@ -39,14 +39,7 @@ impl State {
         let Some(lane) = self.lanes.get_mut(index) else { return Vec::new() };
         let config = upstream::Config { resume: lane.spool.resume(lane.pool), ..config };
         let (upstream, opening) = Upstream::new(config, session, mono_ms);
-        lane.live = Some(Live {
-            upstream,
-            waiting: String::new(),
-            wake,
-            fresh: None,
-            slice: None,
-            opened_ms: mono_ms,
-        });
+        lane.live = Some(Live::new(upstream, wake, mono_ms));
         self.note_sessions(index);
         opening
     }
@@ -64,10 +57,10 @@ impl State {
         self.settle();
     }
 
-    /// Moves the lines that wait for the pool into `out`, which is empty.
+    /// Moves lines that wait for the pool into `out`, which is empty; see [`Live::take`].
     pub(in crate::proxy) fn take_waiting(&mut self, lane: usize, out: &mut String) {
         if let Some(live) = self.lanes.get_mut(lane).and_then(|lane| lane.live.as_mut()) {
-            std::mem::swap(&mut live.waiting, out);
+            live.take(out);
         }
     }
 
@@ -91,8 +84,20 @@ impl State {
         rest
     }
 
-    /// Hands out jobs of our own where pools have been away for long; says whether there are news.
+    /// Whether every pool has been away for as long as the settings say.
+    pub(in crate::proxy) fn is_unpaid(&self, mono_ms: u64) -> bool {
+        let Some((after_ms, since_ms)) = self.idle_after_ms.zip(self.away_since_ms) else { return false };
+        mono_ms.saturating_sub(since_ms) >= after_ms
+    }
+
+    fn note_away(&mut self, mono_ms: u64) {
+        let is_paid = self.lanes.iter().any(|lane| lane.is_up() && lane.route.weight > 0);
+        self.away_since_ms = if is_paid { None } else { self.away_since_ms.or(Some(mono_ms)) };
+    }
+
+    /// To be called each second: hands out jobs of our own where pools have been away for long; says whether there are news.
     pub(in crate::proxy) fn keep_alive(&mut self, mono_ms: u64, unix_s: u64) -> bool {
+        self.note_away(mono_ms);
         let mut news = false;
         for lane in 0..self.lanes.len() {
             // Nobody works on the accounts' own lanes where each miner has its own.

@@ -17,6 +17,8 @@ use super::{Lane, State};
 /// Shares that one account's spool holds: 300 miners at ten a minute find 50 a second, so this is twenty seconds of them; and
 /// fewer than the lines that may wait for a pool, since all go at once. What is more is unpaid.
 const MAX_SPOOLED: usize = 1_000;
+/// Places beyond those for blocks, of which one in ten minutes is usual for all of a chain.
+const BLOCKS_SPOOLED: usize = 24;
 
 /// One lane's. Private fields: `shares` are in flight in the books, all of the session that `last` names.
 #[derive(Debug, Default)]
@@ -46,34 +48,35 @@ impl Spool {
         self.last.as_ref().map(|(_, resume)| resume.session)
     }
 
-    fn waits_for(&self, session: u64) -> bool {
+    fn waits_for(&self, share: &Outgoing) -> bool {
         let is_it =
-            |(pool, resume): &(usize, Resume)| resume.session == session && self.proven.contains(pool);
-        self.last.as_ref().is_some_and(is_it) && self.shares.len() < MAX_SPOOLED
+            |(pool, resume): &(usize, Resume)| resume.session == share.session && self.proven.contains(pool);
+        let most = if share.block { MAX_SPOOLED + BLOCKS_SPOOLED } else { MAX_SPOOLED };
+        self.last.as_ref().is_some_and(is_it) && self.shares.len() < most
     }
 }
 
 impl Lane {
-    fn spools_for(&self, session: u64) -> bool {
-        !self.is_up() && !self.keep_alive.is_active() && self.spool.waits_for(session)
+    fn spools_for(&self, share: &Outgoing) -> bool {
+        !self.is_up() && !self.keep_alive.is_active() && self.spool.waits_for(share)
     }
 }
 
 impl State {
-    /// Whether a share of this session can be sent, or may wait for it.
-    pub(super) fn has_place(&self, session: u64) -> bool {
-        self.index_of(session).is_some() || self.spooling(session).is_some()
+    /// Whether a share can be sent, or may wait for its session.
+    pub(super) fn has_place(&self, share: &Outgoing) -> bool {
+        self.index_of(share.session).is_some() || self.spooling(share).is_some()
     }
 
-    /// The lane in whose spool shares of a session may wait.
-    fn spooling(&self, session: u64) -> Option<usize> {
-        let index = *self.sessions.get(&session)?;
-        self.lanes.get(index)?.spools_for(session).then_some(index)
+    /// The lane in whose spool a share may wait.
+    fn spooling(&self, share: &Outgoing) -> Option<usize> {
+        let index = *self.sessions.get(&share.session)?;
+        self.lanes.get(index)?.spools_for(share).then_some(index)
     }
 
     /// A share that cannot be sent now: it waits where it may, and is unknown elsewhere.
     pub(super) fn keep_for_later(&mut self, share: ShareRef, outgoing: &Outgoing) {
-        match self.spooling(outgoing.session).and_then(|index| self.lanes.get_mut(index)) {
+        match self.spooling(outgoing).and_then(|index| self.lanes.get_mut(index)) {
             Some(lane) => lane.spool.shares.push((share, outgoing.clone())),
             None => self.finish(share, End::Unknown, &ShareEnd::Unknown),
         }
@@ -103,6 +106,7 @@ impl State {
         let Some(live) = lane.live.as_mut().filter(|live| same_block && live.upstream.is_resumed()) else {
             return self.give_up_spool(index);
         };
+        lane.spool.shares.sort_by_key(|(_, outgoing)| !outgoing.block);
         let mut refused = Vec::new();
         for (share, outgoing) in lane.spool.shares.drain(..) {
             // Fewer than may wait; and what the pool does not answer is ended by its timeout.

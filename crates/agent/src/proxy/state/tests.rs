@@ -8,8 +8,10 @@ use stratum::downstream;
 use stratum::hash::{Header, HeaderHash};
 use stratum::upstream;
 use stratum::verify::Verified;
+use tokio::sync::Notify;
 
 use super::super::{Stats, Upstreams};
+use super::live::MAX_WAITING;
 use super::*;
 
 /// Each call of the journal, in words.
@@ -92,6 +94,7 @@ fn shares(session: u64, count: u8) -> Vec<Output> {
             ntime: 1,
             nonce: u32::from(number),
             version: 3,
+            block: false,
         };
         Output::Share(Box::new(Share {
             worker: "w".into(),
@@ -120,10 +123,42 @@ fn answer(state: &mut State, count: u64) {
     }
 }
 
+/// All lines that wait, in the order in which they are written.
+fn written(state: &mut State) -> String {
+    let mut all = String::new();
+    loop {
+        let mut out = String::new();
+        state.take_waiting(0, &mut out);
+        if out.is_empty() {
+            return all;
+        }
+        all.push_str(&out);
+    }
+}
+
 fn lines(state: &mut State) -> usize {
-    let mut out = String::new();
-    state.take_waiting(0, &mut out);
-    out.lines().count()
+    written(state).lines().count()
+}
+
+/// Nonces of the lines that wait, in the order in which they are written.
+fn nonces(state: &mut State) -> Vec<u32> {
+    let nonce = |line: &str| {
+        let line: serde_json::Value = serde_json::from_str(line).unwrap();
+        u32::from_str_radix(line["params"][4].as_str().unwrap(), 16).unwrap()
+    };
+    written(state).lines().map(nonce).collect()
+}
+
+/// Makes blocks of those shares.
+fn blocks(mut outputs: Vec<Output>, which: &[usize]) -> Vec<Output> {
+    for at in which {
+        if let Output::Share(share) = &mut outputs[*at]
+            && let Fate::Forward(outgoing) = &mut share.fate
+        {
+            outgoing.block = true;
+        }
+    }
+    outputs
 }
 
 fn counts(stats: &Stats) -> (u64, u64, bool, u64) {
@@ -204,11 +239,47 @@ fn what_waits_for_a_pool_that_does_not_read_is_bounded() {
         }
         state.on_outputs(0, &outputs, NOW).unwrap();
     }
-    let mut out = String::new();
-    state.take_waiting(0, &mut out);
+    let out = written(&mut state);
     assert!(out.len() <= MAX_WAITING && out.len() > MAX_WAITING - 300, "{}", out.len());
     assert!(out.ends_with("]}\n") && out.lines().count() < 4_000);
     assert_eq!(state.stats().in_flight.shares, 4_000, "the others wait for the timeout");
+}
+
+#[test]
+fn blocks_go_before_the_others_of_their_read_and_before_what_waits() {
+    let check = |reads: &[(u8, &[usize])], expected: &[u32]| {
+        let (mut state, _) = state(|_| {});
+        for (count, which) in reads {
+            state.on_outputs(0, &blocks(shares(1, *count), which), NOW).unwrap();
+        }
+        assert_eq!(nonces(&mut state), expected, "{reads:?}");
+        let all: u64 = reads.iter().map(|(count, _)| u64::from(*count)).sum();
+        answer(&mut state, all);
+        assert_eq!(counts(&state.stats()), (all, 0, true, 0));
+    };
+    check(&[(4, &[])], &[0, 1, 2, 3]);
+    check(&[(4, &[3])], &[3, 0, 1, 2]);
+    check(&[(4, &[1, 3])], &[1, 3, 0, 2]);
+    check(&[(3, &[]), (2, &[1])], &[1, 0, 1, 2, 0]);
+    check(&[(2, &[1]), (2, &[0])], &[1, 0, 0, 1]);
+}
+
+#[test]
+fn a_block_waits_for_a_hundred_lines_at_most_and_finds_room_where_others_do_not() {
+    let (mut state, _) = state(|_| {});
+    (0..45).for_each(|_| state.on_outputs(0, &shares(1, 100), NOW).unwrap());
+    let mut out = String::new();
+    state.take_waiting(0, &mut out);
+    assert!(out.ends_with("]}\n") && (60..200).contains(&out.lines().count()), "{}", out.lines().count());
+    // 4,096 are unanswered; the others were given up.
+    assert_eq!(state.stats().ends[&End::Unknown].shares, 404);
+    state.on_outputs(0, &blocks(shares(1, 9), &[8]), NOW).unwrap();
+    assert_eq!(state.stats().ends[&End::Unknown].shares, 412, "but for the block");
+    assert_eq!(nonces(&mut state)[0], 8);
+    (0..9).for_each(|_| {
+        state.on_outputs(0, &blocks(shares(1, 10), &[0, 1, 2, 3, 4, 5, 6, 7, 8, 9]), NOW).unwrap()
+    });
+    assert_eq!(state.stats().in_flight.shares, 4_096 + 64, "which is bounded too");
 }
 
 #[test]
@@ -229,7 +300,7 @@ fn a_pool_cannot_choose_what_the_ledger_calls_its_refusals() {
         .collect();
     let codes = ["duplicate", "low-difficulty", "not-subscribed", "other", "stale", "unauthorized"];
     assert!(ends.iter().eq(codes.map(|code| format!("Refused({code:?})")).iter()), "{ends:?}");
-    let words = state.detail(Time(5)).words;
+    let words = state.detail(Time(5), 5).words;
     assert!(words.keys().eq(&codes) && words["stale"] == "no, 113", "{words:?}");
 }
 
@@ -245,4 +316,70 @@ fn a_session_is_found_under_the_number_it_has_now_and_under_none_when_it_is_gone
     assert_eq!(found(&state), [None, None, Some(0), None]);
     state.close(0, 11);
     assert!(state.sessions.len() <= 2 && found(&state) == [None; 4], "{:?}", state.sessions);
+}
+
+#[test]
+fn work_is_unpaid_once_every_account_that_gets_miners_has_been_away_for_long() {
+    let check = |idle_after_ms: Option<u64>, pass_through: bool, weight: u32, expected: [bool; 4]| {
+        let (mut state, _) = state(|config| {
+            config.upstreams.idle_after_ms = idle_after_ms;
+            config.upstreams.pass_through = pass_through;
+            config.upstreams.weight = weight;
+        });
+        let mut seen = Vec::new();
+        let mut look = |state: &mut State, mono_ms: u64| {
+            state.keep_alive(mono_ms, 1);
+            seen.push(state.is_unpaid(mono_ms));
+        };
+        look(&mut state, 50_000);
+        state.close(0, 60_000);
+        look(&mut state, 60_000);
+        look(&mut state, 89_999);
+        look(&mut state, 90_000);
+        assert_eq!(seen, expected, "{idle_after_ms:?} {pass_through} {weight}");
+        state.open(0, upstream::Config::new("acct", "test"), Arc::new(Notify::new()), 91_000);
+        state.keep_alive(91_000, 1);
+        assert_eq!(state.is_unpaid(91_000), expected[3], "a connection is no session yet");
+    };
+    check(Some(30_000), false, 1, [false, false, false, true]);
+    check(None, false, 1, [false; 4]);
+    check(Some(30_000), true, 1, [false; 4]);
+    check(Some(30_000), false, 0, [false, false, true, true]);
+}
+
+#[test]
+fn what_waits_for_a_session_is_bounded_and_a_block_finds_room_and_goes_first() {
+    let (mut state, _) = state(|_| {});
+    let connect = |state: &mut State| {
+        state.open(0, upstream::Config::new("acct", "test"), Arc::new(Notify::new()), 0);
+        for line in [
+            r#"{"id":1,"result":{"version-rolling":false},"error":null}"#,
+            r#"{"id":2,"result":[[["mining.notify","s-1"]],"0badcafe",8],"error":null}"#,
+            r#"{"id":3,"result":true,"error":null}"#,
+        ] {
+            state.on_pool_line(0, line.as_bytes(), &mut Vec::new());
+        }
+        let previous = "11".repeat(32);
+        let params = format!(r#"["j","{previous}","0100","0200",[],"20000000","1d00ffff","00000009",false]"#);
+        let line = format!(r#"{{"id":null,"method":"mining.notify","params":{params}}}"#);
+        state.on_pool_line(0, line.as_bytes(), &mut Vec::new());
+    };
+    // The second session has a name, and the pool is seen to go on with it.
+    for at in 1..4 {
+        state.close(0, at);
+        connect(&mut state);
+    }
+    state.close(0, 4);
+    (0..11).for_each(|_| state.on_outputs(0, &shares(2, 100), NOW).unwrap());
+    let unpaid =
+        |state: &State| state.stats().ends.get(&End::CountedKeepAlive).map_or(0, |tally| tally.shares);
+    assert_eq!((state.stats().in_flight.shares, unpaid(&state)), (1_000, 100));
+    let every: Vec<usize> = (0..30).collect();
+    state.on_outputs(0, &blocks(shares(2, 30), &every), NOW).unwrap();
+    assert_eq!((state.stats().in_flight.shares, unpaid(&state)), (1_024, 100));
+    assert_eq!(state.stats().ends[&End::Unknown].shares, 6, "no place was left for the last of the read");
+    connect(&mut state);
+    let sent = nonces(&mut state);
+    assert_eq!((sent.len(), &sent[..26]), (1_024, &(0..24).chain(0..2).collect::<Vec<u32>>()[..]));
+    assert!(state.stats().balanced);
 }
