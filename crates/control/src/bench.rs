@@ -136,6 +136,7 @@ pub fn directive(generation: u64, answers: Span, ceiling: Watts) -> Directive {
         caps: BTreeMap::new(),
         gensets: BTreeMap::new(),
         storage: None,
+        import: None,
         runs: BTreeMap::new(),
     }
 }

@@ -377,6 +377,7 @@ fn gas_is_bridged_over_a_short_hole_and_unknown_in_a_long_one() {
                 unmanaged: None,
                 gensets: BTreeMap::new(),
                 storage: None,
+                grid: None,
             });
             lines.extend(book.observe(Time(second * 1_000), &reading));
         }
