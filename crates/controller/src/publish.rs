@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use model::envelope::{Arming, Assignment, Directive, Envelope, FallbackStep, Fence, Grant};
-use model::plan::{GroupTarget, ModulePlan, SitePlan, ImportTarget, StorageTarget};
+use model::plan::{GroupTarget, ImportTarget, ModulePlan, SitePlan, StorageTarget};
 use model::workload::{GpuTime, Phase, Workload};
 use model::{
     BootStamp, ContingencyId, GensetId, MinerGroupId, ModuleId, PoolId, Span, Time, Watts, WorkloadId,

@@ -96,8 +96,8 @@ pub const FAULTS: &[Entry] = &[
     Entry { name: "tie-back", argument: "[SITE]", help: "a lost grid is back" },
     Entry {
         name: "tie-price",
-        argument: "[SITE/]DOLLARS|none",
-        help: "a MWh from the grid costs so many dollars, or nobody says how many",
+        argument: "[SITE/]DOLLARS",
+        help: "a MWh from the grid costs so many dollars; `none` = nobody says how many",
     },
     Entry {
         name: "feeder-stuck",
@@ -341,7 +341,7 @@ mod tests {
         check_error("gremlins@60s", "there are genset-trip, genset-reset, gas-loss");
         check_error("gas-drop@60s", "takes [SITE/]PERCENT");
         check_error("gas-drop@60s:130", "not \"130\"");
-        check_error("tie-price@60s", "takes [SITE/]DOLLARS|none");
+        check_error("tie-price@60s", "takes [SITE/]DOLLARS");
         check_error("tie-price@60s:-5", "not \"-5\"");
         check_error("tie-price@60s:NaN", "not \"NaN\"");
         check_error("feeder-stuck@60s:a", "takes MODULE/GROUP");

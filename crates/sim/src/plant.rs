@@ -178,9 +178,7 @@ impl Plant {
             Command::StartGenset(_)
             | Command::StopGenset(_)
             | Command::SetStorage(_)
-            | Command::SetImport(_) => {
-                Err(Refused::NotWired)
-            }
+            | Command::SetImport(_) => Err(Refused::NotWired),
         }
     }
 

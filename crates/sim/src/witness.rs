@@ -18,10 +18,10 @@ mod security;
 mod shares;
 mod standing;
 mod storage;
-mod tie;
 #[cfg(test)]
 mod testing;
 mod thrash;
+mod tie;
 mod writer;
 
 use model::envelope::Directive;

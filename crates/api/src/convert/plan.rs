@@ -59,7 +59,8 @@ impl TryFrom<wire::Bound> for Bound {
 
 impl From<SitePlan> for wire::SitePlan {
     fn from(site: SitePlan) -> Self {
-        let SitePlan { capacity, firm_capacity, gensets, contingencies, modules, storage, import, steps } = site;
+        let SitePlan { capacity, firm_capacity, gensets, contingencies, modules, storage, import, steps } =
+            site;
         Self {
             capacity_watts: capacity.get(),
             firm_capacity_watts: firm_capacity.get(),

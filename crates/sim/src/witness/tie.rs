@@ -56,11 +56,17 @@ impl Tie {
         }
         let fault = |what| Fault::new(format!("site {site} grid tie"), what);
         let over = now.power > config.import.fraction(LIMIT_PERMILLE, 1_000) || now.power < Watts::ZERO;
-        let what = || format!("imports {}; its limit is {}, and nothing is exported", now.power, config.import);
+        let what =
+            || format!("imports {}; its limit is {}, and nothing is exported", now.power, config.import);
         book.check(Invariant::Power, at, state.over.rises(over).then(|| fault(what())));
         let untold = state.untold(at);
         let rises = state.untold.rises(untold > ROUNDING);
-        let what = || format!("{untold} were imported more than {} s ago and stand in no line", TOLD_AFTER.millis() / 1_000);
+        let what = || {
+            format!(
+                "{untold} were imported more than {} s ago and stand in no line",
+                TOLD_AFTER.millis() / 1_000
+            )
+        };
         book.check(Invariant::Energy, at, rises.then(|| fault(what())));
     }
 
@@ -105,7 +111,10 @@ impl State {
         let least = (end.imported - begin.imported).at_least_zero() - ROUNDING;
         let most = last.imported - first.imported + ROUNDING;
         (!(least..=most).contains(&line.energy)).then(|| {
-            format!("its line from {} to {} says {}; between {least} and {most} were", line.from, line.to, line.energy)
+            format!(
+                "its line from {} to {} says {}; between {least} and {most} were",
+                line.from, line.to, line.energy
+            )
         })
     }
 
@@ -191,7 +200,8 @@ mod tests {
         };
         check(&run(36, dear), 6, &[SUBJECT]);
         check(&run(36, |_| None), 6, &[SUBJECT]);
-        let twice = |line: Import| Some(if line.from == at(30) { Import { from: at(0), ..line } } else { line });
+        let twice =
+            |line: Import| Some(if line.from == at(30) { Import { from: at(0), ..line } } else { line });
         assert!(run(36, twice).verdict(6).unwrap().violations > 0);
     }
 }
