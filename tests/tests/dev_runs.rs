@@ -52,6 +52,25 @@ fn a_fleet_with_storage_survives_the_loss_of_a_set_and_then_of_storage() {
     assert_eq!((run.number("blackouts"), run.number("firm_lost")), (0, 0));
 }
 
+/// A tie of 60 kW at each site. Gas falls, so import carries miners; the grid is lost and comes back; then its price spikes.
+#[test]
+fn a_fleet_with_grid_ties_survives_the_loss_of_the_grid_and_heeds_its_price() {
+    let dir = TempDir::new("grid");
+    let fleet = std::fs::read_to_string(repository("deploy/fleet.toml")).unwrap();
+    let grid = "grid = { import = 60000, price = 45000000 }\nbuffer = ";
+    let fleet = dir.write("grid.toml", &fleet.replace("\nbuffer = ", &format!("\n{grid}")));
+    let _alone = alone();
+    let faults = [
+        ["--fault", "gas-drop@20s:40"],
+        ["--fault", "tie-trip@130s"],
+        ["--fault", "tie-back@170s"],
+        ["--fault", "tie-price@230s:900"],
+    ];
+    let run = run(&[&["--fleet", &fleet, "--for", "330s", "--speed", "20"][..], &faults.concat()].concat());
+    run.assert_sound(&[1, 2, 3, 6]);
+    assert_eq!((run.number("blackouts"), run.number("firm_lost")), (0, 0));
+}
+
 /// With `forward-unverified` the same run is unsound: see `sabotage.rs`.
 #[test]
 fn what_bad_boards_submit_stays_at_the_edge() {

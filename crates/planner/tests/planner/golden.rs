@@ -405,6 +405,19 @@ fn wells_slug() {
     .assert_eq(&text);
 }
 
+/// Gas is short and miners run on import; then a MWh costs twenty times as much. They are told to sleep in the same plan, and import
+/// carries nothing but AI.
+#[test]
+fn the_price_of_the_grid_spikes() {
+    let (mut input, _) = scene();
+    crate::tie::fit(&mut input, Some(45), 3_000);
+    crate::tie::poor(&mut input, 40);
+    let (mut input, before) = settled(&input);
+    crate::tie::tie(&mut input).price = Some(MicroDollars::dollars(900));
+    let after = planned(&input);
+    expect![[r#""#]].assert_eq(&print(&before, &after, &input));
+}
+
 #[test]
 fn demand_collapses() {
     check_story(
