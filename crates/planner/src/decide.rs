@@ -125,7 +125,7 @@ fn view(island: &Island<'_>, mined: &Mined, plan: &SitePlan) -> SiteView {
         online_rating: capacity.security.rating,
         load,
         flared: plan.steps.first().map(|step| step.flared).unwrap_or_default(),
-        binding: binding.into(),
+        binding: tie::words(island).map_or(binding.to_owned(), |words| format!("{binding}; {words}")),
         shadow_price: if bound { mined.next_kilowatt } else { MicroDollars::ZERO },
         hints: hints(island),
     }

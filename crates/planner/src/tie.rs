@@ -195,6 +195,14 @@ pub(crate) fn next_per_hour(island: &Island<'_>, power: Watts) -> MicroDollars {
     tie.map_or(fuel, |tie| cost(tie.price, power).max(fuel))
 }
 
+/// What an island imports and what for, beside what binds it; `None` where it imports nothing.
+pub(crate) fn words(island: &Island<'_>) -> Option<String> {
+    let tie = island.capacity.tie.as_ref()?;
+    let imported = target(island)?.power;
+    (imported > Watts::ZERO)
+        .then(|| format!("imports {imported} of {} at {} a MWh", tie.most, dollars(tie.price)))
+}
+
 /// What to say to an operator of a site with a tie.
 pub(crate) fn hint(site: &Site, report: Option<&SiteReport>, island: &Island<'_>) -> Option<String> {
     let config = site.grid.as_ref()?;
@@ -207,15 +215,17 @@ pub(crate) fn hint(site: &Site, report: Option<&SiteReport>, island: &Island<'_>
         let why = "no price that is known and not below zero, no metered load, or no wired module in touch";
         return Some(format!("nothing is imported: {why}"));
     };
-    let imported = target(island).map_or(Watts::ZERO, |target| target.power);
     let pays = |pays: bool| if pays { "pays" } else { "does not pay" };
     Some(format!(
-        "imports {} of {} that may be ({} is the tie's limit) at ${:.2} a MWh: mining {}, AI {}",
-        imported,
+        "up to {} of the grid tie's {} may be imported at {} a MWh: mining {}, AI {}",
         tie.most,
         config.import,
-        tie.price.as_f64() / 1e6,
+        dollars(tie.price),
         pays(tie.mining),
         pays(tie.runs == tie.most),
     ))
+}
+
+fn dollars(price: MicroDollars) -> String {
+    format!("${:.2}", price.as_f64() / 1e6)
 }
