@@ -314,7 +314,10 @@ impl Bench {
                 Command::StopRun { workload } | Command::KillRun { workload } => {
                     self.runs.get_mut(workload).unwrap().phase = RunPhase::Stopped;
                 }
-                Command::StartGenset(_) | Command::StopGenset(_) | Command::SetStorage(_) => {}
+                Command::StartGenset(_)
+                | Command::StopGenset(_)
+                | Command::SetStorage(_)
+                | Command::SetImport(_) => {}
             }
         }
     }

@@ -89,7 +89,7 @@ impl Capacity {
     pub(crate) fn mining_most(&self) -> Watts {
         let tie = self.tie.as_ref().filter(|tie| tie.mining);
         let imported = tie.map_or(Watts::ZERO, |tie| tie.most);
-        (self.mining + imported).min(self.rated.max(self.mining)).min(self.security.most_load())
+        (self.mining + imported).min(self.total).min(self.security.most_load())
     }
 
     /// The most load that N-1 lets run, mining included.

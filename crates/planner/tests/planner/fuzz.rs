@@ -121,7 +121,7 @@ fn happen(input: &mut Input, event: &Event, serial: usize) {
         Event::Grid(dollars, load, ready) => {
             let price = dollars.map(MicroDollars::dollars);
             let grid = TieReport { power: None, register: None, price, ready: *ready };
-            for report in &mut given.report {
+            if let Some(report) = &mut given.report {
                 (report.grid, report.load) = (Some(grid), Some(Watts::kilo(*load)));
             }
         }

@@ -118,10 +118,10 @@ fn work_starts_on_import_but_nothing_firm_is_promised_on_it() {
     let started = |tier: Tier, grid: bool| {
         let mut input = fleet();
         fit(&mut input, Some(45), 3_000);
-        poor(&mut input, 17);
-        input.sites.get_mut(&id("well-7")).unwrap().site.grid =
-            grid.then(|| GridTie { import: Watts::kilo(250), price: None });
-        (1..=40).for_each(|nth| submit(&mut input, workload(&format!("w-{nth}"), tier, 8, 295)));
+        poor(&mut input, 20);
+        let (mut input, _) = settled(&input);
+        tie(&mut input).ready = grid;
+        (1..=80).for_each(|nth| submit(&mut input, workload(&format!("w-{nth}"), tier, 8, 295)));
         let plan = planned(&input).plan;
         (placed(&plan), plan.sites[&id("well-7")].firm_capacity)
     };
@@ -154,7 +154,10 @@ fn operators_are_told_what_is_imported_and_what_it_pays() {
         let hints = &made.report.sites[&id("well-7")].hints;
         hints.iter().filter(|hint| hint.contains("import")).cloned().collect::<Vec<_>>().join("\n")
     };
-    expect![[r#""#]].assert_eq(&[hint(Some(45)), hint(Some(900)), hint(None)].join("\n"));
+    expect![[r#"
+        up to 225000 W of the grid tie's 250000 W may be imported at $45.00 a MWh: mining pays, AI pays
+        up to 225000 W of the grid tie's 250000 W may be imported at $900.00 a MWh: mining does not pay, AI pays
+        nothing is imported: no price that is known and not below zero, no metered load, or no wired module in touch"#]].assert_eq(&[hint(Some(45)), hint(Some(900)), hint(None)].join("\n"));
 }
 
 #[test]
@@ -166,7 +169,8 @@ fn the_same_input_gives_the_same_plan_and_old_news_raise_nothing() {
     assert!(diff(&before, &planned(&input).plan).is_empty());
     input.sites.values_mut().for_each(|site| site.fresh = false);
     let after = planned(&input).plan;
-    assert_eq!(told(&after), told(&before), "it goes on as it was told");
+    let (now, told_before) = (told(&after).unwrap(), told(&before).unwrap());
+    assert!(now <= told_before && now >= told_before - 10, "it goes on as it was told: {told_before}, {now}");
     assert!(mining(&after) <= mining(&before));
     input.modules.values_mut().for_each(|module| module.link = planner::Link::Lost);
     assert_eq!(told(&planned(&input).plan), None, "nobody leads it");
