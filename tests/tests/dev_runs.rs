@@ -52,6 +52,33 @@ fn a_fleet_with_storage_survives_the_loss_of_a_set_and_then_of_storage() {
     assert_eq!((run.number("blackouts"), run.number("firm_lost")), (0, 0));
 }
 
+/// A tie of 60 kW at each site. Gas falls, so import carries miners; the grid is lost and comes back; then its price spikes.
+#[test]
+fn a_fleet_with_grid_ties_survives_the_loss_of_the_grid_and_heeds_its_price() {
+    let dir = TempDir::new("grid");
+    let fleet = std::fs::read_to_string(repository("deploy/fleet.toml")).unwrap();
+    let grid = "grid = { import = 60000, price = 45000000 }\nbuffer = ";
+    let fleet = dir.write("grid.toml", &fleet.replace("\nbuffer = ", &format!("\n{grid}")));
+    let _alone = alone();
+    let faults = [
+        ["--fault", "gas-drop@20s:40"],
+        ["--fault", "tie-trip@130s"],
+        ["--fault", "tie-back@170s"],
+        ["--fault", "tie-price@230s:900"],
+    ];
+    let data = dir.at("data");
+    let fixed = ["--fleet", &fleet, "--for", "330s", "--speed", "20", "--data", &data];
+    let run = run(&[&fixed[..], &faults.concat()].concat());
+    run.assert_sound(&[1, 2, 3, 6]);
+    assert_eq!((run.number("blackouts"), run.number("firm_lost")), (0, 0));
+    let lines = Ledger::of_dev(&dir.path().join("data")).lines(WIRED);
+    let imports: Vec<_> = lines.iter().filter_map(|line| line.get("import")).collect();
+    let sum = |field: &str| imports.iter().map(|line| line[field].as_i64().unwrap()).sum::<i64>();
+    // A minute of 10 kW at the least, at 45 dollars a MWh and more once the price has spiked.
+    let (energy, cost) = (sum("energy"), sum("cost"));
+    assert!(energy >= 600_000 && cost >= energy / 80 - 1_000, "{energy} Ws for {cost} micro-dollars");
+}
+
 /// With `forward-unverified` the same run is unsound: see `sabotage.rs`.
 #[test]
 fn what_bad_boards_submit_stays_at_the_edge() {
@@ -121,6 +148,8 @@ fn real_series_are_replayed_and_their_oddities_counted() {
     );
 }
 
+/// The module that reads the meters of its site.
+const WIRED: &str = "well-7-hybrid";
 /// The module whose agent is killed: it has miners and GPUs.
 const KILLED: &str = "well-7-hybrid";
 

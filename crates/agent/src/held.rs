@@ -125,6 +125,7 @@ mod tests {
             caps: BTreeMap::new(),
             gensets: BTreeMap::new(),
             storage: None,
+            import: None,
             runs: BTreeMap::new(),
         }
     }

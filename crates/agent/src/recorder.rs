@@ -136,6 +136,7 @@ impl Owed {
             Line::Energy(energy) => Some(energy.from),
             Line::Run(run) => Some(run.from),
             Line::Gas(gas) => Some(gas.from),
+            Line::Import(import) => Some(import.from),
             Line::Gap(gap) => gap.from,
             Line::Shares(_) => None,
         });

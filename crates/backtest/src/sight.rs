@@ -45,6 +45,7 @@ pub(crate) fn first(
             unmanaged: Some(site.unmanaged),
             gensets: sets.get(&site.id).map(|sets| sets.report(world.start)).unwrap_or_default(),
             storage: None,
+            grid: None,
         };
         let given = SiteInput { site: site.clone(), forecast: Vec::new(), report: Some(report), fresh: true };
         (site.id.clone(), given)

@@ -137,6 +137,7 @@ pub fn directive(generation: u64, answers: Span, ceiling: Watts) -> Directive {
         caps: BTreeMap::new(),
         gensets: BTreeMap::new(),
         storage: None,
+        import: None,
         runs: BTreeMap::new(),
     }
 }
@@ -314,7 +315,10 @@ impl Bench {
                 Command::StopRun { workload } | Command::KillRun { workload } => {
                     self.runs.get_mut(workload).unwrap().phase = RunPhase::Stopped;
                 }
-                Command::StartGenset(_) | Command::StopGenset(_) | Command::SetStorage(_) => {}
+                Command::StartGenset(_)
+                | Command::StopGenset(_)
+                | Command::SetStorage(_)
+                | Command::SetImport(_) => {}
             }
         }
     }

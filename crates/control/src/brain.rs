@@ -19,13 +19,13 @@ use model::{BootStamp, GensetId, MinerGroupId, Span, Time, Watts};
 use crate::envelope::{self, Accepted, Bounds, Holder, Standing};
 use crate::estimate::Busy;
 use crate::island::Island;
+use crate::lead::Lead;
 use crate::meters::Meters;
 use crate::port::{Command, Fast, Readings, Slow};
 use crate::reflex::{Cause, Reflex, Shed, View};
 use crate::regulation::{Regulation, Situation};
 use crate::runs::{self, Runs};
 use crate::sabotage::{Sabotage, Sabotages};
-use crate::storage::Storage;
 use crate::unpaid::{self, Unpaid};
 
 /// Nothing goes up for so long after the last shed or a dark island: sets recover within 10 s (ISO 8528-5, class G1).
@@ -75,7 +75,8 @@ pub struct Brain {
     /// When the first second was read.
     began: Option<Span>,
     asked: BTreeMap<GensetId, Span>,
-    storage: Storage,
+    storage: Lead,
+    import: Lead,
     /// Every pool has been away for long.
     is_unpaid: bool,
     unpaid: Unpaid,
@@ -113,7 +114,8 @@ impl Brain {
             disturbed: None,
             began: None,
             asked: BTreeMap::new(),
-            storage: Storage::default(),
+            storage: Lead::default(),
+            import: Lead::default(),
             is_unpaid: false,
             unpaid: Unpaid::default(),
             refused: None,
@@ -289,7 +291,7 @@ impl Brain {
         let protected = regulate(&mut regulation, &mut runs, situation, view, &orders);
         commands.extend(protected.commands);
         commands.extend(self.ask_gensets(directive.as_ref(), standing, readings, slow));
-        commands.extend(self.lead_storage(directive.as_ref(), standing, readings, slow));
+        commands.extend(self.lead_converters(directive.as_ref(), standing, readings, slow));
         self.meters.observe(&self.config.module, slow, regulation.groups(), &self.proven, at);
         if !self.config.sabotage.has(Sabotage::NoFlag) {
             findings.extend(self.meters.findings());
@@ -399,23 +401,29 @@ impl Brain {
         commands
     }
 
-    /// Storage follows its target under a valid envelope, and comes to rest without; the wired module alone.
-    fn lead_storage(
+    /// Storage and grid tie follow their targets under a valid envelope, and come to rest without; the wired module alone.
+    fn lead_converters(
         &mut self,
         directive: Option<&Directive>,
         standing: Standing,
         readings: &Readings,
         slow: &Slow,
-    ) -> Option<Command> {
+    ) -> Vec<Command> {
         if !self.config.module.wired {
-            return None;
+            return Vec::new();
         }
         let at = readings.boot.at;
         let calm = self.is_calm(directive.map(|held| &held.envelope.grant), at);
         let follows = standing.state == EnvelopeState::Valid && readings.fast.switch == Switch::Remote;
-        let target = directive.filter(|_| follows).and_then(|held| held.storage);
-        let report = slow.site.as_ref().and_then(|site| site.storage.as_ref());
-        self.storage.second(target, report, calm, at)
+        let directive = directive.filter(|_| follows);
+        let site = slow.site.as_ref();
+        let stored = directive.and_then(|held| held.storage).map(Into::into);
+        let said = site.and_then(|site| site.storage).map(Into::into);
+        let stored = self.storage.second(stored, said, calm, at);
+        let imported = directive.and_then(|held| held.import).map(Into::into);
+        let said = site.and_then(|site| site.grid).map(Into::into);
+        let imported = self.import.second(imported, said, calm, at);
+        stored.map(Command::SetStorage).into_iter().chain(imported.map(Command::SetImport)).collect()
     }
 
     /// Whether the site's storage was there and ready when it was last read.

@@ -13,6 +13,7 @@ pub mod envelope;
 pub mod estimate;
 pub mod group;
 pub mod island;
+pub mod lead;
 pub mod meters;
 pub mod port;
 pub mod reflex;
@@ -20,7 +21,6 @@ pub mod regulation;
 pub mod runs;
 pub mod sabotage;
 pub mod share;
-pub mod storage;
 pub mod unpaid;
 
 pub use brain::{Brain, Config};

@@ -145,4 +145,6 @@ pub enum Command {
     StopGenset(GensetId),
     /// Have the site's storage deliver so much from now on, as fast as its inverter can; negative = charge.
     SetStorage(Watts),
+    /// Have the site's grid tie import so much from now on, as fast as its converter can; never negative.
+    SetImport(Watts),
 }

@@ -9,7 +9,7 @@ use model::plan::Plan;
 use model::report::{GensetState, STALE_AFTER, SiteReport};
 use model::site::Site;
 use model::workload::Workload;
-use model::{ModuleId, SiteId, Time, Watts, WorkloadId};
+use model::{MicroDollars, ModuleId, SiteId, Time, Watts, WorkloadId};
 use planner::{Input, ModuleInput, SiteInput};
 use sha2::{Digest, Sha256};
 
@@ -63,7 +63,7 @@ pub fn site_report<'a>(cache: &Cache, tracker: &'a Tracker, id: &SiteId) -> Opti
     tracker.latest_site(&modules)
 }
 
-/// Why a plan cannot wait, if it cannot: a set or storage came or went, or the island's capacity changed noticeably since the last plan.
+/// Why a plan cannot wait, if it cannot: a set, storage or grid came or went, the grid asks another price, or the island's capacity changed noticeably since the last plan.
 pub fn urgent(site: &Site, planned: Option<&SiteReport>, now: &SiteReport) -> Option<String> {
     let Some(planned) = planned else { return Some(format!("site {} reports for the first time", site.id)) };
     let changed = now.gensets.iter().find_map(|(id, set)| {
@@ -79,10 +79,25 @@ pub fn urgent(site: &Site, planned: Option<&SiteReport>, now: &SiteReport) -> Op
         let word = if ready(now) { "ready" } else { "gone" };
         format!("site {}: storage is {word}", site.id)
     });
-    changed.or(stored).or_else(|| {
+    changed.or(stored).or_else(|| tied(site, planned, now)).or_else(|| {
         let (before, after) = (capacity(site, planned), capacity(site, now));
         let noticeable = (after - before).abs().times(NOTICEABLE) > before.max(after);
         noticeable.then(|| format!("site {}: capacity went from {before} to {after}", site.id))
+    })
+}
+
+/// A grid that came or went, or that asks another price.
+fn tied(site: &Site, planned: &SiteReport, now: &SiteReport) -> Option<String> {
+    let ready = |report: &SiteReport| report.grid.is_some_and(|tie| tie.ready);
+    let price = |report: &SiteReport| report.grid.and_then(|tie| tie.price);
+    if ready(planned) != ready(now) {
+        let word = if ready(now) { "there" } else { "gone" };
+        return Some(format!("site {}: the grid is {word}", site.id));
+    }
+    let said = |price: Option<MicroDollars>| price.map_or("unknown".to_owned(), |price| price.to_string());
+    (price(planned) != price(now)).then(|| {
+        let (before, after) = (said(price(planned)), said(price(now)));
+        format!("site {}: a MWh from the grid went from {before} to {after}", site.id)
     })
 }
 
@@ -117,7 +132,7 @@ fn module(cache: &Cache, tracker: &Tracker, id: &ModuleId, now: Time) -> ModuleI
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use model::report::{GensetReport, StorageReport};
+    use model::report::{GensetReport, StorageReport, TieReport};
     use model::site::GasFlow;
     use model::{GensetId, Span};
     use planner::Link;
@@ -152,6 +167,17 @@ mod tests {
         assert_eq!(urgent(site, Some(&with(true)), &with(true)), None);
         assert!(urgent(site, Some(&with(true)), &with(false)).unwrap().contains("storage is gone"));
         assert!(urgent(site, Some(&before), &with(true)).unwrap().contains("storage is ready"));
+        let tie = |ready, dollars: Option<i64>| {
+            let price = dollars.map(MicroDollars::dollars);
+            let grid = Some(TieReport { power: None, register: None, price, ready });
+            SiteReport { grid, ..before.clone() }
+        };
+        let grid = tie(true, Some(45));
+        assert_eq!(urgent(site, Some(&grid), &grid), None);
+        assert!(urgent(site, Some(&grid), &tie(false, Some(45))).unwrap().contains("the grid is gone"));
+        assert!(urgent(site, Some(&before), &grid).unwrap().contains("the grid is there"));
+        assert!(urgent(site, Some(&grid), &tie(true, Some(900))).unwrap().contains("a MWh from the grid"));
+        assert!(urgent(site, Some(&grid), &tie(true, None)).unwrap().contains("to unknown"));
     }
 
     #[test]

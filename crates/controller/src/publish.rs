@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use model::envelope::{Arming, Assignment, Directive, Envelope, FallbackStep, Fence, Grant};
-use model::plan::{GroupTarget, ModulePlan, SitePlan, StorageTarget};
+use model::plan::{GroupTarget, ImportTarget, ModulePlan, SitePlan, StorageTarget};
 use model::workload::{GpuTime, Phase, Workload};
 use model::{
     BootStamp, ContingencyId, GensetId, MinerGroupId, ModuleId, PoolId, Span, Time, Watts, WorkloadId,
@@ -32,6 +32,8 @@ pub struct Content {
     pub gensets: BTreeMap<GensetId, bool>,
     /// What the site's storage shall do; nothing but for the wired module.
     pub storage: Option<StorageTarget>,
+    /// What its grid tie shall import; nothing but for the wired module.
+    pub import: Option<ImportTarget>,
     /// Everything that shall run there.
     pub runs: BTreeMap<WorkloadId, Assignment>,
 }
@@ -81,8 +83,8 @@ pub fn compose(
         fallback,
     };
     let gensets = if wired { site.gensets.clone() } else { BTreeMap::new() };
-    let storage = site.storage.filter(|_| wired);
-    Content { grant, miners: plan.miners.clone(), caps: plan.caps.clone(), gensets, storage, runs }
+    let (storage, import) = (site.storage.filter(|_| wired), site.import.filter(|_| wired));
+    Content { grant, miners: plan.miners.clone(), caps: plan.caps.clone(), gensets, storage, import, runs }
 }
 
 /// The runs of a module that its agent shall have now: those that the plan places there and whose status says that they were
@@ -123,7 +125,7 @@ impl Content {
 impl Published {
     /// The directive as it is sent.
     pub fn directive(&self, module: &ModuleId, validity: Span) -> Directive {
-        let Content { grant, miners, caps, gensets, storage, runs } = self.content.clone();
+        let Content { grant, miners, caps, gensets, storage, import, runs } = self.content.clone();
         let envelope = Envelope {
             module: module.clone(),
             fence: self.fence,
@@ -132,7 +134,7 @@ impl Published {
             valid_for: validity,
             grant,
         };
-        Directive { envelope, miners, caps, gensets, storage, runs }
+        Directive { envelope, miners, caps, gensets, storage, import, runs }
     }
 }
 
@@ -222,17 +224,18 @@ mod tests {
     }
 
     #[test]
-    fn only_the_wired_module_is_told_of_sets_and_storage_and_armings_name_their_source() {
+    fn only_the_wired_module_is_told_of_sets_storage_and_import_and_armings_name_their_source() {
         let mut site = site_plan();
         let ramp = model::WattsPerSecond::new(1_000);
         site.storage = Some(StorageTarget { power: Watts::kilo(-20), ramp });
+        site.import = Some(ImportTarget { power: Watts::kilo(40), ramp });
         let mut plan = testing::module_plan();
         plan.armed.insert(ContingencyId::new("genset-g1").unwrap(), vec![0, 2]);
         plan.armed.insert(ContingencyId::new("genset-gone").unwrap(), vec![1]);
         let wired = compose(&site, &plan, true, allowed(1, 1), BTreeMap::new());
-        assert_eq!((&wired.gensets, wired.storage), (&site.gensets, site.storage));
+        assert_eq!((&wired.gensets, wired.storage, wired.import), (&site.gensets, site.storage, site.import));
         let other = compose(&site, &plan, false, allowed(1, 1), BTreeMap::new());
-        assert_eq!((other.gensets, other.storage), (BTreeMap::new(), None));
+        assert_eq!((other.gensets, other.storage, other.import), (BTreeMap::new(), None, None));
         let armed: Vec<(&str, &[u32])> =
             wired.grant.armed.iter().map(|(id, arming)| (id.as_str(), arming.rungs.as_slice())).collect();
         assert_eq!(armed, [("genset-g1", [0, 2].as_slice())]);

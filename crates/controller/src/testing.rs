@@ -98,6 +98,7 @@ pub fn plan_with(workload: &WorkloadId, placement: Placement) -> Plan {
         gensets: BTreeMap::new(),
         contingencies: BTreeMap::new(),
         storage: None,
+        import: None,
         modules: [(module, plan)].into(),
         steps: Vec::new(),
     };
@@ -138,6 +139,7 @@ pub fn site_report(states: [GensetState; 3], gas: GasFlow) -> SiteReport {
         unmanaged: Some(Watts::kilo(20)),
         gensets: ids.into_iter().zip(states.map(set)).collect(),
         storage: None,
+        grid: None,
     }
 }
 

@@ -311,6 +311,7 @@ fn site_report() -> SiteReport {
         unmanaged: Some(Watts::kilo(20)),
         gensets: gensets.into(),
         storage: None,
+        grid: None,
     }
 }
 

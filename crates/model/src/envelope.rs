@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::id::{ContingencyId, GensetId, MinerGroupId, ModuleId, PoolId, TenantId, WorkloadId};
 use crate::module::Actuator;
-use crate::plan::{GroupTarget, StorageTarget};
+use crate::plan::{GroupTarget, ImportTarget, StorageTarget};
 use crate::site::Frequency;
 use crate::time::{BootStamp, Span};
 use crate::unit::{MicroDollars, Watts, WattsPerSecond};
@@ -144,6 +144,9 @@ pub struct Directive {
     /// What the site's storage shall do; only the wired module acts on it. `None` = come to rest.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub storage: Option<StorageTarget>,
+    /// What the site's grid tie shall import; only the wired module acts on it. `None` = come to rest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub import: Option<ImportTarget>,
     /// Everything that shall run there. A run that does not stand here is stopped with a checkpoint.
     pub runs: BTreeMap<WorkloadId, Assignment>,
 }

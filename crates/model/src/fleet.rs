@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::id::{ModuleId, OfferingId, SiteId};
 use crate::module::Module;
 use crate::report::Finding;
-use crate::site::{Site, Storage};
+use crate::site::{GridTie, Site, Storage};
 use crate::tenant::Offering;
 use crate::time::Span;
 use crate::unit::{MicroDollars, WattSeconds, Watts};
@@ -85,6 +85,7 @@ impl Fleet {
             }
         }
         findings.extend(site.storage.as_ref().and_then(|storage| storage_finding(&subject, storage)));
+        findings.extend(site.grid.as_ref().and_then(|tie| tie_finding(&subject, tie)));
         findings
     }
 
@@ -134,6 +135,18 @@ fn storage_finding(site: &str, storage: &Storage) -> Option<Finding> {
     Some(finding("storage", format!("{site} storage"), message.into()))
 }
 
+/// The first thing that cannot be of a grid tie.
+fn tie_finding(site: &str, tie: &GridTie) -> Option<Finding> {
+    let message = if tie.import <= Watts::ZERO {
+        "needs an `import` above zero, in watts; leave `grid` out where nothing may be imported"
+    } else if tie.price.is_some_and(|price| price < MicroDollars::ZERO) {
+        "needs a `price` of zero or more for a MWh; leave it out where it is not known"
+    } else {
+        return None;
+    };
+    Some(finding("grid", format!("{site} grid"), message.into()))
+}
+
 fn finding(code: &str, subject: String, message: String) -> Finding {
     Finding { code: code.into(), subject, message }
 }
@@ -173,6 +186,23 @@ mod tests {
         check(|it| it.response = Some(Span::ZERO), "`response` above zero");
         check(|it| it.reserve = Span::ZERO, "`reserve` above zero");
         check(|it| it.wear = MicroDollars::new(-1), "zero or more");
+    }
+
+    #[test]
+    fn a_grid_tie_that_cannot_be_is_told_what_it_needs() {
+        let check = |import: i64, price: Option<i64>, expected: Option<&str>| {
+            let tie = GridTie { import: Watts::new(import), price: price.map(MicroDollars::new) };
+            let found = tie_finding("site s", &tie).map(|finding| finding.to_string());
+            assert_eq!(found.is_some(), expected.is_some(), "{found:?}");
+            let found = found.unwrap_or_default();
+            assert!(found.is_empty() || found.starts_with("site s grid [grid]: "), "{found}");
+            assert!(found.contains(expected.unwrap_or_default()), "{found}");
+        };
+        check(100_000, None, None);
+        check(100_000, Some(0), None);
+        check(0, Some(45_000_000), Some("`import` above zero"));
+        check(-1, None, Some("`import` above zero"));
+        check(100_000, Some(-1), Some("zero or more"));
     }
 
     #[test]

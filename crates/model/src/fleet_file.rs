@@ -85,6 +85,12 @@ mod tests {
         );
         check("[[planet]]", "at `[[planet]]`: unknown field `planet`");
         check("[[site]]\nid = 7", "line 2, column 6, at `id = 7`: ");
+        // No float is a price, least of all one that is no number.
+        for price in ["nan", "inf", "45.5"] {
+            let text = format!("[[site]]\ngrid = {{ import = 9, price = {price} }}\n");
+            check(&text, "fleet.toml: line 2, column 31, at `grid = {");
+            check(&text, "floating point");
+        }
         // A key that is missing is told by the table that lacks it.
         check("[[offering]]\nid = \"a\"\n", "line 1, column 1, at `[[offering]]`: missing field");
     }

@@ -39,6 +39,8 @@ pub enum Line {
     Run(Run),
     /// Gas of an interval, from the wired module.
     Gas(Gas),
+    /// Energy bought from a grid in an interval, from the wired module.
+    Import(Import),
     /// A stretch that was not recorded.
     Gap(Gap),
 }
@@ -158,6 +160,21 @@ pub struct Gas {
     pub burnt: GasVolume,
     /// Gas that was flared.
     pub flared: GasVolume,
+}
+
+/// Energy that a site imported through its grid tie in an interval.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Import {
+    /// The site.
+    pub site: SiteId,
+    /// Begin of the interval.
+    pub from: Time,
+    /// Its end.
+    pub to: Time,
+    /// What the tie's meter counted.
+    pub energy: WattSeconds,
+    /// What it costs at the prices of its seconds; `None` where the price of any of it was not known.
+    pub cost: Option<MicroDollars>,
 }
 
 /// A stretch that was not recorded.

@@ -68,6 +68,9 @@ pub struct SitePlan {
     /// What storage shall do; `None` = there is none, or it is left to come to rest.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub storage: Option<StorageTarget>,
+    /// What the grid tie shall import; `None` = there is none, or it is left to come to rest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub import: Option<ImportTarget>,
     /// The horizon, one entry a [`STEP`]; the first begins at `Plan::made`.
     pub steps: Vec<SiteStep>,
 }
@@ -76,6 +79,15 @@ pub struct SitePlan {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StorageTarget {
     /// What it shall deliver; negative = charge.
+    pub power: Watts,
+    /// Fastest change by choice, in either direction.
+    pub ramp: WattsPerSecond,
+}
+
+/// What a grid tie shall import.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImportTarget {
+    /// What it shall import; never negative, since nothing is exported.
     pub power: Watts,
     /// Fastest change by choice, in either direction.
     pub ramp: WattsPerSecond,

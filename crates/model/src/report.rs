@@ -9,7 +9,7 @@ use crate::envelope::Fence;
 use crate::id::{GensetId, MinerGroupId, ModuleId, PoolId, WorkloadId};
 use crate::site::{Frequency, GasFlow, GasVolume};
 use crate::time::{BootStamp, Span, Time};
-use crate::unit::{Hashrate, WattSeconds, Watts};
+use crate::unit::{Hashrate, MicroDollars, WattSeconds, Watts};
 use crate::workload::GpuTime;
 
 /// Telemetry older than this is stale: it still bounds what a module may draw, but nothing is raised on it.
@@ -181,7 +181,7 @@ pub struct SiteReport {
     pub buffer: Option<GasVolume>,
     /// Gas that is flared.
     pub flared: Option<GasFlow>,
-    /// Draw of all loads of the island; what storage takes or delivers stands apart.
+    /// Draw of all loads of the island; what storage takes or delivers, and what is imported, stands apart.
     pub load: Option<Watts>,
     /// Draw of the load we do not manage.
     pub unmanaged: Option<Watts>,
@@ -190,6 +190,9 @@ pub struct SiteReport {
     /// Storage, where there is one and its inverter answers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub storage: Option<StorageReport>,
+    /// The grid tie, where there is one and its converter answers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grid: Option<TieReport>,
 }
 
 /// Battery storage as its inverter tells it.
@@ -200,6 +203,19 @@ pub struct StorageReport {
     /// What it still delivers until it is empty.
     pub held: Option<WattSeconds>,
     /// Whether it is on the bus and follows commands. A tripped one waits for a person.
+    pub ready: bool,
+}
+
+/// A grid tie as its converter and its meter tell it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TieReport {
+    /// What it imports.
+    pub power: Option<Watts>,
+    /// What its meter has counted since it was installed.
+    pub register: Option<WattSeconds>,
+    /// Price of a megawatt-hour as the grid's signal now says; `None` = no signal, and then the configured one holds.
+    pub price: Option<MicroDollars>,
+    /// Whether the grid is there and it follows commands.
     pub ready: bool,
 }
 

@@ -185,14 +185,16 @@ pub struct Storage {
     pub wear: MicroDollars,
 }
 
-/// A tie to a grid.
+/// A tie to a grid through a converter that follows the sets: it imports what it is told to, exports nothing, and cannot carry a
+/// dead bus.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct GridTie {
     /// Largest import.
     pub import: Watts,
-    /// Price of a megawatt-hour.
-    pub price: MicroDollars,
+    /// Price of a megawatt-hour where the tie's own signal says none. `None` = unknown, and then nothing is imported by choice.
+    #[serde(default)]
+    pub price: Option<MicroDollars>,
 }
 
 impl Storage {
@@ -204,6 +206,14 @@ impl Storage {
     /// What `taken` at the bus adds to what it can deliver, rounded toward zero.
     pub fn kept_of(&self, taken: WattSeconds) -> WattSeconds {
         taken.fraction(self.efficiency_permille.into(), 1_000)
+    }
+}
+
+impl GridTie {
+    /// What `energy` costs at `price` a megawatt-hour, rounded toward zero.
+    pub fn cost(price: MicroDollars, energy: WattSeconds) -> MicroDollars {
+        // 1 MWh = 10^6 W × 3,600 s.
+        price.fraction(energy.get(), 3_600_000_000)
     }
 }
 
@@ -308,6 +318,14 @@ mod tests {
                 "{heat_rate} Btu/kWh: {needed} scf/day, not {mcf} MCF/day"
             );
         }
+    }
+
+    /// 100 kW for an hour at 45 dollars a megawatt-hour are 4.50 dollars.
+    #[test]
+    fn imported_energy_costs_by_the_megawatt_hour() {
+        let hour = Watts::kilo(100).for_span(Span::hours(1));
+        assert_eq!(GridTie::cost(MicroDollars::dollars(45), hour), MicroDollars::cents(450));
+        assert_eq!(GridTie::cost(MicroDollars::ZERO, hour), MicroDollars::ZERO);
     }
 
     #[test]

@@ -14,6 +14,7 @@ use model::{GensetId, Span, Watts};
 use crate::input::SiteInput;
 use crate::security::{Security, Source};
 use crate::storage::{self, Store};
+use crate::tie::{self, Demand, Tie};
 
 /// Kept back from what gas and sets sustain, for regulation and metering error: 3 %.
 pub(crate) const MARGIN_PERMILLE: i64 = 30;
@@ -37,7 +38,13 @@ pub(crate) struct Capacity {
     pub(crate) margin: Watts,
     /// What gas and sets carry by themselves: new work is started on that alone.
     pub(crate) own: Watts,
-    /// What the ceilings and the unmanaged load must fit into: with what storage may lend.
+    /// What new work that is not firm is started on: with what may be imported for it.
+    pub(crate) opened: Watts,
+    /// What of that survives the loss of the largest set.
+    pub(crate) secure: Watts,
+    /// What the sets are rated for, less the margin: nothing goes beyond it, whatever storage and grid tie deliver.
+    pub(crate) rated: Watts,
+    /// What the ceilings and the unmanaged load must fit into: with what storage may lend and what may be imported for runs.
     pub(crate) total: Watts,
     /// What miners may fill up to: `total` less the buffer's cushion, and the nadir's limit.
     pub(crate) mining: Watts,
@@ -51,6 +58,8 @@ pub(crate) struct Capacity {
     pub(crate) limit: Limit,
     /// Storage that follows commands.
     pub(crate) store: Option<Store>,
+    /// A grid tie that follows commands, at a price that is known.
+    pub(crate) tie: Option<Tie>,
 }
 
 /// What bounds an island.
@@ -76,6 +85,13 @@ impl Capacity {
         !matches!(self.limit, Limit::Silent | Limit::Stale | Limit::NoSet)
     }
 
+    /// What miners may fill up to with what may be imported for them.
+    pub(crate) fn mining_most(&self) -> Watts {
+        let tie = self.tie.as_ref().filter(|tie| tie.mining);
+        let imported = tie.map_or(Watts::ZERO, |tie| tie.most);
+        (self.mining + imported).min(self.total).min(self.security.most_load())
+    }
+
     /// The most load that N-1 lets run, mining included.
     pub(crate) fn secure_total(&self) -> Watts {
         self.total.min(self.security.most_load())
@@ -89,13 +105,17 @@ pub(crate) struct Agents {
     pub(crate) potential: Watts,
     /// The slowest opening of their fast feeders.
     pub(crate) opens: Option<Span>,
-    /// The wired one is in touch, and leads storage.
+    /// The wired one is in touch, and leads storage and grid tie.
     pub(crate) wired: bool,
+    /// A directive reaches the wired one.
+    pub(crate) reached: bool,
+    /// What AI would pay for import.
+    pub(crate) demand: Demand,
 }
 
 /// The capacity of one island.
 pub(crate) fn of(input: &SiteInput, parent: Option<&SitePlan>, agents: Agents) -> Capacity {
-    let Agents { potential, opens, wired } = agents;
+    let Agents { potential, opens, wired, reached, demand } = agents;
     let site = &input.site;
     let Some(report) = &input.report else {
         return silent(site, parent);
@@ -119,22 +139,31 @@ pub(crate) fn of(input: &SiteInput, parent: Option<&SitePlan>, agents: Agents) -
     };
     let (lent, owed) = store.as_ref().map_or_else(Default::default, |store| (store.lent, store.owed));
     let own = kept(power);
+    let tie = tie::of(input, parent, &security.sources, reached, demand, own);
+    let (runs, starts) = tie.as_ref().map_or_else(Default::default, |tie| (tie.runs, tie.starts));
     let mining = (kept(gas.cushioned(site)) - owed).at_least_zero().min(own).min(security.most_load());
-    let firm = firm_gas(site, &gas).min(security.remaining());
-    let firm = (firm - firm.fraction(MARGIN_PERMILLE, 1_000)).min(own);
+    let survives = |power: Watts, most: Watts| {
+        let power = power.min(security.remaining());
+        (power - power.fraction(MARGIN_PERMILLE, 1_000)).min(most)
+    };
+    let (firm, opened) = (firm_gas(site, &gas), kept(power + starts));
     Capacity {
         unmanaged,
         flow: gas.flow,
         gas_power: power,
         margin: power.min(security.rating).fraction(MARGIN_PERMILLE, 1_000),
         own,
-        total: kept(power + lent),
+        opened,
+        secure: survives(firm + starts, opened),
+        rated: kept(Watts::MAX),
+        total: kept(power + lent + runs),
         mining,
-        firm,
+        firm: survives(firm, own),
         security,
         gensets,
         limit,
         store,
+        tie,
     }
 }
 
@@ -166,6 +195,9 @@ fn silent(site: &Site, parent: Option<&SitePlan>) -> Capacity {
         gas_power: Watts::ZERO,
         margin: Watts::ZERO,
         own: Watts::ZERO,
+        opened: Watts::ZERO,
+        secure: Watts::ZERO,
+        rated: Watts::ZERO,
         total: Watts::ZERO,
         mining: Watts::ZERO,
         firm: Watts::ZERO,
@@ -173,6 +205,7 @@ fn silent(site: &Site, parent: Option<&SitePlan>) -> Capacity {
         gensets: site.gensets.keys().map(|id| (id.clone(), wanted(id))).collect(),
         limit: Limit::Silent,
         store: None,
+        tie: None,
     }
 }
 

@@ -16,6 +16,7 @@ use crate::island::Island;
 use crate::mining::{self, Mined};
 use crate::report::{Report, SiteView, Uses};
 use crate::slot::Slot;
+use crate::tie;
 
 /// The operator's view.
 pub(crate) fn report(
@@ -124,7 +125,7 @@ fn view(island: &Island<'_>, mined: &Mined, plan: &SitePlan) -> SiteView {
         online_rating: capacity.security.rating,
         load,
         flared: plan.steps.first().map(|step| step.flared).unwrap_or_default(),
-        binding: binding.into(),
+        binding: tie::words(island).map_or(binding.to_owned(), |words| format!("{binding}; {words}")),
         shadow_price: if bound { mined.next_kilowatt } else { MicroDollars::ZERO },
         hints: hints(island),
     }
@@ -176,6 +177,7 @@ fn hints(island: &Island<'_>) -> Vec<String> {
     if let Some(storage) = site.storage.as_ref().filter(|_| security.has_contingencies() && site.relay) {
         hints.extend(storage_hint(storage, island).map(str::to_owned));
     }
+    hints.extend(tie::hint(site, island.input.report.as_ref(), island));
     if security.sources.len() == 1 {
         hints.push("one set carries the island, so no firm capacity is sold: run a second one".into());
     }
@@ -232,6 +234,28 @@ fn findings(book: &Book<'_>) -> Vec<Finding> {
             "market".into(),
             "the price of bitcoin is below zero, so mining earns nothing; give a price source",
         );
+    }
+    for (id, site) in &book.input.sites {
+        let Some(tie) = &site.site.grid else { continue };
+        let subject = format!("site {id} grid");
+        let said = site.report.as_ref().and_then(|report| report.grid?.price).or(tie.price);
+        if said.is_some_and(|price| price < MicroDollars::ZERO) {
+            add(
+                "price-negative",
+                subject.clone(),
+                "asks less than nothing for a MWh, which is not believed: nothing is imported; correct its price",
+            );
+        }
+        if said.is_none() {
+            add(
+                "price-unknown",
+                subject.clone(),
+                "nobody says what a MWh costs, so nothing is imported; set `price` or look after the grid's signal",
+            );
+        }
+        if tie.import <= Watts::ZERO {
+            add("no-limit", subject, "may import nothing; set `import` above zero, or leave `grid` out");
+        }
     }
     for (id, workload) in &book.input.workloads {
         if workload.spec.price < MicroDollars::ZERO {

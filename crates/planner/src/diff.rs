@@ -72,6 +72,9 @@ fn site(plan: Option<&SitePlan>) -> Properties {
     if let Some(target) = &plan.storage {
         properties.insert("storage".into(), format!("{} at {}", target.power, target.ramp));
     }
+    if let Some(target) = &plan.import {
+        properties.insert("import".into(), format!("{} at {}", target.power, target.ramp));
+    }
     for (id, loss) in &plan.contingencies {
         let text = format!("{} lost, {} absorbed, {} shed", loss.lost, loss.absorbed, loss.shed);
         properties.insert(format!("loss {id}"), text);

@@ -18,6 +18,7 @@ use crate::reserve;
 use crate::share;
 use crate::slot::Slot;
 use crate::storage;
+use crate::tie;
 
 /// The decision for one island, once runs and miners are set.
 pub(crate) fn site(island: &Island<'_>, input: &Input) -> SitePlan {
@@ -47,15 +48,17 @@ pub(crate) fn site(island: &Island<'_>, input: &Input) -> SitePlan {
         };
         (id.clone(), plan)
     });
-    let storage = storage::target(island);
+    let (storage, import) = (storage::target(island), tie::target(island));
     let delivered = storage.map_or(Watts::ZERO, |target| target.power.at_least_zero());
+    let imported = import.map_or(Watts::ZERO, |target| target.power);
     SitePlan {
-        capacity: island.capacity.own + delivered,
+        capacity: (island.capacity.own + delivered + imported).min(island.capacity.rated),
         firm_capacity: island.capacity.firm,
         gensets: island.capacity.gensets.clone(),
         modules: modules.collect(),
         contingencies: arming.contingencies,
         storage,
+        import,
         steps: horizon::steps(island, input),
     }
 }

@@ -16,6 +16,7 @@ use crate::input::Input;
 use crate::island::Island;
 use crate::mining;
 use crate::storage;
+use crate::tie;
 use crate::worth;
 
 /// What gas and sets sustain in one step by themselves, less the margin.
@@ -23,6 +24,14 @@ pub(crate) fn sustained(island: &Island<'_>, step: usize) -> Watts {
     let power = island.input.site.electric(flow(island, step)).min(rating(island, step));
     let ahead = power - power.fraction(MARGIN_PERMILLE, 1_000);
     if step == 0 { island.capacity.own } else { ahead }
+}
+
+/// The same with what may be imported for work that is started.
+pub(crate) fn opened(island: &Island<'_>, step: usize) -> Watts {
+    let capacity = &island.capacity;
+    let starts = capacity.tie.as_ref().map_or(Watts::ZERO, |tie| tie.starts);
+    let rated = rating(island, step);
+    (sustained(island, step) + starts).min(rated - rated.fraction(MARGIN_PERMILLE, 1_000))
 }
 
 /// The steps of one island under the plan made so far.
@@ -65,6 +74,7 @@ struct Now {
     mining_earns: MicroDollars,
     sets_cost: MicroDollars,
     stored: Option<StorageTarget>,
+    imported: Watts,
 }
 
 impl Now {
@@ -85,20 +95,27 @@ impl Now {
             mining_earns: mining_earns(island, &input.market),
             sets_cost: sets_cost(island),
             stored: storage::target(island),
+            imported: tie::target(island).map_or(Watts::ZERO, |target| target.power),
         }
     }
 
     fn step(&self, island: &Island<'_>, step: usize) -> SiteStep {
         // What storage does later follows from what it then holds.
         let stored = self.stored.filter(|_| step == 0).map_or(Watts::ZERO, |target| target.power);
-        let capacity = sustained(island, step) + stored.at_least_zero();
+        let own = sustained(island, step) + stored.at_least_zero();
+        let wanted = self.auxiliary + self.ai + self.mining;
+        let most = if step == 0 { self.imported } else { tie::later(island, wanted, own) };
+        let capacity = (own + most).min(rating(island, step).max(own));
         let auxiliary = self.auxiliary.min(capacity);
         let ai = self.ai.min(capacity - auxiliary);
         let mining = self.mining.min(capacity - auxiliary - ai);
         let site = &island.input.site;
         let load = auxiliary + ai + mining;
-        let burnt = (load - stored).at_least_zero();
-        let fuel = per_step(worth::fuel_per_hour(site, burnt)) + per_step(wear_per_hour(site, stored));
+        let imported = if step == 0 { most.min(load) } else { most.min((load - own).at_least_zero()) };
+        let burnt = (load - stored - imported).at_least_zero();
+        let fuel = per_step(worth::fuel_per_hour(site, burnt))
+            + per_step(wear_per_hour(site, stored))
+            + per_step(bought_per_hour(island, imported));
         let of =
             |money: MicroDollars, part: Watts, whole: Watts| money.fraction(part.get(), whole.get().max(1));
         let earned = of(self.ai_earns, ai, self.ai) + of(self.mining_earns, mining, self.mining);
@@ -117,6 +134,11 @@ impl Now {
 fn wear_per_hour(site: &Site, delivered: Watts) -> MicroDollars {
     let wear = site.storage.as_ref().map_or(MicroDollars::ZERO, |storage| storage.wear);
     wear.fraction(delivered.at_least_zero().get(), 1_000_000)
+}
+
+/// What importing so much for an hour costs.
+fn bought_per_hour(island: &Island<'_>, imported: Watts) -> MicroDollars {
+    island.capacity.tie.as_ref().map_or(MicroDollars::ZERO, |tie| tie::cost(tie.price, imported))
 }
 
 /// What a run pays for `span` of all its GPUs.

@@ -14,6 +14,8 @@ use crate::capacity::{self, Agents, Capacity};
 use crate::input::{Input, Link, ModuleInput, SiteInput};
 use crate::security::FAST;
 use crate::slot::{Slot, is_fast};
+use crate::tie::{self, Demand};
+use crate::worth;
 
 /// A start must leave this much of the firm capacity free, so that a breath of gas does not stop it again: 2 %.
 const START_SLACK_PERMILLE: i64 = 20;
@@ -44,7 +46,9 @@ impl<'a> Island<'a> {
         let groups = reached.flat_map(|(_, module)| module.module.groups.values());
         let opens = groups.filter(|group| is_fast(group)).filter_map(|group| group.shed.opens).max();
         let wired = modules.iter().any(|(_, given)| given.module.wired && given.link == Link::Online);
-        let agents = Agents { potential, opens: opens.map(|opens| opens.min(FAST)), wired };
+        let reached = modules.iter().any(|(_, given)| given.module.wired && given.link.is_in_touch());
+        let demand = Demand::of(site, modules, input);
+        let agents = Agents { potential, opens: opens.map(|opens| opens.min(FAST)), wired, reached, demand };
         let capacity = capacity::of(site, parent, agents);
         let raise = capacity.may_raise();
         let slots = modules
@@ -54,7 +58,13 @@ impl<'a> Island<'a> {
                 (module.clone(), Slot::new(module, given, granted, raise))
             })
             .collect();
-        Self { input: site, capacity, slots, leaving_counts: true, closed: false }
+        let mut island = Self { input: site, capacity, slots, leaving_counts: true, closed: false };
+        let megawatt = Watts::kilo(1_000);
+        let earned = worth::mining_per_hour(&island, &input.market, megawatt);
+        if let Some(tie) = &mut island.capacity.tie {
+            tie.mining = earned > tie::cost(tie.price, megawatt);
+        }
+        island
     }
 
     /// Load that feeders cannot drop, without miners: what is kept, what must be counted as frozen, and what is not ours. A
@@ -103,14 +113,14 @@ impl<'a> Island<'a> {
     /// Most load that no feeder drops once something of this tier is started: the N-1 capacity, less a little for what is not firm,
     /// and room for the fast load that must stand beside it.
     pub(crate) fn start_limit(&self, tier: Tier) -> Watts {
-        let Capacity { security, own, firm, .. } = &self.capacity;
+        let Capacity { security, own, firm, opened, secure, .. } = &self.capacity;
         let slack = |limit: Watts| limit - limit.fraction(START_SLACK_PERMILLE, 1_000);
         let promised = match (tier, security.has_contingencies()) {
             (Tier::Firm, _) => *firm,
-            (_, true) => slack(*firm),
-            (_, false) => slack(*own),
+            (_, true) => slack(*secure),
+            (_, false) => slack(*opened),
         };
-        let most = self.capacity.secure_total().min(*own);
+        let most = self.capacity.secure_total().min(if tier == Tier::Firm { *own } else { *opened });
         // The grain too, or what is started would be stopped again as intolerable.
         let beside = |need: Watts| if need > Watts::ZERO { need + self.grain(true) } else { need };
         let fits = |fixed: i64| {

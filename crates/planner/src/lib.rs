@@ -30,6 +30,7 @@ mod share;
 mod slot;
 mod start;
 mod storage;
+mod tie;
 mod worth;
 
 pub use appraise::{Appraisal, appraise};

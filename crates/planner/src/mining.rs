@@ -15,6 +15,7 @@ use model::{Hashrate, MicroDollars, MinerGroupId, ModuleId, Span, Watts};
 use crate::island::Island;
 use crate::slot::{Slot, is_fast};
 use crate::start::DWELL;
+use crate::tie;
 use crate::worth;
 
 /// Reserve is filled a little over the need, for the grain of whole miners: 1 %.
@@ -154,14 +155,22 @@ impl Filler<'_, '_> {
 
     /// What earns more than its gas and wear. Slow groups only as far as the fast load now drawn allows.
     fn profit(&mut self) -> bool {
-        let most = self.island.capacity.mining;
+        let input = self.island.input;
+        let (most, fuel) = (self.island.capacity.mining, |watts| worth::fuel_per_hour(&input.site, watts));
+        let earned = self.profit_within(most, fuel);
+        let Some(tie) = self.island.capacity.tie.as_ref().filter(|tie| tie.mining) else { return earned };
+        let (most, price) = (self.island.capacity.mining_most(), tie.price);
+        self.profit_within(most, |watts| tie::cost(price, watts)) || earned
+    }
+
+    /// What earns more than its power costs, up to `most` for the island.
+    fn profit_within(&mut self, most: Watts, cost: impl Fn(Watts) -> MicroDollars) -> bool {
         let (fast, slow): (Vec<usize>, Vec<usize>) =
             (0..self.segments.len()).partition(|&index| self.segments[index].fast);
         let mut earned = false;
         for index in fast.into_iter().chain(slow) {
             let segment = &self.segments[index];
-            let fuel = worth::fuel_per_hour(&self.island.input.site, segment.watts);
-            if self.market.hashprice().per_hour(segment.rate) <= fuel + segment.wear {
+            if self.market.hashprice().per_hour(segment.rate) <= cost(segment.watts) + segment.wear {
                 continue;
             }
             let wanted = if segment.fast { segment.watts } else { segment.watts.min(self.slow_room()) };
@@ -237,11 +246,11 @@ impl Filler<'_, '_> {
 
     /// What one more kilowatt would earn, where a worthwhile segment is not full for want of power.
     fn next_kilowatt(&self) -> MicroDollars {
-        let site = &self.island.input.site;
+        let cost = tie::next_per_hour(self.island, Watts::kilo(1));
         let worthwhile =
             self.segments.iter().filter(|segment| segment.taken < segment.watts).map(|segment| {
                 let rate = segment.rate.fraction(1_000, segment.watts.get().max(1));
-                self.market.hashprice().per_hour(rate) - worth::fuel_per_hour(site, Watts::kilo(1))
+                self.market.hashprice().per_hour(rate) - cost
             });
         worthwhile.max().unwrap_or(MicroDollars::ZERO).at_least_zero()
     }

@@ -21,9 +21,11 @@ pub(crate) fn of(island: &Island<'_>, module: &ModuleId, ceiling: Watts, ceiling
     let frozen = || island.slots.values().filter_map(|slot| slot.frozen.as_ref());
     let ramps: WattsPerSecond = island.capacity.security.sources.iter().map(|source| source.ramp).sum();
     let step = (island.block() - frozen().map(|plan| plan.share.step).sum()).at_least_zero();
-    // Storage and modules share one limit.
+    // Storage, grid tie and modules share one limit.
     let stored = island.capacity.store.as_ref().map_or(WattsPerSecond::ZERO, |store| store.ramp);
-    let ramp = (ramps.fraction(1, 2) - stored - frozen().map(|plan| plan.share.ramp).sum()).at_least_zero();
+    let tied = island.capacity.tie.as_ref().map_or(WattsPerSecond::ZERO, |tie| tie.ramp);
+    let ramp =
+        (ramps.fraction(1, 2) - stored - tied - frozen().map(|plan| plan.share.ramp).sum()).at_least_zero();
     Share {
         step: step.fraction(ceiling.get(), ceilings.get()),
         ramp: ramp.fraction(ceiling.get(), ceilings.get()),

@@ -16,6 +16,7 @@ use crate::input::SiteInput;
 use crate::island::Island;
 use crate::mining;
 use crate::security::{Bridge, FAST, Source};
+use crate::tie;
 
 /// What is lent or charged would go on for so long at least: three steps, as the gas buffer is counted.
 const SPREAD: Span = Span::minutes(15);
@@ -86,7 +87,8 @@ pub(crate) fn target(island: &Island<'_>) -> Option<StorageTarget> {
     let ceilings: Watts =
         island.slots.values().map(|slot| mining::ceiling(slot, island.leaving_counts)).sum();
     let load = capacity.unmanaged + ceilings;
-    let short = (load - capacity.own).at_least_zero();
+    let imported = tie::target(island).map_or(Watts::ZERO, |target| target.power);
+    let short = (load - capacity.own - imported).at_least_zero();
     let report = island.input.report.as_ref()?;
     let power =
         if short > Watts::ZERO { short.min(store.lent) } else { -charge(island, store, report, load) };

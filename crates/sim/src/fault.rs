@@ -4,7 +4,7 @@
 //! [`crate::island::Island::fault`]; the others ([`Kind::is_physical`] is false) by whoever runs links and processes. A fault
 //! that names no site strikes every site at which it can.
 
-use model::{GasSourceId, GensetId, MinerGroupId, ModuleId, SiteId, Span};
+use model::{GasSourceId, GensetId, MicroDollars, MinerGroupId, ModuleId, SiteId, Span};
 
 /// One fault.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,6 +34,12 @@ pub enum Kind {
     StorageTrip,
     /// A person resets tripped storage.
     StorageReset,
+    /// The grid is gone: the grid tie trips.
+    TieTrip,
+    /// The grid is back.
+    TieBack,
+    /// The grid's signal says that a megawatt-hour costs so much; `None` = it says nothing any more.
+    TiePrice(Option<MicroDollars>),
     /// A feeder no longer opens.
     FeederStuck(ModuleId, MinerGroupId),
     /// A module's meter ceases to answer.
@@ -86,6 +92,13 @@ pub const FAULTS: &[Entry] = &[
     Entry { name: "gas-drop", argument: "[SITE/]PERCENT", help: "all gas falls by so many percent" },
     Entry { name: "storage-trip", argument: "[SITE]", help: "the storage of a site trips off the bus" },
     Entry { name: "storage-reset", argument: "[SITE]", help: "a person resets tripped storage" },
+    Entry { name: "tie-trip", argument: "[SITE]", help: "the grid of a site is gone, and its tie with it" },
+    Entry { name: "tie-back", argument: "[SITE]", help: "a lost grid is back" },
+    Entry {
+        name: "tie-price",
+        argument: "[SITE/]DOLLARS",
+        help: "a MWh from the grid costs so many dollars; `none` = nobody says how many",
+    },
     Entry {
         name: "feeder-stuck",
         argument: "MODULE/GROUP",
@@ -211,6 +224,14 @@ fn parse_kind(name: &str, argument: Option<&str>) -> Option<(Option<SiteId>, Kin
         "load-rejection" => whole_site(argument, Kind::LoadRejection),
         "storage-trip" => whole_site(argument, Kind::StorageTrip),
         "storage-reset" => whole_site(argument, Kind::StorageReset),
+        "tie-trip" => whole_site(argument, Kind::TieTrip),
+        "tie-back" => whole_site(argument, Kind::TieBack),
+        "tie-price" => {
+            let (site, price) = at_site(argument?)?;
+            let dollars = || price.parse::<u32>().ok().map(|dollars| MicroDollars::dollars(dollars.into()));
+            let price = if price == "none" { None } else { Some(dollars()?) };
+            Some((site, Kind::TiePrice(price)))
+        }
         "link-loss" => {
             let argument = argument?;
             let (module, span) = argument.split_once(',').map_or((argument, None), |(m, s)| (m, Some(s)));
@@ -291,6 +312,10 @@ mod tests {
         check("genset-reset@1m", minute, None, Kind::GensetReset(None));
         check("storage-trip@1m", minute, None, Kind::StorageTrip);
         check("storage-reset@1m:well-7", minute, Some("well-7"), Kind::StorageReset);
+        check("tie-trip@1m", minute, None, Kind::TieTrip);
+        check("tie-back@1m:well-7", minute, Some("well-7"), Kind::TieBack);
+        check("tie-price@1m:900", minute, None, Kind::TiePrice(Some(MicroDollars::dollars(900))));
+        check("tie-price@1m:mesa-2/none", minute, Some("mesa-2"), Kind::TiePrice(None));
         check("gas-loss@1h:w2", Span::hours(1), None, Kind::GasLoss(Some("w2".parse().unwrap())));
         check("gas-back@250ms", Span::new(250), None, Kind::GasBack(None));
         check("gas-drop@60s:30", minute, None, Kind::GasDrop(30));
@@ -316,6 +341,9 @@ mod tests {
         check_error("gremlins@60s", "there are genset-trip, genset-reset, gas-loss");
         check_error("gas-drop@60s", "takes [SITE/]PERCENT");
         check_error("gas-drop@60s:130", "not \"130\"");
+        check_error("tie-price@60s", "takes [SITE/]DOLLARS");
+        check_error("tie-price@60s:-5", "not \"-5\"");
+        check_error("tie-price@60s:NaN", "not \"NaN\"");
         check_error("feeder-stuck@60s:a", "takes MODULE/GROUP");
         check_error("controller-kill@60s", "no fault is called \"controller-kill\"");
         check_error("leader-loss@60s:now", "takes nothing");
@@ -326,7 +354,7 @@ mod tests {
     fn every_entry_of_the_registry_parses() {
         for entry in FAULTS {
             let argument = match entry.name {
-                "gas-drop" => ":10",
+                "gas-drop" | "tie-price" => ":10",
                 "feeder-stuck" | "miner-liar" | "miner-errors" => ":m/g",
                 "meter-dead" | "agent-kill" | "link-loss" => ":m",
                 _ => "",

@@ -20,6 +20,7 @@ use crate::genset::Set;
 use crate::plant::{Plant, Refused};
 use crate::register::Register;
 use crate::storage::Storage;
+use crate::tie::Tie;
 use crate::truth::{Event, GasTruth, GensetTruth, GroupTruth, Log, ModuleTruth, RunTruth, Truth, Use, What};
 
 /// Length of a step in seconds.
@@ -70,6 +71,7 @@ pub struct Island {
     gas: Gas,
     plants: Vec<Plant>,
     storage: Option<Storage>,
+    tie: Option<Tie>,
     unmanaged: Register,
     /// The breakers as the site's LAN tells them: one step old.
     lan: BTreeMap<GensetId, Breaker>,
@@ -98,6 +100,7 @@ impl Island {
         let mut island = Self {
             plants: begin(&own, target - site.unmanaged.as_f64(), seed, start, &options),
             storage: None,
+            tie: None,
             bus: Bus::new(sets, site.governor, nominal),
             gas,
             unmanaged: Register::drawing(site.unmanaged.as_f64()),
@@ -117,6 +120,7 @@ impl Island {
         island.extremes = (island.bus.frequency, island.bus.frequency);
         island.lan = island.breakers();
         island.storage = site.storage.as_ref().map(|storage| Storage::new(storage, island.bus.live));
+        island.tie = site.grid.as_ref().map(|tie| Tie::new(tie, island.bus.live));
         if !island.bus.live {
             let dead = island.plants.iter_mut();
             dead.for_each(|plant| {
@@ -154,7 +158,7 @@ impl Island {
         let load = self.load_at_nominal();
         let factor = self.bus.damping() * DT * 1_000.0;
         let fuel = self.gas.limit(self.bus.full_burn());
-        let given = self.storage.as_ref().map_or(0.0, |storage| storage.power);
+        let given = self.given();
         self.bus.step(load, given, fuel, self.now, DT);
         self.gas.step(self.bus.burn(), DT);
         self.unmanaged.count(factor);
@@ -169,6 +173,9 @@ impl Island {
         // The step was electrically what stood at its beginning: a feeder told to open in 150 ms carries current for 15 steps.
         if let Some(storage) = &mut self.storage {
             storage.step(self.bus.live, DT * 1_000.0);
+        }
+        if let Some(tie) = &mut self.tie {
+            tie.step(self.bus.live, self.bus.frequency / self.bus.nominal, DT * 1_000.0);
         }
         for plant in &mut self.plants {
             let before = plant.energized;
@@ -235,6 +242,9 @@ impl Island {
             Kind::MeterDead(module) => self.plant(module).map(|plant| plant.meter_dead = true).is_some(),
             Kind::StorageTrip => self.storage.as_mut().is_some_and(|storage| storage.trip(true)),
             Kind::StorageReset => self.storage.as_mut().is_some_and(|storage| storage.trip(false)),
+            Kind::TieTrip => self.tie.as_mut().is_some_and(|tie| tie.trip(true)),
+            Kind::TieBack => self.tie.as_mut().is_some_and(|tie| tie.trip(false)),
+            Kind::TiePrice(price) => self.tie.as_mut().is_some_and(|tie| tie.reprice(*price)),
             Kind::LoadRejection => {
                 self.plants.iter_mut().for_each(|plant| plant.reject_load(now));
                 true
@@ -271,6 +281,7 @@ impl Island {
             modules: modules.collect(),
             gas: self.gas_truth(),
             storage: self.storage.as_ref().map(Storage::truth),
+            grid: self.tie.as_ref().map(Tie::truth),
             blackouts: self.blackouts,
             firm_lost: self.firm_lost,
             refused: self.refused,
@@ -292,10 +303,9 @@ impl Island {
         Watts::from_f64(self.load_at_nominal() * self.bus.damping())
     }
 
-    /// What the sets carry of it: less what storage delivers, more what it takes.
+    /// What the sets carry of it: less what storage delivers and the grid tie imports, more what storage takes.
     pub fn carried(&self) -> Watts {
-        let given = self.storage.as_ref().map_or(0.0, |storage| storage.power);
-        self.load() - Watts::from_f64(given)
+        self.load() - Watts::from_f64(self.given())
     }
 
     /// A module's true draw now; zero for one that does not stand here.
@@ -328,14 +338,20 @@ impl Island {
             Command::StopGenset(id) if plant.wired => Ok(self.bus.request(id, false, now)?),
             Command::SetStorage(power) if plant.wired => {
                 let follows = self.storage.as_mut().map(|storage| storage.set(*power));
-                match follows {
-                    Some(true) => Ok(()),
-                    Some(false) => Err(Refused::StorageOff),
-                    None => Err(Refused::Unknown(format!("storage on site {}", self.site.id))),
-                }
+                followed(follows, Refused::StorageOff, || format!("storage on site {}", self.site.id))
+            }
+            Command::SetImport(power) if plant.wired => {
+                let follows = self.tie.as_mut().map(|tie| tie.set(*power));
+                followed(follows, Refused::TieOff, || format!("grid tie on site {}", self.site.id))
             }
             other => plant.apply(other, now),
         }
+    }
+
+    /// What storage and grid tie give the bus, watts; negative while storage takes more.
+    fn given(&self) -> f64 {
+        let stored = self.storage.as_ref().map_or(0.0, |storage| storage.power);
+        stored + self.tie.as_ref().map_or(0.0, |tie| tie.power)
     }
 
     fn second(&mut self) {
@@ -442,6 +458,7 @@ impl Island {
             unmanaged: Some(Watts::from_f64(self.unmanaged.power * damping)),
             gensets: self.bus.sets.iter().map(|genset| (genset.id.clone(), set(genset))).collect(),
             storage: self.storage.as_ref().map(Storage::report),
+            grid: self.tie.as_ref().map(Tie::report),
         }
     }
 
@@ -505,6 +522,15 @@ impl Island {
         change: impl FnOnce(&mut crate::miner_power::Group),
     ) -> bool {
         self.plant(module).and_then(|plant| plant.group(id).ok()).map(change).is_some()
+    }
+}
+
+/// Whether a converter followed a command; `None` = there is none.
+fn followed(follows: Option<bool>, off: Refused, place: impl Fn() -> String) -> Result<(), Refused> {
+    match follows {
+        Some(true) => Ok(()),
+        Some(false) => Err(off),
+        None => Err(Refused::Unknown(place())),
     }
 }
 

@@ -24,5 +24,6 @@ mod runtime;
 pub mod series;
 mod server;
 mod storage;
+mod tie;
 pub mod truth;
 pub mod witness;

@@ -56,6 +56,9 @@ pub enum Refused {
     /// Storage is off the bus.
     #[error("storage is off the bus; look after its inverter")]
     StorageOff,
+    /// The grid is gone, or the bus is dead.
+    #[error("the grid tie is off; look whether the grid is there")]
+    TieOff,
 }
 
 impl Plant {
@@ -172,9 +175,10 @@ impl Plant {
             Command::StartRun { .. } => Err(server::Refused::NoPower.into()),
             Command::StopRun { workload } => self.end_run(workload, |run| run.stop(now)),
             Command::KillRun { workload } => self.end_run(workload, |run| run.kill(now)),
-            Command::StartGenset(_) | Command::StopGenset(_) | Command::SetStorage(_) => {
-                Err(Refused::NotWired)
-            }
+            Command::StartGenset(_)
+            | Command::StopGenset(_)
+            | Command::SetStorage(_)
+            | Command::SetImport(_) => Err(Refused::NotWired),
         }
     }
 

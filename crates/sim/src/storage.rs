@@ -3,7 +3,7 @@
 //! The inverter follows the sets' frequency and cannot carry a dead bus: in a blackout it trips off and comes back with the bus.
 //! Power slews straight from rest to the whole rating within the response time. Energy is counted as what it still delivers at the
 //! bus, in whole milli-watt-seconds, so that held = at the start + efficiency × taken − delivered holds exactly. Cells that run
-//! empty or full end the flow. What commands it: `control/src/storage.rs`; what it does to frequency: [`crate::bus`].
+//! empty or full end the flow. What commands it: `control/src/lead.rs`; what it does to frequency: [`crate::bus`].
 
 use model::report::StorageReport;
 use model::site::Storage as Config;

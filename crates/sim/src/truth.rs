@@ -8,7 +8,9 @@ use std::collections::{BTreeMap, VecDeque};
 use model::report::{FeederState, GensetState, RunReport};
 use model::site::{Frequency, GasFlow, GasVolume};
 use model::workload::Tier;
-use model::{GensetId, Hashrate, MinerGroupId, ModuleId, PoolId, Time, WattSeconds, Watts, WorkloadId};
+use model::{
+    GensetId, Hashrate, MicroDollars, MinerGroupId, ModuleId, PoolId, Time, WattSeconds, Watts, WorkloadId,
+};
 
 use crate::bus::Happened;
 
@@ -39,7 +41,7 @@ pub struct Truth {
     pub zenith: Frequency,
     /// Draw of the whole island.
     pub load: Watts,
-    /// What the sets carry of it: less what storage delivers, more what it takes.
+    /// What the sets carry of it: less what storage delivers and the grid tie imports, more what storage takes.
     pub carried: Watts,
     /// The load nobody manages.
     pub unmanaged: Use,
@@ -51,6 +53,8 @@ pub struct Truth {
     pub gas: GasTruth,
     /// Storage, where there is one.
     pub storage: Option<StorageTruth>,
+    /// The grid tie, where there is one.
+    pub grid: Option<TieTruth>,
     /// Blackouts since the start.
     pub blackouts: u32,
     /// Firm runs that a loss of power ended, since the start.
@@ -153,6 +157,19 @@ pub struct StorageTruth {
     pub taken: WattSeconds,
     /// What of that never comes back.
     pub lost: WattSeconds,
+}
+
+/// A grid tie.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TieTruth {
+    /// Whether the grid is there and it follows commands.
+    pub ready: bool,
+    /// What it imports now.
+    pub power: Watts,
+    /// Imported since the start.
+    pub imported: WattSeconds,
+    /// What a megawatt-hour costs now; `None` where the grid's signal says nothing.
+    pub price: Option<MicroDollars>,
 }
 
 /// Something that happened.

@@ -21,6 +21,7 @@ mod storage;
 #[cfg(test)]
 mod testing;
 mod thrash;
+mod tie;
 mod writer;
 
 use model::envelope::Directive;
@@ -66,6 +67,7 @@ pub struct Witness {
     shares: shares::Shares,
     energy: energy::Energy,
     storage: storage::Storage,
+    tie: tie::Tie,
     thrash: thrash::Thrash,
     link: link::Link,
     crash: crash::Crash,
@@ -85,6 +87,7 @@ impl Witness {
             shares: shares::Shares::default(),
             energy: energy::Energy::default(),
             storage: storage::Storage::default(),
+            tie: tie::Tie::default(),
             thrash: thrash::Thrash::default(),
             link: link::Link::default(),
             crash: crash::Crash::default(),
@@ -104,6 +107,7 @@ impl Witness {
         self.genset.second(view, &mut self.book);
         self.energy.second(view);
         self.storage.second(view, &mut self.book);
+        self.tie.second(view, &mut self.book);
         self.thrash.second(view, &mut self.book);
         self.link.second(view, &mut self.book);
         self.meters.second(view, &mut self.book);
@@ -163,6 +167,7 @@ impl Witness {
         if self.crash.segment(segment, &mut self.book) {
             self.shares.segment(segment);
             self.energy.segment(segment, &self.scene, &mut self.book);
+            self.tie.segment(segment, &mut self.book);
         }
     }
 

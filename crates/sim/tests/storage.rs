@@ -83,6 +83,7 @@ fn directive(module: &ModuleId, sets: &[GensetId], at: Span) -> Directive {
         caps: BTreeMap::new(),
         gensets: BTreeMap::new(),
         storage: Some(StorageTarget { power: Watts::ZERO, ramp: WattsPerSecond::new(5_000) }),
+        import: None,
         runs: BTreeMap::new(),
     }
 }

@@ -5,11 +5,11 @@
 use std::collections::BTreeMap;
 
 use control::port::Slow;
-use model::ledger::{Energy, Gas, Line, Run, Use};
+use model::ledger::{Energy, Gas, Import, Line, Run, Use};
 use model::report::SiteReport;
-use model::site::GasVolume;
+use model::site::{GasVolume, GridTie};
 use model::workload::GpuTime;
-use model::{SiteId, Span, Time, WattSeconds, WorkloadId};
+use model::{MicroDollars, SiteId, Span, Time, WattSeconds, WorkloadId};
 use serde::{Deserialize, Serialize};
 
 use super::Owner;
@@ -33,6 +33,17 @@ pub struct Page {
     #[serde(with = "pairs")]
     runs: GpuTimes,
     gas: Option<GasSums>,
+    #[serde(default)]
+    import: Option<ImportSums>,
+}
+
+/// What the grid tie of a site imported in an interval, where the module reads its meter.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+struct ImportSums {
+    begin: WattSeconds,
+    end: WattSeconds,
+    /// `None` once anything was imported at a price that nobody knew.
+    cost: Option<MicroDollars>,
 }
 
 /// Gas of an interval, where the module reads the site.
@@ -56,6 +67,7 @@ impl Page {
             uses: BTreeMap::new(),
             runs: BTreeMap::new(),
             gas: slow.site.as_ref().map(GasSums::begin),
+            import: slow.site.as_ref().and_then(ImportSums::begin),
         }
     }
 
@@ -79,6 +91,11 @@ impl Page {
         if let Some(gas) = &mut self.gas {
             gas.add(before.site.as_ref(), slow.site.as_ref(), dt);
         }
+        if let Some(import) = &mut self.import {
+            import.add(before.site.as_ref(), slow.site.as_ref());
+        } else {
+            self.import = slow.site.as_ref().and_then(ImportSums::begin);
+        }
     }
 
     /// A defect on request: forgets half of what tenants drew.
@@ -89,7 +106,7 @@ impl Page {
 
     /// The lines of the interval; none of an empty one.
     pub fn close(self, site: &SiteId, owners: &BTreeMap<WorkloadId, Owner>) -> Vec<Line> {
-        let Self { from, to, begin, end, uses, runs, gas } = self;
+        let Self { from, to, begin, end, uses, runs, gas, import } = self;
         if to <= from {
             return Vec::new();
         }
@@ -97,7 +114,33 @@ impl Page {
         let counted = begin.zip(end).map(|(begin, end)| end - begin);
         let energy = counted.map(|meter| Line::Energy(Energy::attribute(from, to, meter, uses)));
         let gas = gas.map(|gas| Line::Gas(gas.line(site, from, to)));
-        energy.into_iter().chain(run_lines(runs, owners, from, to)).chain(gas).collect()
+        let import = import.map(|import| Line::Import(import.line(site, from, to)));
+        energy.into_iter().chain(run_lines(runs, owners, from, to)).chain(gas).chain(import).collect()
+    }
+}
+
+impl ImportSums {
+    fn begin(site: &SiteReport) -> Option<Self> {
+        let register = site.grid?.register?;
+        Some(Self { begin: register, end: register, cost: Some(MicroDollars::ZERO) })
+    }
+
+    /// What the meter counted since the reading `before`, at the price that held then.
+    fn add(&mut self, before: Option<&SiteReport>, after: Option<&SiteReport>) {
+        // A meter that is silent for a second is read again in the next.
+        let Some(register) = after.and_then(|site| site.grid?.register) else { return };
+        let counted = register - self.end;
+        let price = before.and_then(|site| site.grid?.price);
+        if counted != WattSeconds::ZERO {
+            let cost = price.map(|price| GridTie::cost(price, counted));
+            self.cost = self.cost.zip(cost).map(|(sum, cost)| sum + cost);
+        }
+        self.end = register;
+    }
+
+    fn line(self, site: &SiteId, from: Time, to: Time) -> Import {
+        let Self { begin, end, cost } = self;
+        Import { site: site.clone(), from, to, energy: end - begin, cost }
     }
 }
 

@@ -4,7 +4,7 @@
 use control::port::GroupReading;
 use model::ledger::Use;
 use model::module::GpuPool;
-use model::report::{PoolReport, RunPhase, RunReport, SiteReport};
+use model::report::{PoolReport, RunPhase, RunReport, SiteReport, TieReport};
 use model::site::{GasFlow, GasVolume};
 use model::workload::{GpuTime, Placement, Tier};
 use model::{MinerGroupId, ModuleId, SiteId, WattSeconds, Watts};
@@ -377,6 +377,7 @@ fn gas_is_bridged_over_a_short_hole_and_unknown_in_a_long_one() {
                 unmanaged: None,
                 gensets: BTreeMap::new(),
                 storage: None,
+                grid: None,
             });
             lines.extend(book.observe(Time(second * 1_000), &reading));
         }
@@ -390,6 +391,53 @@ fn gas_is_bridged_over_a_short_hole_and_unknown_in_a_long_one() {
     };
     check(&[0, 10, 20, 30], &[(0, 30, 30)]);
     check(&[0, 10, 3_610, 3_620, 3_630], &[(0, 10, 10), (3_610, 3_630, 20)]);
+}
+
+/// 36 kW are imported: 36,000 Ws a second, which cost 1,000 micro-dollars at 100 dollars a MWh.
+#[test]
+fn import_is_a_line_of_its_own_at_the_price_of_each_second() {
+    let check =
+        |price: fn(i64) -> Option<i64>, register: fn(i64) -> Option<i64>, expected: &[(i64, Option<i64>)]| {
+            let mut book = Book::new(module(), "boot-1");
+            let mut lines = Vec::new();
+            for second in 0..=60 {
+                let mut reading = slow(second * 13_000, 12_000, &[]);
+                let price = price(second).map(MicroDollars::dollars);
+                let register = register(second).map(WattSeconds::new);
+                let tie = TieReport { power: None, register, price, ready: true };
+                reading.site = Some(SiteReport {
+                    frequency: None,
+                    gas: None,
+                    buffer: None,
+                    flared: None,
+                    load: None,
+                    unmanaged: None,
+                    gensets: BTreeMap::new(),
+                    storage: None,
+                    grid: Some(tie),
+                });
+                lines.extend(book.observe(Time(second * 1_000), &reading));
+            }
+            let imports = lines.iter().filter_map(|line| match line {
+                Line::Import(line) => Some((line.energy.get(), line.cost.map(MicroDollars::get))),
+                _ => None,
+            });
+            assert_eq!(imports.collect::<Vec<_>>(), expected);
+        };
+    let counts = |second: i64| Some(second * 36_000);
+    let whole = 30 * 36_000;
+    check(|_| Some(100), counts, &[(whole, Some(30_000)), (whole, Some(30_000))]);
+    let spike = |second: i64| Some(if second < 15 { 100 } else { 200 });
+    check(spike, counts, &[(whole, Some(45_000)), (whole, Some(60_000))]);
+    check(|second| (second != 40).then_some(100), counts, &[(whole, Some(30_000)), (whole, None)]);
+    check(|_| None, |_| Some(7), &[(0, Some(0)), (0, Some(0))]);
+    // A meter that is silent for a while is caught up with, at the price of the moment before.
+    check(
+        |_| Some(100),
+        |second| (!(10..20).contains(&second)).then_some(second * 36_000),
+        &[(whole, Some(30_000)), (whole, Some(30_000))],
+    );
+    check(|_| Some(100), |_| None, &[]);
 }
 
 /// Power is lost or comes back in the middle of a second: auxiliaries of 1 kW, the pool of 12 kW, half a second of both.

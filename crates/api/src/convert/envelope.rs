@@ -1,7 +1,7 @@
 //! Envelopes and directives. Wire: `envelope.proto`. Model: [`model::envelope`].
 
 use model::envelope::{Arming, Assignment, Directive, Envelope, FallbackStep, Grant, Rung, RungLoad, Share};
-use model::plan::{GroupTarget, StorageTarget};
+use model::plan::{GroupTarget, ImportTarget, StorageTarget};
 use model::site::Frequency;
 use model::workload::GpuTime;
 use model::{MicroDollars, Watts, WattsPerSecond};
@@ -13,13 +13,15 @@ use super::field::{
 use crate::common as wire;
 
 impl From<Directive> for wire::Directive {
-    fn from(Directive { envelope, miners, caps, gensets, storage, runs }: Directive) -> Self {
+    fn from(directive: Directive) -> Self {
+        let Directive { envelope, miners, caps, gensets, storage, import, runs } = directive;
         Self {
             envelope: Some(envelope.into()),
             miners: wire_map(miners),
             cap_watts: caps.into_iter().map(|(id, cap)| (id.as_str().to_owned(), cap.get())).collect(),
             gensets: wire_map(gensets),
             storage: storage.map(Into::into),
+            import: import.map(Into::into),
             runs: wire_map(runs),
         }
     }
@@ -34,6 +36,7 @@ impl TryFrom<wire::Directive> for Directive {
             caps: map_with(directive.cap_watts, "cap_watts", |cap| Ok(Watts::new(cap)))?,
             gensets: map_with(directive.gensets, "gensets", Ok)?,
             storage: optional(directive.storage, "storage")?,
+            import: optional(directive.import, "import")?,
             runs: map(directive.runs, "runs")?,
         })
     }
@@ -205,6 +208,20 @@ impl TryFrom<wire::StorageTarget> for StorageTarget {
     }
 }
 
+impl From<ImportTarget> for wire::ImportTarget {
+    fn from(ImportTarget { power, ramp }: ImportTarget) -> Self {
+        Self { power_watts: power.get(), ramp_watts_per_second: ramp.get() }
+    }
+}
+
+impl TryFrom<wire::ImportTarget> for ImportTarget {
+    type Error = Error;
+    fn try_from(target: wire::ImportTarget) -> Result<Self, Error> {
+        let wire::ImportTarget { power_watts, ramp_watts_per_second } = target;
+        Ok(Self { power: Watts::new(power_watts), ramp: WattsPerSecond::new(ramp_watts_per_second) })
+    }
+}
+
 impl From<GroupTarget> for wire::GroupTarget {
     fn from(GroupTarget { awake, point }: GroupTarget) -> Self {
         Self { awake, point: point.into() }
@@ -282,6 +299,10 @@ pub(super) mod tests {
         StorageTarget { power: v.of(), ramp: v.of() }
     }
 
+    pub(in super::super) fn import(v: &mut Vary) -> ImportTarget {
+        ImportTarget { power: v.of(), ramp: v.of() }
+    }
+
     fn arming(v: &mut Vary) -> Arming {
         Arming {
             source: v.id(),
@@ -330,6 +351,7 @@ pub(super) mod tests {
             caps: v.map(Vary::of),
             gensets: v.map(Vary::flag),
             storage: v.maybe(storage),
+            import: v.maybe(import),
             runs: v.map(assignment),
         }
     }

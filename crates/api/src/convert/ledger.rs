@@ -1,6 +1,6 @@
 //! Ledger segments. Wire: `ledger.proto`. Model: [`model::ledger`].
 
-use model::ledger::{Energy, Gap, Gas, Line, Run, Segment, ShareEnd, Shares, Use};
+use model::ledger::{Energy, Gap, Gas, Import, Line, Run, Segment, ShareEnd, Shares, Use};
 use model::site::GasVolume;
 use model::workload::GpuTime;
 use model::{MicroDollars, WattSeconds, Work};
@@ -44,6 +44,7 @@ impl From<Line> for wire::Line {
             Line::Run(run) => wire::line::Kind::Run(run.into()),
             Line::Gas(gas) => wire::line::Kind::Gas(gas.into()),
             Line::Gap(gap) => wire::line::Kind::Gap(gap.into()),
+            Line::Import(import) => wire::line::Kind::Import(import.into()),
         };
         Self { kind: Some(kind) }
     }
@@ -59,6 +60,7 @@ impl TryFrom<wire::Line> for Line {
             Kind::Run(run) => kind(run, "run", Line::Run),
             Kind::Gas(gas) => kind(gas, "gas", Line::Gas),
             Kind::Gap(gap) => kind(gap, "gap", Line::Gap),
+            Kind::Import(import) => kind(import, "import", Line::Import),
         }
     }
 }
@@ -252,6 +254,31 @@ impl TryFrom<wire::Gas> for Gas {
     }
 }
 
+impl From<Import> for wire::Import {
+    fn from(Import { site, from, to, energy, cost }: Import) -> Self {
+        Self {
+            site: site.as_str().to_owned(),
+            from: wire_time(from),
+            to: wire_time(to),
+            energy_watt_seconds: energy.get(),
+            cost_micro_dollars: cost.map(MicroDollars::get),
+        }
+    }
+}
+
+impl TryFrom<wire::Import> for Import {
+    type Error = Error;
+    fn try_from(import: wire::Import) -> Result<Self, Error> {
+        Ok(Self {
+            site: id(&import.site, "site")?,
+            from: time(import.from, "from")?,
+            to: time(import.to, "to")?,
+            energy: WattSeconds::new(import.energy_watt_seconds),
+            cost: import.cost_micro_dollars.map(MicroDollars::new),
+        })
+    }
+}
+
 impl From<Gap> for wire::Gap {
     fn from(Gap { from, to, why }: Gap) -> Self {
         Self { from: from.and_then(wire_time), to: wire_time(to), why }
@@ -317,6 +344,7 @@ mod tests {
                 price: v.of(),
             }),
             Line::Gas(Gas { site: v.id(), from, to, supplied: v.of(), burnt: v.of(), flared: v.of() }),
+            Line::Import(Import { site: v.id(), from, to, energy: v.of(), cost: v.maybe(Vary::of) }),
             Line::Gap(Gap { from: v.maybe(Vary::time), to, why: v.text() }),
         ];
         v.pick(&lines)

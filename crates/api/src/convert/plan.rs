@@ -59,7 +59,8 @@ impl TryFrom<wire::Bound> for Bound {
 
 impl From<SitePlan> for wire::SitePlan {
     fn from(site: SitePlan) -> Self {
-        let SitePlan { capacity, firm_capacity, gensets, contingencies, modules, storage, steps } = site;
+        let SitePlan { capacity, firm_capacity, gensets, contingencies, modules, storage, import, steps } =
+            site;
         Self {
             capacity_watts: capacity.get(),
             firm_capacity_watts: firm_capacity.get(),
@@ -68,6 +69,7 @@ impl From<SitePlan> for wire::SitePlan {
             modules: wire_map(modules),
             steps: wire_list(steps),
             storage: storage.map(Into::into),
+            import: import.map(Into::into),
         }
     }
 }
@@ -82,6 +84,7 @@ impl TryFrom<wire::SitePlan> for SitePlan {
             contingencies: map(site.contingencies, "contingencies")?,
             modules: map(site.modules, "modules")?,
             storage: optional(site.storage, "storage")?,
+            import: optional(site.import, "import")?,
             steps: list(site.steps, "steps")?,
         })
     }
@@ -221,7 +224,7 @@ impl TryFrom<wire::Subject> for Subject {
 
 #[cfg(test)]
 mod tests {
-    use super::super::envelope::tests::{fallback, rung, share, storage, target};
+    use super::super::envelope::tests::{fallback, import, rung, share, storage, target};
     use super::super::reason::tests::reason;
     use super::super::vary::{Vary, survives};
     use super::super::workload::tests::placement;
@@ -276,6 +279,7 @@ mod tests {
             }),
             modules: v.map(module),
             storage: v.maybe(storage),
+            import: v.maybe(import),
             steps: v.list(step),
         }
     }

@@ -2,11 +2,11 @@
 
 use model::report::{
     EnvelopeReport, EnvelopeState, FeederState, GensetReport, GensetState, GroupReport, MAX_FINDINGS,
-    PoolReport, Report, RunPhase, RunReport, SiteReport, StorageReport, Switch, Verified,
+    PoolReport, Report, RunPhase, RunReport, SiteReport, StorageReport, Switch, TieReport, Verified,
 };
 use model::site::{Frequency, GasFlow, GasVolume};
 use model::workload::GpuTime;
-use model::{Hashrate, WattSeconds, Watts};
+use model::{Hashrate, MicroDollars, WattSeconds, Watts};
 
 use super::field::{
     Error, choice, id, list, map, message, narrow, optional, span, time, unspecified, wire_list, wire_map,
@@ -174,6 +174,7 @@ impl From<SiteReport> for wire::SiteReport {
             unmanaged_watts: site.unmanaged.map(Watts::get),
             gensets: wire_map(site.gensets),
             storage: site.storage.map(Into::into),
+            grid: site.grid.map(Into::into),
         }
     }
 }
@@ -190,6 +191,7 @@ impl TryFrom<wire::SiteReport> for SiteReport {
             unmanaged: site.unmanaged_watts.map(Watts::new),
             gensets: map(site.gensets, "gensets")?,
             storage: optional(site.storage, "storage")?,
+            grid: optional(site.grid, "grid")?,
         })
     }
 }
@@ -205,6 +207,29 @@ impl TryFrom<wire::StorageReport> for StorageReport {
     fn try_from(storage: wire::StorageReport) -> Result<Self, Error> {
         let wire::StorageReport { power_watts, held_watt_seconds, ready } = storage;
         Ok(Self { power: power_watts.map(Watts::new), held: held_watt_seconds.map(WattSeconds::new), ready })
+    }
+}
+
+impl From<TieReport> for wire::TieReport {
+    fn from(TieReport { power, register, price, ready }: TieReport) -> Self {
+        Self {
+            power_watts: power.map(Watts::get),
+            register_watt_seconds: register.map(WattSeconds::get),
+            price_micro_dollars_per_mwh: price.map(MicroDollars::get),
+            ready,
+        }
+    }
+}
+
+impl TryFrom<wire::TieReport> for TieReport {
+    type Error = Error;
+    fn try_from(tie: wire::TieReport) -> Result<Self, Error> {
+        Ok(Self {
+            power: tie.power_watts.map(Watts::new),
+            register: tie.register_watt_seconds.map(WattSeconds::new),
+            price: tie.price_micro_dollars_per_mwh.map(MicroDollars::new),
+            ready: tie.ready,
+        })
     }
 }
 
@@ -406,6 +431,12 @@ mod tests {
             storage: v.maybe(|v| StorageReport {
                 power: v.maybe(Vary::of),
                 held: v.maybe(Vary::of),
+                ready: v.flag(),
+            }),
+            grid: v.maybe(|v| TieReport {
+                power: v.maybe(Vary::of),
+                register: v.maybe(Vary::of),
+                price: v.maybe(Vary::of),
                 ready: v.flag(),
             }),
         }

@@ -189,7 +189,7 @@ impl TryFrom<wire::Storage> for Storage {
 
 impl From<GridTie> for wire::GridTie {
     fn from(GridTie { import, price }: GridTie) -> Self {
-        Self { import_watts: import.get(), price_micro_dollars_per_mwh: price.get() }
+        Self { import_watts: import.get(), price_micro_dollars_per_mwh: price.map(MicroDollars::get) }
     }
 }
 
@@ -197,7 +197,10 @@ impl TryFrom<wire::GridTie> for GridTie {
     type Error = Error;
     fn try_from(tie: wire::GridTie) -> Result<Self, Error> {
         let wire::GridTie { import_watts, price_micro_dollars_per_mwh } = tie;
-        Ok(Self { import: Watts::new(import_watts), price: MicroDollars::new(price_micro_dollars_per_mwh) })
+        Ok(Self {
+            import: Watts::new(import_watts),
+            price: price_micro_dollars_per_mwh.map(MicroDollars::new),
+        })
     }
 }
 
@@ -244,7 +247,7 @@ mod tests {
                 reserve: v.span(),
                 wear: v.of(),
             }),
-            grid: v.maybe(|v| GridTie { import: v.of(), price: v.of() }),
+            grid: v.maybe(|v| GridTie { import: v.of(), price: v.maybe(Vary::of) }),
             unmanaged: v.of(),
             gas_price: v.of(),
             relay: v.flag(),

@@ -184,6 +184,7 @@ fn site_status() -> wire::SiteStatus {
         shadow_price_micro_dollars_per_kwh: Some(52_000),
         findings: vec![],
         storage: None,
+        grid: None,
     }
 }
 
@@ -370,6 +371,7 @@ pub fn plan() -> wire::GetPlanResponse {
         modules: [("m1".to_owned(), module)].into(),
         steps: (0..24).map(site_step).collect(),
         storage: None,
+        import: None,
     };
     let plan = common::Plan {
         generation: 17,

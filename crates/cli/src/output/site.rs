@@ -55,6 +55,37 @@ pub struct Status {
     /// Its storage; left out where it has none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub storage: Option<Storage>,
+    /// Its grid tie; left out where it has none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub grid: Option<Tie>,
+}
+
+/// A grid tie.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Tie {
+    /// Largest import.
+    pub limit_watts: i64,
+    /// What it imports now.
+    pub power_watts: Option<i64>,
+    /// What a megawatt-hour costs now; `null` where it is not known.
+    pub price_micro_dollars_per_mwh: Option<i64>,
+    /// Whether the grid is there and it follows commands.
+    pub ready: bool,
+    /// What the plan in force has it import.
+    pub wanted_watts: Option<i64>,
+}
+
+impl Tie {
+    fn show(&self) -> String {
+        let ready = if self.ready { "" } else { "; it follows no command" };
+        let price = self.price_micro_dollars_per_mwh.map_or("an unknown price".to_owned(), money);
+        format!(
+            "imports {} of {} at {price} per MWh, wanted {}{ready}",
+            maybe(self.power_watts, watts),
+            watts(self.limit_watts),
+            maybe(self.wanted_watts, watts),
+        )
+    }
 }
 
 /// Battery storage.
@@ -216,6 +247,7 @@ impl Described {
             ("Gas", status.gas_line()),
             ("Buffer", format!("{buffer} of {}", gas_held(status.buffer_capacity_scf))),
             ("Storage", status.storage.as_ref().map(Storage::show).unwrap_or_default()),
+            ("Grid", status.grid.as_ref().map(Tie::show).unwrap_or_default()),
             ("Gas price", format!("{} per Mcf", money(self.gas_price_micro_dollars_per_mcf))),
             ("Capacity", maybe(status.capacity_watts, watts)),
             ("N-1", maybe(status.firm_capacity_watts, watts)),
@@ -274,6 +306,18 @@ impl From<wire::StorageStatus> for Storage {
     }
 }
 
+impl From<wire::TieStatus> for Tie {
+    fn from(tie: wire::TieStatus) -> Self {
+        Self {
+            limit_watts: tie.limit_watts,
+            power_watts: tie.power_watts,
+            price_micro_dollars_per_mwh: tie.price_micro_dollars_per_mwh,
+            ready: tie.ready,
+            wanted_watts: tie.wanted_watts,
+        }
+    }
+}
+
 impl From<wire::SiteStatus> for Status {
     fn from(status: wire::SiteStatus) -> Self {
         Self {
@@ -297,6 +341,7 @@ impl From<wire::SiteStatus> for Status {
             shadow_price_micro_dollars_per_kwh: status.shadow_price_micro_dollars_per_kwh,
             findings: all(status.findings),
             storage: status.storage.map(Into::into),
+            grid: status.grid.map(Into::into),
         }
     }
 }
@@ -354,5 +399,20 @@ mod tests {
         let silent = Storage { held_watt_seconds: None, power_watts: None, ready: false, ..storage };
         let shown = "- of 300.0 kWh, delivers - of 150 kW, wanted -20.0 kW; it follows no command";
         assert_eq!(silent.show(), shown);
+    }
+
+    #[test]
+    fn a_grid_tie_is_shown_with_its_price_and_whether_it_follows() {
+        let tie = Tie {
+            limit_watts: 150_000,
+            power_watts: Some(20_000),
+            price_micro_dollars_per_mwh: Some(45_000_000),
+            ready: true,
+            wanted_watts: Some(60_000),
+        };
+        assert_eq!(tie.show(), "imports 20.0 kW of 150 kW at $45.00 per MWh, wanted 60.0 kW");
+        let gone = Tie { power_watts: None, price_micro_dollars_per_mwh: None, ready: false, ..tie };
+        let shown = "imports - of 150 kW at an unknown price per MWh, wanted 60.0 kW; it follows no command";
+        assert_eq!(gone.show(), shown);
     }
 }

@@ -326,6 +326,7 @@ fn site(state: GensetState) -> model::report::SiteReport {
         unmanaged: None,
         gensets: [(id("g1"), set)].into(),
         storage: None,
+        grid: None,
     }
 }
 

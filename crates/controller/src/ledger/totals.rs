@@ -55,7 +55,7 @@ impl Totals {
                     entry.1 += shares.work.scaled(shares.scale);
                 }
                 Line::Gap(_) => self.gaps += 1,
-                Line::Gas(_) => {}
+                Line::Gas(_) | Line::Import(_) => {}
             }
         }
     }

@@ -13,7 +13,7 @@ use model::market::Market;
 use model::module::Module;
 use model::plan::SitePlan;
 use model::report::{Report, SiteReport};
-use model::site::{Site, Storage};
+use model::site::{GridTie, Site, Storage};
 use model::workload::Workload;
 use model::{Hashrate, ModuleId, SiteId, Span, Time, Watts};
 use planner::Link;
@@ -148,6 +148,22 @@ pub(super) fn site(view: &View, config: &Site) -> wire::SiteStatus {
         shadow_price_micro_dollars_per_kwh: shown.map(|shown| shown.shadow_price.get()),
         findings: Vec::new(),
         storage: config.storage.as_ref().map(|storage| stored(storage, report, plan)),
+        grid: config.grid.as_ref().map(|tie| tied(tie, report, plan)),
+    }
+}
+
+/// A site's grid tie.
+fn tied(config: &GridTie, report: Option<&SiteReport>, plan: Option<&SitePlan>) -> wire::TieStatus {
+    let said = report.and_then(|report| report.grid);
+    wire::TieStatus {
+        limit_watts: config.import.get(),
+        power_watts: said.and_then(|said| said.power).map(Watts::get),
+        price_micro_dollars_per_mwh: said
+            .and_then(|said| said.price)
+            .or(config.price)
+            .map(|price| price.get()),
+        ready: said.is_some_and(|said| said.ready),
+        wanted_watts: plan.and_then(|plan| plan.import).map(|target| target.power.get()),
     }
 }
 

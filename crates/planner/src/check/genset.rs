@@ -18,7 +18,8 @@ fn shares(site: &SiteCheck<'_>, findings: &mut Findings) {
     let half = |sum: i64| sum / 2;
     let step = half(site.online.iter().map(|(_, set)| set.step.get()).sum());
     let stored = site.plan.storage.map_or(0, |target| target.ramp.get());
-    let ramp = half(site.online.iter().map(|(_, set)| set.ramp.get()).sum()) - stored;
+    let tied = site.plan.import.map_or(0, |target| target.ramp.get());
+    let ramp = half(site.online.iter().map(|(_, set)| set.ramp.get()).sum()) - stored - tied;
     let kept = |of: fn(&model::envelope::Share) -> i64| -> i64 {
         site.silent().map(|module| of(&module.plan.share)).sum()
     };
@@ -107,10 +108,12 @@ fn least(site: &SiteCheck<'_>, findings: &mut Findings) {
     let least: Watts = site.online.iter().map(|(_, set)| set.min_load).sum();
     // A module that is granted less than its base draws that all the same while it has power.
     let drawn = |module: &super::view::ModuleCheck<'_>| module.plan.ceiling.max(module.config().base_draw());
-    let load: Watts = site.unmanaged() + site.modules.iter().map(drawn).sum();
+    let all: Watts = site.unmanaged() + site.modules.iter().map(drawn).sum();
+    // What is imported the sets do not carry.
+    let load = all - super::tie::imported(site);
     // A tenth more must be safe too, since whole miners do not stop at the line; and a twentieth of the capacity is more than
     // they leave unused.
-    let scarce = load + site.plan.capacity.fraction(5, 100) >= site.plan.capacity;
+    let scarce = all + site.plan.capacity.fraction(5, 100) >= site.plan.capacity;
     let excused = scarce || !super::reserve::could_carry(site, least.fraction(11, 10));
     if load >= least || excused || !site.given.fresh || !site.given.site.relay {
         return;

@@ -1,6 +1,6 @@
 //! What every plan must hold, computed anew from plan and input: nothing here uses the planner's own arithmetic.
 //!
-//! `power` holds invariant 1, `reserve` invariant 2, `genset` invariant 3 and the shares, `storage` all three for a battery, `runs` invariants 7 and 8 and the packing;
+//! `power` holds invariant 1, `reserve` invariant 2, `genset` invariant 3 and the shares, `storage` all three for a battery and `tie` for a grid tie, `runs` invariants 7 and 8 and the packing;
 //! structure stands here. A plan with a finding is not committed. Codes are stable: tests and operators match on them.
 
 mod genset;
@@ -8,6 +8,7 @@ mod power;
 mod reserve;
 mod runs;
 mod storage;
+mod tie;
 mod view;
 
 use model::plan::Plan;
@@ -31,6 +32,7 @@ pub fn check(plan: &Plan, input: &Input) -> Vec<Finding> {
         reserve::check(&view, &mut findings);
         genset::check(&view, &mut findings);
         storage::check(&view, &mut findings);
+        tie::check(&view, &mut findings);
     }
     runs::check(plan, input, &mut findings);
     findings.0

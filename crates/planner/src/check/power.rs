@@ -44,14 +44,26 @@ fn capacity(site: &SiteCheck<'_>, findings: &mut Findings) {
     }
 }
 
-/// What gas and storage as it is told sustain. The sets must be rated for all of it: storage may trip.
+/// What gas, storage and grid tie as they are told sustain. The sets must be rated for all of it: either may trip.
 fn sustained(site: &SiteCheck<'_>) -> Watts {
     let stored = site.plan.storage.map_or(Watts::ZERO, |target| target.power.at_least_zero());
-    if site.given.fresh { (own(site) + stored).min(site.rating()) } else { own(site) }
+    let stored = if site.given.fresh { stored } else { Watts::ZERO };
+    not_raised(site, (from_gas(site) + stored + super::tie::imported(site)).min(site.rating()))
 }
 
-/// What gas (with the buffer emptied over one step) and online sets sustain; on old news no more than was planned before.
+/// What gas and online sets sustain; on old news no more than was planned before.
 pub(super) fn own(site: &SiteCheck<'_>) -> Watts {
+    not_raised(site, from_gas(site))
+}
+
+fn not_raised(site: &SiteCheck<'_>, sustained: Watts) -> Watts {
+    let before = site.input.parent.as_ref().and_then(|parent| parent.sites.get(site.id));
+    let before = before.map_or(Watts::ZERO, |before| before.capacity);
+    if site.given.fresh { sustained } else { sustained.min(before) }
+}
+
+/// What gas (with the buffer emptied over one step) and online sets sustain.
+fn from_gas(site: &SiteCheck<'_>) -> Watts {
     let Some(report) = &site.given.report else {
         return Watts::ZERO;
     };
@@ -61,10 +73,7 @@ pub(super) fn own(site: &SiteCheck<'_>) -> Watts {
     let flow = report.gas.or(median).unwrap_or_else(burnt);
     let buffer = report.buffer.unwrap_or_default().min(config.buffer.capacity);
     let buffer = GasFlow::new(buffer.get()).fraction(Span::hours(24).get(), STEP.get());
-    let sustained = config.electric(flow + buffer).min(site.rating());
-    let before = site.input.parent.as_ref().and_then(|parent| parent.sites.get(site.id));
-    let before = before.map_or(Watts::ZERO, |before| before.capacity);
-    if site.given.fresh { sustained } else { sustained.min(before) }
+    config.electric(flow + buffer).min(site.rating())
 }
 
 fn ceilings(site: &SiteCheck<'_>, findings: &mut Findings) {

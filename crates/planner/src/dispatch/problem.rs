@@ -19,6 +19,7 @@ use crate::island::Island;
 use crate::pack;
 use crate::slot::Slot;
 use crate::start::DWELL;
+use crate::tie;
 use crate::worth;
 
 /// Classes of jobs by what limits a site that starts them: firm, and others by the steps for which the forecast must carry them.
@@ -306,7 +307,7 @@ fn site_of(id: &SiteId, island: &Island<'_>, modules: (usize, usize), book: &Boo
             base: steps * i128::from(rating.get()),
         }
     });
-    let fuel = half(worth::fuel_per_hour(&island.input.site, Watts::kilo(1_000)));
+    let fuel = half(tie::next_per_hour(island, Watts::kilo(1_000)));
     let mined = half(worth::mining_per_hour(island, &book.input.market, Watts::kilo(1_000)));
     Site {
         id: id.clone(),
@@ -319,7 +320,7 @@ fn site_of(id: &SiteId, island: &Island<'_>, modules: (usize, usize), book: &Boo
         losses: losses.collect(),
         grain: island.grain(true).get(),
         block: island.block().get(),
-        mining_limit: capacity.mining.get(),
+        mining_limit: capacity.mining_most().get(),
         fuel,
         displaced: mined.max(fuel),
         segments: curve::segments(island, &book.input.market, modules.0),
@@ -337,7 +338,7 @@ fn limits(island: &Island<'_>) -> [i64; LEVELS] {
     let mut other = island.start_limit(Tier::OnDemand);
     for (step, limit) in limits.iter_mut().skip(1).enumerate() {
         if step > 0 {
-            other = other.min(horizon::sustained(island, step));
+            other = other.min(horizon::opened(island, step));
         }
         *limit = other.get();
     }

@@ -1,6 +1,6 @@
 //! Properties over random fleets and random histories. proptest prints the failing seed and shrinks the history.
 
-use model::report::{FeederState, GensetReport, GensetState, StorageReport};
+use model::report::{FeederState, GensetReport, GensetState, StorageReport, TieReport};
 use model::site::{GasFlow, GasVolume};
 use model::workload::{Phase, Tier};
 use model::{MicroDollars, Span, WattSeconds, Watts};
@@ -26,6 +26,7 @@ enum Event {
     NoReport,
     Flare(i64),
     Storage(i64, i64, bool),
+    Grid(Option<i64>, i64, bool),
 }
 
 fn event() -> impl Strategy<Value = Event> {
@@ -44,6 +45,8 @@ fn event() -> impl Strategy<Value = Event> {
         1 => (0i64..50).prop_map(Event::Flare),
         2 => (0i64..700, -300i64..300, prop::bool::weighted(0.8))
             .prop_map(|(kwh, kilowatts, ready)| Event::Storage(kwh, kilowatts, ready)),
+        2 => (prop::option::weighted(0.9, -10i64..4_000), 0i64..4_000, prop::bool::weighted(0.8))
+            .prop_map(|(price, load, ready)| Event::Grid(price, load, ready)),
     ]
 }
 
@@ -115,6 +118,13 @@ fn happen(input: &mut Input, event: &Event, serial: usize) {
             let storage = StorageReport { power: Some(Watts::kilo(*kilowatts)), held, ready: *ready };
             given.report.iter_mut().for_each(|report| report.storage = Some(storage));
         }
+        Event::Grid(dollars, load, ready) => {
+            let price = dollars.map(MicroDollars::dollars);
+            let grid = TieReport { power: None, register: None, price, ready: *ready };
+            if let Some(report) = &mut given.report {
+                (report.grid, report.load) = (Some(grid), Some(Watts::kilo(*load)));
+            }
+        }
     }
 }
 
@@ -165,9 +175,14 @@ proptest! {
         opens in prop::array::uniform2(prop::option::weighted(0.8, 20i64..300)),
         inertia in 400i64..2_500,
         response in prop::option::weighted(0.7, prop::option::weighted(0.8, 20i64..300)),
+        grid in prop::option::weighted(0.5, 0i64..500),
         events in prop::collection::vec(event(), 1..40),
     ) {
         let mut input = start(sets, relay, opens, inertia);
+        if let Some(import) = grid {
+            crate::tie::fit(&mut input, Some(45), 2_000);
+            crate::tie::limit(&mut input, import);
+        }
         if let Some(response) = response {
             crate::storage::fit(&mut input, 300);
             crate::storage::storage_of(&mut input).response = response.map(Span::new);

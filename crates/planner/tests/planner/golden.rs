@@ -405,6 +405,38 @@ fn wells_slug() {
     .assert_eq(&text);
 }
 
+/// Gas is short and miners run on import; then a MWh costs twenty times as much. They are told to sleep in the same plan, and import
+/// carries nothing but AI.
+#[test]
+fn the_price_of_the_grid_spikes() {
+    let (mut input, _) = scene();
+    crate::tie::fit(&mut input, Some(45), 3_000);
+    crate::tie::poor(&mut input, 40);
+    let (mut input, before) = settled(&input);
+    crate::tie::tie(&mut input).price = Some(MicroDollars::dollars(900));
+    let after = planned(&input);
+    expect![[r#"
+        site well-7 capacity: 1779325 W -> 1562325 W
+        site well-7 import: 217000 W at 7500 W/s -> 0 W at 7500 W/s
+        site well-7 loss genset-g1, genset-g2, genset-g3: 592910 W lost, 300000 W absorbed, 500000 W shed -> 520175 W lost, 300000 W absorbed, 375000 W shed
+        module gpu share: 55794 W at 5579 W/s -> 63748 W at 6374 W/s
+        module hybrid armed genset-g1, genset-g2, genset-g3: - -> [0]
+        module hybrid share: 75711 W at 7571 W/s -> 86505 W at 8650 W/s
+        module mine armed genset-g1, genset-g2, genset-g3: [0] -> -
+        module mine ceiling: 703074 W -> 484870 W
+        module mine miners a: 200 awake at 0 -> 181 awake at 0
+        module mine miners b: 67 awake at 0 -> 0 awake at 0
+        module mine share: 90460 W at 9046 W/s -> 71279 W at 7127 W/s
+        module mine-2 share: 3033 W at 303 W/s -> 3466 W at 346 W/s
+        --
+        well-7: 1545 of 1780 kW, 1562 firm; gas
+          firm AI 96, other AI 336, mining 819, idle 181, auxiliary 82, unmanaged 30, reserved 0
+          hint: up to 225000 W of the grid tie's 250000 W may be imported at $900.00 a MWh: mining does not pay, AI pays
+          hint: gas is short of the online sets by 1389 kW
+        worth 193206 -> 191532 cents
+    "#]].assert_eq(&print(&before, &after, &input));
+}
+
 #[test]
 fn demand_collapses() {
     check_story(

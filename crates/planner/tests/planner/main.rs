@@ -19,4 +19,5 @@ mod sabotage;
 mod scale;
 mod scene;
 mod storage;
+mod tie;
 mod words;

@@ -64,6 +64,7 @@ pub fn site(name: &str, sets: usize) -> SiteInput {
         unmanaged: Some(Watts::kilo(25)),
         gensets: sets.iter().map(|set| (set.clone(), running)).collect(),
         storage: None,
+        grid: None,
     };
     SiteInput { site, forecast: Vec::new(), report: Some(report), fresh: true }
 }

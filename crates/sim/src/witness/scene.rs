@@ -189,7 +189,11 @@ impl Island {
             let rating = self.site.storage.as_ref().map_or(Watts::ZERO, |config| config.power);
             storage.held.over(BUFFER_SPAN).min(rating)
         });
-        let capacity = Capacity { total: rating.min(gas + stored), firm: (rating - largest).min(gas) };
+        // A grid tie likewise; nothing firm rests on it.
+        let imported = truth.grid.filter(|tie| tie.ready).and(self.site.grid.as_ref());
+        let imported = imported.map_or(Watts::ZERO, |config| config.import);
+        let total = rating.min(gas + stored + imported);
+        let capacity = Capacity { total, firm: (rating - largest).min(gas) };
         self.capacities.push_back((truth.now, capacity));
         let old = truth.now - KEPT;
         while self.capacities.front().is_some_and(|(at, _)| *at < old) {
@@ -205,7 +209,7 @@ fn is_disturbance(what: &What) -> bool {
             true
         }
         What::Fault(kind) => {
-            matches!(kind, Kind::GensetTrip(_) | Kind::LoadRejection | Kind::StorageTrip)
+            matches!(kind, Kind::GensetTrip(_) | Kind::LoadRejection | Kind::StorageTrip | Kind::TieTrip)
         }
         What::Bus(Happened::Online(_) | Happened::Off(_) | Happened::Breach(_)) | What::Refused(..) => false,
     }

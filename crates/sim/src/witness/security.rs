@@ -1,4 +1,4 @@
-//! Invariant 2, N-1: from a normal state the loss of one set, or of storage, takes neither the island nor firm work within a minute.
+//! Invariant 2, N-1: from a normal state the loss of one set, of storage or of the grid tie takes neither the island nor firm work within a minute.
 //!
 //! Normal is what `check` accepts, seen from outside: the island is calm and live with two sets or more, every agent runs and has
 //! adopted an envelope, every module draws what it may, no feeder is stuck. A second fault within the minute excuses; trips that
@@ -88,6 +88,7 @@ fn lost_source(event: &Event) -> Option<String> {
     match &event.what {
         What::Bus(Happened::Tripped(set, Trip::Fault, _)) => Some(format!("set {set}")),
         What::Fault(Kind::StorageTrip) => Some("storage".into()),
+        What::Fault(Kind::TieTrip) => Some("the grid tie".into()),
         _ => None,
     }
 }
@@ -151,19 +152,21 @@ mod tests {
     }
 
     #[test]
-    fn the_loss_of_storage_is_a_loss_like_any_other() {
-        let mut witness = settled();
-        for second in 1..=60 {
-            let mut truth = truth(second);
-            truth.blackouts = u32::from(second >= 42);
-            let lost = event(40, super::What::Fault(super::Kind::StorageTrip));
-            let events = if second == 40 { vec![lost] } else { Vec::new() };
-            witness.second(&site_id(), &truth, &events);
+    fn the_loss_of_storage_or_of_the_grid_is_a_loss_like_any_other() {
+        for (kind, named) in [(super::Kind::StorageTrip, "storage"), (super::Kind::TieTrip, "the grid tie")] {
+            let mut witness = settled();
+            for second in 1..=60 {
+                let mut truth = truth(second);
+                truth.blackouts = u32::from(second >= 42);
+                let lost = event(40, super::What::Fault(kind.clone()));
+                let events = if second == 40 { vec![lost] } else { Vec::new() };
+                witness.second(&site_id(), &truth, &events);
+            }
+            let verdict =
+                witness.finish().verdict(2).cloned().into_iter().flat_map(|verdict| verdict.first).next();
+            let what = verdict.map(|violation| violation.what).unwrap_or_default();
+            assert!(what.contains(&format!("after the loss of {named} alone")), "{what}");
         }
-        let verdict =
-            witness.finish().verdict(2).cloned().into_iter().flat_map(|verdict| verdict.first).next();
-        let what = verdict.map(|violation| violation.what).unwrap_or_default();
-        assert!(what.contains("after the loss of storage alone"), "{what}");
     }
 
     #[test]

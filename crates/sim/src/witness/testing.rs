@@ -95,6 +95,7 @@ pub(super) fn directive(module: &ModuleId, generation: u64, kilowatts: (i64, i64
         caps: BTreeMap::new(),
         gensets: BTreeMap::new(),
         storage: None,
+        import: None,
         runs: BTreeMap::new(),
     }
 }
@@ -147,6 +148,7 @@ pub(super) fn truth(second: i64) -> Truth {
             flared: GasVolume::ZERO,
         },
         storage: None,
+        grid: None,
         blackouts: 0,
         firm_lost: 0,
         refused: 0,

@@ -1,31 +1,48 @@
-//! Storage in the wired module's agent: towards its target by the ramp, and back to it after a rung has called on it.
+//! Storage and grid tie in the wired module's agent: each towards its target by the ramp, and storage back to it after a rung has
+//! called on it.
 //!
 //! What relieves the sets may go on at any time; what loads them waits for a calm island, as everything does that goes up. So a
 //! bridge after the loss of a set is held until frequency has recovered, and then handed back to the sets no faster than the
-//! ramp. Without a valid envelope storage comes to rest. It assumes one call of [`Storage::second`] a second, by the wired module
+//! ramp. Without a valid envelope both come to rest. It assumes one call of [`Lead::second`] a second, by the wired module
 //! alone. The rung itself: [`crate::reflex`].
 
-use model::plan::StorageTarget;
-use model::report::StorageReport;
+use model::plan::{ImportTarget, StorageTarget};
+use model::report::{StorageReport, TieReport};
 use model::{Span, Watts, WattsPerSecond};
 
-use crate::port::Command;
-
-/// What was told is told again after this, lest an inverter that restarted waits for ever.
+/// What was told is told again after this, lest a converter that restarted waits for ever.
 const TELL_AGAIN: Span = Span::secs(10);
 /// Ramp back to rest of an agent that has lost its directive with the ramp in it: a rung of 500 kW is given back in 100 s.
 const RAMP_BLIND: WattsPerSecond = WattsPerSecond::new(5_000);
 
-/// The storage of a site, as its agent leads it.
+/// One converter of a site, as its agent leads it: what it delivers to the bus.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Storage {
+pub struct Lead {
     /// What it was last told; `None` = nothing yet.
     told: Option<Watts>,
     ramp: Option<WattsPerSecond>,
     at: Option<Span>,
 }
 
-impl Storage {
+/// What a converter shall deliver.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// What it shall deliver; negative = take.
+    pub power: Watts,
+    /// Fastest change by choice.
+    pub ramp: WattsPerSecond,
+}
+
+/// What a converter says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Said {
+    /// What it delivers.
+    pub power: Option<Watts>,
+    /// Whether it follows commands.
+    pub ready: bool,
+}
+
+impl Lead {
     /// What it was told to deliver; zero before that.
     pub fn told(&self) -> Watts {
         self.told.unwrap_or(Watts::ZERO)
@@ -36,21 +53,21 @@ impl Storage {
         (self.told, self.at) = (Some(power), Some(at));
     }
 
-    /// One second: the next step towards `target` (rest without one). `calm` tells whether the sets may be loaded.
+    /// One second: what to tell it, the next step towards `target` (rest without one). `calm` tells whether the sets may be loaded.
     pub fn second(
         &mut self,
-        target: Option<StorageTarget>,
-        report: Option<&StorageReport>,
+        target: Option<Target>,
+        said: Option<Said>,
         calm: bool,
         at: Span,
-    ) -> Option<Command> {
-        let Some(report) = report.filter(|report| report.ready) else {
+    ) -> Option<Watts> {
+        let Some(said) = said.filter(|said| said.ready) else {
             // It rests by itself; where it is when it comes back is what it then says.
             self.told = None;
             return None;
         };
-        // After a restart of the agent it goes on from what storage does, not from a guess.
-        let before = self.told.or(report.power)?;
+        // After a restart of the agent it goes on from what the converter does, not from a guess.
+        let before = self.told.or(said.power)?;
         self.ramp = target.map(|target| target.ramp).or(self.ramp);
         let step = Watts::new(self.ramp.unwrap_or(RAMP_BLIND).at_least_zero().get());
         let wanted = target.map_or(Watts::ZERO, |target| target.power);
@@ -61,7 +78,32 @@ impl Storage {
             return None;
         }
         (self.told, self.at) = (Some(next), Some(at));
-        Some(Command::SetStorage(next))
+        Some(next)
+    }
+}
+
+impl From<StorageTarget> for Target {
+    fn from(StorageTarget { power, ramp }: StorageTarget) -> Self {
+        Self { power, ramp }
+    }
+}
+
+impl From<ImportTarget> for Target {
+    fn from(ImportTarget { power, ramp }: ImportTarget) -> Self {
+        // Whatever a directive says, nothing is exported.
+        Self { power: power.at_least_zero(), ramp }
+    }
+}
+
+impl From<StorageReport> for Said {
+    fn from(StorageReport { power, ready, .. }: StorageReport) -> Self {
+        Self { power, ready }
+    }
+}
+
+impl From<TieReport> for Said {
+    fn from(TieReport { power, ready, .. }: TieReport) -> Self {
+        Self { power, ready }
     }
 }
 
@@ -69,25 +111,22 @@ impl Storage {
 mod tests {
     use super::*;
 
-    const REPORT: StorageReport = StorageReport { power: Some(Watts::ZERO), held: None, ready: true };
+    const SAID: Said = Said { power: Some(Watts::ZERO), ready: true };
 
-    fn target(kilowatts: i64) -> Option<StorageTarget> {
-        Some(StorageTarget { power: Watts::kilo(kilowatts), ramp: WattsPerSecond::new(10_000) })
+    fn target(kilowatts: i64) -> Option<Target> {
+        Some(Target { power: Watts::kilo(kilowatts), ramp: WattsPerSecond::new(10_000) })
     }
 
     /// Runs seconds with this target and calm; returns the kilowatts told in each, -1,000 where nothing was.
-    fn run(storage: &mut Storage, target: Option<StorageTarget>, calm: bool, seconds: &[i64]) -> Vec<i64> {
-        let told = |command| match command {
-            Some(Command::SetStorage(power)) => power.get() / 1_000,
-            _ => -1_000,
-        };
-        let mut second = |at: &i64| storage.second(target, Some(&REPORT), calm, Span::secs(*at));
+    fn run(storage: &mut Lead, target: Option<Target>, calm: bool, seconds: &[i64]) -> Vec<i64> {
+        let told = |power: Option<Watts>| power.map_or(-1_000, |power| power.get() / 1_000);
+        let mut second = |at: &i64| storage.second(target, Some(SAID), calm, Span::secs(*at));
         seconds.iter().map(|at| told(second(at))).collect()
     }
 
     #[test]
     fn it_goes_to_its_target_by_the_ramp_and_is_told_again_now_and_then() {
-        let mut storage = Storage::default();
+        let mut storage = Lead::default();
         assert_eq!(run(&mut storage, target(25), false, &[1, 2, 3, 4]), [10, 20, 25, -1_000]);
         assert_eq!(run(&mut storage, target(25), false, &[12, 13]), [-1_000, 25]);
         assert_eq!(run(&mut storage, target(-5), true, &[14, 15, 16]), [15, 5, -5]);
@@ -95,7 +134,7 @@ mod tests {
 
     #[test]
     fn what_loads_the_sets_waits_for_calm() {
-        let mut storage = Storage::default();
+        let mut storage = Lead::default();
         assert_eq!(run(&mut storage, target(-40), false, &[1, 2]), [0, -1_000]);
         storage.called(Watts::kilo(80), Span::secs(3));
         assert_eq!(run(&mut storage, target(0), false, &[4, 5]), [-1_000, -1_000], "the bridge is held");
@@ -104,22 +143,29 @@ mod tests {
 
     #[test]
     fn without_a_target_it_comes_to_rest_by_the_last_ramp() {
-        let mut storage = Storage::default();
+        let mut storage = Lead::default();
         run(&mut storage, target(20), true, &[1, 2]);
         assert_eq!(run(&mut storage, None, true, &[3, 4, 5]), [10, 0, -1_000]);
-        let mut blind = Storage::default();
+        let mut blind = Lead::default();
         blind.called(Watts::kilo(12), Span::secs(1));
         assert_eq!(run(&mut blind, None, true, &[2, 3, 4]), [7, 2, 0]);
     }
 
     #[test]
     fn one_that_is_not_ready_is_told_nothing_and_one_that_returns_goes_on_from_where_it_is() {
-        let mut storage = Storage::default();
+        let mut storage = Lead::default();
         storage.called(Watts::kilo(50), Span::secs(1));
-        let gone = StorageReport { ready: false, ..REPORT };
-        assert_eq!(storage.second(target(50), Some(&gone), true, Span::secs(2)), None);
+        let gone = Said { ready: false, ..SAID };
+        assert_eq!(storage.second(target(50), Some(gone), true, Span::secs(2)), None);
         assert_eq!(storage.second(target(50), None, true, Span::secs(3)), None);
         assert_eq!(storage.told(), Watts::ZERO);
         assert_eq!(run(&mut storage, target(50), true, &[4]), [10]);
+    }
+
+    #[test]
+    fn a_tie_never_exports_whatever_it_is_told() {
+        let target = ImportTarget { power: Watts::kilo(-40), ramp: WattsPerSecond::new(10_000) };
+        let mut tie = Lead::default();
+        assert_eq!(run(&mut tie, Some(target.into()), true, &[1, 2]), [0, -1_000]);
     }
 }
