@@ -210,7 +210,7 @@ impl Term {
                     Err(_) => break Ended::Cancelled,
                 },
                 bound = self.certifier.done() => self.certified(bound),
-                () = self.context.clock.sleep_until(wake) => self.on_time().await,
+                () = self.context.clock.sleep_until(wake) => self.on_time(cancel).await,
             };
             if let Err(error) = outcome {
                 if matches!(error, commit::Error::NotLeader) {
@@ -307,7 +307,7 @@ impl Term {
         Ok(())
     }
 
-    async fn on_time(&mut self) -> Result<(), commit::Error> {
+    async fn on_time(&mut self, cancel: &CancellationToken) -> Result<(), commit::Error> {
         let now = self.context.clock.now();
         let mut lost = Vec::new();
         self.live.send_if_modified(|live| {
@@ -326,7 +326,7 @@ impl Term {
         if now < self.due || (self.live.borrow().rounds.is_empty() && self.gathering(now)) {
             return Ok(());
         }
-        self.round(now).await
+        self.round(now, cancel).await
     }
 
     /// The first plan of a term waits a little for modules that have not reported yet.
@@ -348,15 +348,18 @@ impl Term {
         }
     }
 
-    /// One round of planning; a failed one leaves the old plan in force.
-    async fn round(&mut self, now: Time) -> Result<(), commit::Error> {
+    /// One round of planning; a failed one leaves the old plan in force. A process that ends waits for no plan: its successor makes
+    /// a newer one sooner. What is being committed is committed.
+    async fn round(&mut self, now: Time, cancel: &CancellationToken) -> Result<(), commit::Error> {
         self.due = now + ROUND;
         let why = self.why.take();
         let input = self.input(now);
         let parent = self.live.borrow().in_force.clone();
-        let checked = match cycle::decide(input, self.rules.planner, self.rules.sabotage).await {
-            Ok(checked) => checked,
-            Err(error) => return self.refused(error, now),
+        let deciding = cycle::decide(input, self.rules.planner, self.rules.sabotage);
+        let checked = match cancel.run_until_cancelled(deciding).await {
+            Some(Ok(checked)) => checked,
+            Some(Err(error)) => return self.refused(error, now),
+            None => return Ok(()),
         };
         let prune = prunable(&self.context.cache.borrow(), KEEP_PLANS);
         match cycle::commit(&self.context.store, self.fence(), parent.as_ref(), &checked, prune).await {
