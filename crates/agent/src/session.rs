@@ -4,7 +4,7 @@
 //! The agent opens it (NAT, satellites), tries every address it knows in turn, and follows a standby's word to the leader where that is
 //! one of them. Read next: `session/course.rs` for where it goes when a session ends.
 
-mod course;
+pub mod course;
 mod shares;
 
 use std::collections::VecDeque;
@@ -121,7 +121,10 @@ pub async fn run(mut session: Session, cancel: CancellationToken) {
             tell_end(&ended, &address);
             let next = course.part(&ended.parting(), started.elapsed(), drawn());
             if let Some(leader) = next.stranger {
-                warn!(leader, "the leader is not among this agent's controllers and is not followed; add it to --controller");
+                warn!(
+                    leader,
+                    "the leader is not among this agent's controllers and is not followed; add it to --controller"
+                );
             }
             sleep(next.wait).await;
         }

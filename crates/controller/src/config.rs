@@ -102,7 +102,9 @@ pub enum Error {
         address: SocketAddr,
     },
     /// An address that nobody could follow to.
-    #[error("--advertise {address:?} is no address of a controller; write http://HOST:PORT, as agents and operators reach it")]
+    #[error(
+        "--advertise {address:?} is no address of a controller; write http://HOST:PORT, as agents and operators reach it"
+    )]
     Advertise {
         /// What was given.
         address: String,

@@ -20,6 +20,7 @@ pub mod cycle;
 pub mod fleet;
 pub mod grants;
 mod history;
+mod latest;
 pub mod leader;
 pub mod ledger;
 pub mod lifecycle;

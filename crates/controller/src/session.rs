@@ -14,7 +14,7 @@ use std::time::Duration;
 use api::agent::agent_message::Kind as Up;
 use api::agent::controller_message::Kind as Down;
 use api::agent::{self as wire, RefusalCode};
-use api::convert::field::{message, required, wire_span, wire_time};
+use api::convert::field::{message, wire_span, wire_time};
 use model::envelope::{Directive, Fence};
 use model::report::Report;
 use model::{ModuleId, SiteId, Span};
@@ -28,6 +28,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use crate::cache::Cache;
 use crate::context::{Context, Office};
+use crate::latest::Latest;
 use crate::live::Agent;
 use crate::term::Event;
 use crate::tracker::SessionId;
@@ -130,6 +131,8 @@ struct Peer {
     module: ModuleId,
     office: Office,
     slot: watch::Receiver<Option<Arc<Directive>>>,
+    /// Its newest report, until the leader takes it.
+    latest: Latest,
 }
 
 impl Session {
@@ -203,7 +206,7 @@ impl Session {
         }))
         .await;
         self.ask_again(&module).await;
-        Ok(Peer { module, office, slot })
+        Ok(Peer { module, office, slot, latest: Latest::default() })
     }
 
     /// Whether this module's agent is welcome here.
@@ -269,7 +272,12 @@ impl Session {
     }
 
     async fn on_message(&self, message: wire::AgentMessage, peer: &Peer) -> Result<(), End> {
-        match required(message.kind, "kind").map_err(malformed)? {
+        let Some(kind) = message.kind else {
+            // A newer agent says what this version does not know. It asked for nothing, so nothing is answered.
+            tracing::debug!(module = %peer.module, "a message of an unknown kind was passed over");
+            return Ok(());
+        };
+        match kind {
             Up::Hello(_) => Err(malformed("a hello came twice; open a new session instead")),
             Up::Report(report) => self.on_report(report, peer).await,
             Up::LedgerSegment(segment) => {
@@ -305,8 +313,8 @@ impl Session {
             )));
         }
         let sequence = report.sequence;
-        let event = Event::Report { session: self.id, report: Box::new(report) };
-        if peer.office.inbox.send(event).await.is_err() {
+        let event = || Event::Report { session: self.id, latest: peer.latest.clone() };
+        if peer.latest.put(report) && peer.office.inbox.send(event()).await.is_err() {
             return Err(End::Redirect(self.context.leader_address()));
         }
         self.tell(Down::ReportAck(wire::ReportAck { sequence })).await;

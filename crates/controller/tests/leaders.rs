@@ -5,7 +5,9 @@
 use std::time::Duration;
 
 use api::agent::controller_message::Kind as Down;
-use api::operator::{self as wire, CreateTenantRequest, GetPlanRequest, GetStatusRequest, Link, WatchRequest};
+use api::operator::{
+    self as wire, CreateTenantRequest, GetPlanRequest, GetStatusRequest, Link, WatchRequest,
+};
 use api::problem::Kind;
 use controller::commit;
 use controller::run::Options;
@@ -72,7 +74,8 @@ async fn answers_from_the_store(standby: &Controller, leader: &str) {
     assert_eq!(links, [Link::Unspecified; 2], "a standby hears no agent, and says so");
     let plan = operator.get_plan(GetPlanRequest { generation: 0 }).await.unwrap().into_inner();
     assert!(plan.in_force && plan.plan.is_some());
-    let refused = operator.create_tenant(CreateTenantRequest { tenant: "t".into(), ..Default::default() }).await;
+    let refused =
+        operator.create_tenant(CreateTenantRequest { tenant: "t".into(), ..Default::default() }).await;
     let problem = api::Problem::from(refused.unwrap_err());
     assert_eq!((problem.kind, problem.leader.as_deref()), (Kind::Unavailable, Some(leader)));
     assert!(problem.message.contains(leader), "{problem}");

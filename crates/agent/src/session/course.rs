@@ -16,7 +16,7 @@ const MOST_WITHIN: Duration = Duration::from_secs(20);
 
 /// How a session ended, as far as it matters to where one goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Parting {
+pub enum Parting {
     /// The controller named the leader (empty: it knows none) and may have said within what time to come back.
     Redirected(String, Option<Duration>),
     /// The controller refused, and may have said within what time to come back.
@@ -27,33 +27,34 @@ pub(super) enum Parting {
 
 /// What comes next.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Next {
+pub struct Next {
     /// The wait.
-    pub(super) wait: Duration,
+    pub wait: Duration,
     /// A leader that was named and is not among the configured controllers.
-    pub(super) stranger: Option<String>,
+    pub stranger: Option<String>,
 }
 
 /// The configured controllers, and where among them we are.
 #[derive(Clone, Debug)]
-pub(super) struct Course {
+pub struct Course {
     controllers: Vec<String>,
     at: usize,
     bound: Duration,
 }
 
 impl Course {
-    pub(super) fn new(controllers: Vec<String>) -> Self {
+    /// Begins at the first of these URLs.
+    pub fn new(controllers: Vec<String>) -> Self {
         Self { controllers, at: 0, bound: BACKOFF.0 }
     }
 
     /// The address to try now; empty when none is configured.
-    pub(super) fn address(&self) -> &str {
+    pub fn address(&self) -> &str {
         self.controllers.get(self.at).map_or("", String::as_str)
     }
 
     /// A session ended that had lasted so long; `drawn` is random, from 0 to 1.
-    pub(super) fn part(&mut self, parting: &Parting, lasted: Duration, drawn: f64) -> Next {
+    pub fn part(&mut self, parting: &Parting, lasted: Duration, drawn: f64) -> Next {
         self.bound = if lasted > SOUND { BACKOFF.0 } else { (self.bound * 2).min(BACKOFF.1) };
         let (leader, within) = match parting {
             Parting::Redirected(leader, within) => (Some(leader.as_str()), *within),

@@ -179,7 +179,11 @@ mod tests {
             assert_eq!(error.code(), code);
             assert!(error.to_string().starts_with(expected), "{error}");
         };
-        check(Problem::standby("http://h:2"), 3, "http://h:1 stands by; ask the leader: --endpoint http://h:2");
+        check(
+            Problem::standby("http://h:2"),
+            3,
+            "http://h:1 stands by; ask the leader: --endpoint http://h:2",
+        );
         check(Problem::standby(""), 3, "no controller leads just now");
         check(Problem::unavailable("ask the leader at http://h:2"), 3, "ask the leader at http://h:2\n  try");
         let unknown = Error::StandsBy { endpoint: "http://h:1".into(), leader: String::new() };

@@ -47,8 +47,7 @@ impl<'a> View<'a> {
     }
 
     pub(super) fn modules_of(&self, site: &SiteId) -> impl Iterator<Item = &Module> {
-        let modules = self.cache.modules.values().map(|stored| &stored.value.module);
-        modules.filter(move |module| module.site == *site)
+        self.cache.modules_of(site).map(|(_, stored)| &stored.value.module)
     }
 
     fn plan(&self, site: &SiteId) -> Option<&SitePlan> {
