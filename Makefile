@@ -42,9 +42,11 @@ cli-alone:
 	PROTOC=/nonexistent cargo build -p cli --locked
 	target/debug/flareshift version --client
 
-# 80,000 inputs from a seed for each parser, a minute. `fuzz/` has the same entries for cargo-fuzz.
+# 80,000 inputs from a seed for each parser, a minute. `fuzz/` has the same entries for cargo-fuzz. And 400 histories of a fleet, each
+# planned to its end and checked.
 fuzz:
 	STRATUM_FUZZ=80000 cargo test --workspace --locked --test main fuzz::
+	PROPTEST_CASES=400 PROPTEST_RNG_SEED=1 cargo test -p planner --locked --test planner fuzz::
 
 dev:
 	cargo run --release --locked -- dev
