@@ -1,8 +1,10 @@
 //! The stream to the controller: reports, directives, ledger segments, share notes. Everything resumes by sequence, so that either side may
 //! drop it at any time.
 //!
-//! The agent opens it (NAT, satellites), tries every address it knows in turn, and follows a standby's word to the leader.
+//! The agent opens it (NAT, satellites), tries every address it knows in turn, and follows a standby's word to the leader where that is
+//! one of them. Read next: `session/course.rs` for where it goes when a session ends.
 
+pub mod course;
 mod shares;
 
 use std::collections::VecDeque;
@@ -12,6 +14,7 @@ use std::time::Duration;
 
 use api::agent::agent_service_client::AgentServiceClient;
 use api::agent::{self as wire, agent_message, controller_message};
+use api::convert::field::optional_span;
 use control::envelope::Holder;
 use model::envelope::Directive;
 use model::report::Report;
@@ -24,6 +27,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::transport::Endpoint;
 use tracing::{debug, error, info, warn};
 
+use self::course::{Course, Parting};
 use self::shares::{Answered, Shares};
 use crate::commit::Commits;
 use crate::control_thread::ToControl;
@@ -32,9 +36,6 @@ use crate::outbox::{self, Outbox};
 
 /// Longest wait for a connection, a hello's answer, or any word while reports are sent.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// First and longest wait before another try. Drawn at random below the current bound, so that a thousand agents of a
-/// restarted controller do not come back in one second.
-const BACKOFF: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(5));
 /// Messages that may wait in the stream: a report a second, a window of segments and one of share notes, and as much for answers.
 const QUEUE: usize = 64;
 /// Ledger segments in flight without an acknowledgement.
@@ -55,10 +56,10 @@ enum Ended {
     Closed,
     #[error("the controller was silent for {PATIENCE:?}")]
     Silent,
-    #[error("the controller refuses this agent: {0}")]
-    Refused(String),
+    #[error("the controller refuses this agent: {message}")]
+    Refused { message: String, within: Option<Duration> },
     #[error("another controller leads")]
-    Redirected(String),
+    Redirected { leader: String, within: Option<Duration> },
     #[error("the control thread takes no directive; a device that does not answer may hold it up")]
     Busy,
     #[error("the link is unplugged")]
@@ -109,37 +110,45 @@ pub type Pace = Arc<dyn Fn(Option<Time>) + Send + Sync>;
 /// Keeps a session until cancelled.
 pub async fn run(mut session: Session, cancel: CancellationToken) {
     let served = async {
-        let mut bound = BACKOFF.0;
-        let mut leader = None;
-        for attempt in 0usize.. {
-            let address = leader.take().unwrap_or_else(|| session.address(attempt));
+        let mut course = Course::new(session.controllers.clone());
+        loop {
+            let address = course.address().to_owned();
             let started = Instant::now();
             let ended = session.serve(&address).await;
             if let Some(pace) = &session.pace {
                 pace(None);
             }
-            leader = report_end(&ended, &address);
-            bound = if started.elapsed() > PATIENCE { BACKOFF.0 } else { (bound * 2).min(BACKOFF.1) };
-            sleep(jitter(bound)).await;
+            tell_end(&ended, &address);
+            let next = course.part(&ended.parting(), started.elapsed(), drawn());
+            if let Some(leader) = next.stranger {
+                warn!(
+                    leader,
+                    "the leader is not among this agent's controllers and is not followed; add it to --controller"
+                );
+            }
+            sleep(next.wait).await;
         }
     };
     cancel.run_until_cancelled(served).await;
 }
 
-/// Logs why a session ended; answers the leader's address where a standby named it.
-fn report_end(ended: &Ended, address: &str) -> Option<String> {
+impl Ended {
+    fn parting(&self) -> Parting {
+        match self {
+            Ended::Redirected { leader, within } => Parting::Redirected(leader.clone(), *within),
+            Ended::Refused { within, .. } => Parting::Refused(*within),
+            _ => Parting::Broken,
+        }
+    }
+}
+
+/// Logs why a session ended.
+fn tell_end(ended: &Ended, address: &str) {
     match ended {
-        Ended::Redirected(leader) => {
-            info!(leader, "another controller leads");
-            (!leader.is_empty()).then(|| leader.clone())
-        }
-        Ended::Unplugged => {
-            debug!("the link is unplugged");
-            None
-        }
+        Ended::Redirected { leader, .. } => info!(leader, "another controller leads"),
+        Ended::Unplugged => debug!("the link is unplugged"),
         Ended::Held(_) | Ended::Outbox(_) => {
             error!(error = ended as &dyn std::error::Error, "the session ended");
-            None
         }
         _ => {
             warn!(
@@ -147,17 +156,18 @@ fn report_end(ended: &Ended, address: &str) -> Option<String> {
                 error = ended as &dyn std::error::Error,
                 "the session ended; it will be tried again"
             );
-            None
         }
     }
 }
 
-/// A random wait between a tenth of `bound` and `bound`.
-fn jitter(bound: Duration) -> Duration {
-    let mut byte = [0u8; 1];
+/// A random number from 0 to 1.
+fn drawn() -> f64 {
+    let mut bytes = [0u8; 4];
     // Without a random source all agents wait the full bound: slower, not wrong.
-    let part = if getrandom::fill(&mut byte).is_ok() { f64::from(byte[0]) / 255.0 } else { 1.0 };
-    bound.mul_f64(0.1 + 0.9 * part)
+    match getrandom::fill(&mut bytes) {
+        Ok(()) => f64::from(u32::from_le_bytes(bytes)) / f64::from(u32::MAX),
+        Err(_) => 1.0,
+    }
 }
 
 /// What a session has to do next.
@@ -183,11 +193,6 @@ struct Stream {
 }
 
 impl Session {
-    fn address(&self, attempt: usize) -> String {
-        let count = self.controllers.len().max(1);
-        self.controllers.get(attempt % count).cloned().unwrap_or_default()
-    }
-
     /// Serves one connection until it ends.
     async fn serve(&mut self, address: &str) -> Ended {
         match self.connect(address).await {
@@ -302,8 +307,14 @@ impl Session {
                 self.take_verdict(&verdict);
                 Ok(())
             }
-            controller_message::Kind::Redirect(redirect) => Err(Ended::Redirected(redirect.leader_address)),
-            controller_message::Kind::Refusal(refusal) => Err(Ended::Refused(refusal.message)),
+            controller_message::Kind::Redirect(redirect) => {
+                let within = within(redirect.retry_within);
+                Err(Ended::Redirected { leader: redirect.leader_address, within })
+            }
+            controller_message::Kind::Refusal(refusal) => {
+                let within = within(refusal.retry_within);
+                Err(Ended::Refused { message: refusal.message, within })
+            }
         }
     }
 
@@ -395,6 +406,12 @@ fn push(stream: &Stream, kind: agent_message::Kind) -> Result<(), Ended> {
         mpsc::error::TrySendError::Full(_) => Ended::Silent,
         mpsc::error::TrySendError::Closed(_) => Ended::Closed,
     })
+}
+
+/// Within what time the controller wants to see us again; one that says nothing sensible has said nothing.
+fn within(told: Option<api::convert::field::WireSpan>) -> Option<Duration> {
+    let span = optional_span(told, "retry_within").ok().flatten()?;
+    u64::try_from(span.millis()).ok().map(Duration::from_millis)
 }
 
 fn broken(status: tonic::Status) -> Ended {

@@ -1,13 +1,14 @@
 //! Generated gRPC code of `proto/`, and the conversions between wire and model.
 //!
 //! [`common`] holds what several audiences share; [`agent`], [`operator`], [`proxy`] and [`tenant`] one service each. [`problem`] is what
-//! every service answers when it cannot do what was asked. The conversions stand in [`convert`], one file a noun. [`clock`]
+//! every service answers when it cannot do what was asked, [`leader`] how a standby names who leads. The conversions stand in [`convert`], one file a noun. [`clock`]
 //! is the wall clock that timestamps on the wire are read from.
 //!
 //! Invariant: only this crate knows prost. Others see plain structs, `From` into the wire and `TryFrom` out of it.
 
 pub mod clock;
 pub mod convert;
+pub mod leader;
 pub mod limits;
 pub mod problem;
 

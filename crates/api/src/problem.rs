@@ -7,7 +7,7 @@ use std::fmt;
 
 use tonic::{Code, Status};
 
-use crate::convert;
+use crate::{convert, leader};
 
 /// Why a call failed, and what to do.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -17,6 +17,8 @@ pub struct Problem {
     pub kind: Kind,
     /// What happened and what to do, for people.
     pub message: String,
+    /// Who leads, as a URL, where this controller stands by and that is why: ask there.
+    pub leader: Option<String>,
 }
 
 /// The sorts of failure, each with the reaction it asks of the caller.
@@ -94,7 +96,7 @@ impl fmt::Display for Kind {
 impl Problem {
     /// A failure of some kind.
     pub fn new(kind: Kind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into() }
+        Self { kind, message: message.into(), leader: None }
     }
 
     /// What was named is not there.
@@ -117,6 +119,15 @@ impl Problem {
         Self::new(Kind::Unavailable, message)
     }
 
+    /// This controller stands by; `leader` is the address of the one that leads, empty when nobody does.
+    pub fn standby(leader: &str) -> Self {
+        if leader.is_empty() {
+            return Self::unavailable("no controller leads just now; try again in a few seconds");
+        }
+        let message = format!("this controller stands by; ask the leader at {leader}");
+        Self { leader: Some(leader.to_owned()), ..Self::unavailable(message) }
+    }
+
     /// A defect of ours.
     pub fn internal(message: impl Into<String>) -> Self {
         Self::new(Kind::Internal, message)
@@ -124,7 +135,9 @@ impl Problem {
 
     /// The gRPC status that says it.
     pub fn into_status(self) -> Status {
-        Status::new(self.kind.code(), self.message)
+        let Self { kind, message, leader } = self;
+        let detail = leader.map(|leader| leader::detail(kind.code(), &message, &leader)).unwrap_or_default();
+        Status::with_details(kind.code(), message, detail.into())
     }
 }
 
@@ -137,7 +150,8 @@ impl From<Problem> for Status {
 /// What the other side said, for callers.
 impl From<Status> for Problem {
     fn from(status: Status) -> Self {
-        Self::new(Kind::of_code(status.code()), status.message())
+        let leader = leader::of_detail(status.details());
+        Self { leader, ..Self::new(Kind::of_code(status.code()), status.message()) }
     }
 }
 
@@ -160,6 +174,17 @@ mod tests {
             assert_eq!(back, Problem::new(kind, "why"));
             assert_eq!((kind.as_str(), kind.code()), (name, code));
         }
+    }
+
+    #[test]
+    fn a_standby_names_the_leader_in_words_and_for_programs() {
+        let problem = Problem::standby("http://h:1");
+        assert!(problem.message.contains("stands by") && problem.message.contains("http://h:1"));
+        assert_eq!(Problem::from(Status::from(problem.clone())), problem);
+        assert_eq!((problem.kind, problem.leader.as_deref()), (Kind::Unavailable, Some("http://h:1")));
+        let nobody = Problem::standby("");
+        assert_eq!(Problem::from(Status::from(nobody.clone())), nobody);
+        assert_eq!((nobody.kind, nobody.leader), (Kind::Unavailable, None));
     }
 
     #[test]

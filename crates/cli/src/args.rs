@@ -31,7 +31,7 @@ const EXIT_CODES: &str = "Exit codes:
   4  the controller refused: a conflict, a quota, a missing permission, a state that does not allow it";
 
 /// Operates a fleet of gas-powered sites that mine and serve AI, or runs a whole simulated one (`flareshift dev`).
-#[derive(Debug, Parser)]
+#[derive(Clone, Debug, Parser)]
 #[command(name = "flareshift", version, after_help = EXIT_CODES, arg_required_else_help = true)]
 pub struct Args {
     /// The controller's gRPC address.
@@ -45,6 +45,9 @@ pub struct Args {
         value_parser = NonEmptyStringValueParser::new()
     )]
     pub endpoint: String,
+    /// Ask that controller alone. Where it stands by, show what it knows from the store and do not go on to the leader.
+    #[arg(long, global = true)]
+    pub no_follow: bool,
     /// How the answer is written on standard output.
     #[arg(short, long, global = true, value_enum, value_name = "FORMAT", default_value_t = Output::Table)]
     pub output: Output,
@@ -64,7 +67,7 @@ pub enum Output {
 }
 
 /// The commands.
-#[derive(Debug, Subcommand)]
+#[derive(Clone, Debug, Subcommand)]
 pub enum Command {
     /// Shows the whole fleet at a glance.
     Status(StatusArgs),
@@ -112,7 +115,7 @@ pub enum Command {
 }
 
 /// Flags of `status`.
-#[derive(Debug, clap::Args)]
+#[derive(Clone, Debug, clap::Args)]
 pub struct StatusArgs {
     /// Most of the latest decisions to show, 0 to 200.
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u8).range(0..=200))]
@@ -120,7 +123,7 @@ pub struct StatusArgs {
 }
 
 /// What `site` does.
-#[derive(Debug, Subcommand)]
+#[derive(Clone, Debug, Subcommand)]
 pub enum SiteCommand {
     /// Lists all sites.
     List,
@@ -132,7 +135,7 @@ pub enum SiteCommand {
 }
 
 /// What `module` does.
-#[derive(Debug, Subcommand)]
+#[derive(Clone, Debug, Subcommand)]
 pub enum ModuleCommand {
     /// Lists modules.
     List {
@@ -154,7 +157,7 @@ pub enum ModuleCommand {
 }
 
 /// Which module is changed, and on what condition.
-#[derive(Debug, clap::Args)]
+#[derive(Clone, Debug, clap::Args)]
 pub struct ModuleChange {
     /// The module's id.
     pub module: String,
@@ -164,7 +167,7 @@ pub struct ModuleChange {
 }
 
 /// What `plan` does.
-#[derive(Debug, Subcommand)]
+#[derive(Clone, Debug, Subcommand)]
 pub enum PlanCommand {
     /// Lists committed plans, newest first.
     List {
@@ -202,7 +205,7 @@ pub enum PlanCommand {
 }
 
 /// What `plan explain` is asked about.
-#[derive(Debug, clap::Args)]
+#[derive(Clone, Debug, clap::Args)]
 #[group(id = "subject", required = true, multiple = false)]
 pub struct ExplainArgs {
     /// Explain this site.
@@ -220,7 +223,7 @@ pub struct ExplainArgs {
 }
 
 /// What `workload` does.
-#[derive(Debug, Subcommand)]
+#[derive(Clone, Debug, Subcommand)]
 pub enum WorkloadCommand {
     /// Lists workloads.
     List {
@@ -246,7 +249,7 @@ pub enum WorkloadCommand {
 }
 
 /// What is ordered by `workload submit`.
-#[derive(Debug, clap::Args)]
+#[derive(Clone, Debug, clap::Args)]
 pub struct SubmitArgs {
     /// The tenant who orders and pays.
     #[arg(long, value_name = "ID")]
@@ -281,7 +284,7 @@ pub struct SubmitArgs {
 }
 
 /// What `tenant` does.
-#[derive(Debug, Subcommand)]
+#[derive(Clone, Debug, Subcommand)]
 pub enum TenantCommand {
     /// Lists tenants.
     List,
@@ -302,14 +305,14 @@ pub enum TenantCommand {
 }
 
 /// What `offering` does.
-#[derive(Debug, Subcommand)]
+#[derive(Clone, Debug, Subcommand)]
 pub enum OfferingCommand {
     /// Lists offerings: tier, GPU type, price, notice before a preemption, promised availability.
     List,
 }
 
 /// What `proxy` does.
-#[derive(Debug, Subcommand)]
+#[derive(Clone, Debug, Subcommand)]
 pub enum ProxyCommand {
     /// Shows sessions, upstreams, workers, rejects by reason, and whether every share received has its one end.
     Stats {
@@ -332,7 +335,7 @@ const SHARE_HELP: &str = "The file is one JSON object:
 Exit codes: 0 accepted, 1 rejected, 2 it cannot be judged. An example: docs/examples/share.json";
 
 /// What `share` does.
-#[derive(Debug, Subcommand)]
+#[derive(Clone, Debug, Subcommand)]
 pub enum ShareCommand {
     /// Says of one share what it hashes to, which difficulty that is, and whether it counts.
     #[command(after_help = SHARE_HELP)]
@@ -353,7 +356,7 @@ const STORE_HELP: &str = "Exit codes:
 What the file of an export looks like, and when to raise the epoch: docs/store.md";
 
 /// Which store, and what is done to it.
-#[derive(Debug, clap::Args)]
+#[derive(Clone, Debug, clap::Args)]
 #[command(after_help = STORE_HELP)]
 pub struct StoreArgs {
     /// Where it is.
@@ -365,7 +368,7 @@ pub struct StoreArgs {
 }
 
 /// Flags of `watch`.
-#[derive(Debug, clap::Args)]
+#[derive(Clone, Debug, clap::Args)]
 pub struct WatchArgs {
     /// Leave out the status that comes from time to time.
     #[arg(long)]
@@ -373,7 +376,7 @@ pub struct WatchArgs {
 }
 
 /// Flags of `version`.
-#[derive(Debug, clap::Args)]
+#[derive(Clone, Debug, clap::Args)]
 pub struct VersionArgs {
     /// Show this program's version only and ask no controller.
     #[arg(long)]
@@ -381,7 +384,7 @@ pub struct VersionArgs {
 }
 
 /// What is simulated by `dev`, how fast and for how long.
-#[derive(Debug, clap::Args)]
+#[derive(Clone, Debug, clap::Args)]
 pub struct DevArgs {
     /// Replay bitcoin prices from this CSV instead of holding one price.
     #[arg(long, value_name = "FILE")]

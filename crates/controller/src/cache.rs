@@ -55,6 +55,8 @@ pub struct Cache {
     pub sites: BTreeMap<SiteId, Stored<Site>>,
     /// The containers.
     pub modules: BTreeMap<ModuleId, Stored<ModuleRecord>>,
+    /// Which of them stand on which island.
+    standing: BTreeMap<SiteId, BTreeSet<ModuleId>>,
     /// Who buys.
     pub tenants: BTreeMap<TenantId, Stored<Tenant>>,
     /// Whose API key has which SHA-256.
@@ -136,7 +138,7 @@ impl Cache {
             }
             Place::Module(id) => {
                 self.asked += 1;
-                self.modules.insert(id, stored(read::<ModuleRecord>(entry)?, entry));
+                self.put_module(id, stored(read::<ModuleRecord>(entry)?, entry));
             }
             Place::Tenant(id) => drop(self.tenants.insert(id, stored(read::<TenantRecord>(entry)?.0, entry))),
             Place::TenantKey(hash) => drop(self.keys.insert(hash, read::<TenantKeyRecord>(entry)?.tenant)),
@@ -156,6 +158,26 @@ impl Cache {
         Ok(())
     }
 
+    /// The modules of an island, in order of id.
+    pub fn modules_of(&self, site: &SiteId) -> impl Iterator<Item = (&ModuleId, &Stored<ModuleRecord>)> {
+        let here = self.standing.get(site).into_iter().flatten();
+        here.filter_map(|id| self.modules.get_key_value(id))
+    }
+
+    /// Takes in a module, wherever it stood before.
+    pub(crate) fn put_module(&mut self, id: ModuleId, stored: Stored<ModuleRecord>) {
+        self.remove_module(&id);
+        self.standing.entry(stored.value.module.site.clone()).or_default().insert(id.clone());
+        self.modules.insert(id, stored);
+    }
+
+    fn remove_module(&mut self, id: &ModuleId) {
+        let Some(gone) = self.modules.remove(id) else { return };
+        if let Some(standing) = self.standing.get_mut(&gone.value.module.site) {
+            standing.remove(id);
+        }
+    }
+
     fn put_workload(&mut self, id: WorkloadId, workload: Workload, entry: &Entry) {
         let before = self.workloads.get(&id).map(|stored| stored.value.cancel);
         if before != Some(workload.cancel) {
@@ -171,7 +193,7 @@ impl Cache {
             Ok(Place::Leader) => self.leader = None,
             Ok(Place::Target) => self.target = None,
             Ok(Place::Site(id)) => drop(self.sites.remove(&id)),
-            Ok(Place::Module(id)) => drop(self.modules.remove(&id)),
+            Ok(Place::Module(id)) => self.remove_module(&id),
             Ok(Place::Tenant(id)) => drop(self.tenants.remove(&id)),
             Ok(Place::TenantKey(hash)) => drop(self.keys.remove(&hash)),
             Ok(Place::Offering(id)) => drop(self.offerings.remove(&id)),
@@ -312,13 +334,20 @@ mod tests {
         assert_eq!((cache.lost.len(), cache.watermarks.len(), cache.keys.len()), (1, 1, 1));
         assert_eq!((cache.target, cache.epoch), (Some((3, Revision(9))), Some(2)));
         assert_eq!(cache.parts.len(), 1);
+        let here = |cache: &Cache, site: &str| cache.modules_of(&model::SiteId::new(site).unwrap()).count();
+        assert_eq!((here(&cache, "well-7"), here(&cache, "well-8")), (1, 0));
+        let mut moved = module.clone();
+        moved.module.site = model::SiteId::new("well-8").unwrap();
+        cache.apply(&put(key::module("m1"), &moved, 11));
+        assert_eq!((here(&cache, "well-7"), here(&cache, "well-8")), (0, 1));
         assert_eq!(cache.open_gpus(&workload.tenant), 4);
         let keys =
             [key::site("well-7"), key::module("m1"), key::lost("m1"), key::workload("w"), key::target()];
-        cache.apply(&commit(11, keys.into_iter().map(Change::Delete).collect()));
+        cache.apply(&commit(12, keys.into_iter().map(Change::Delete).collect()));
         assert_eq!((cache.sites.len(), cache.modules.len(), cache.lost.len()), (0, 0, 0));
+        assert_eq!(here(&cache, "well-8"), 0);
         assert_eq!((cache.open_gpus(&workload.tenant), cache.target), (0, None));
-        assert_eq!(cache.revision, Revision(11));
+        assert_eq!(cache.revision, Revision(12));
     }
 
     #[test]

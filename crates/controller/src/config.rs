@@ -44,6 +44,10 @@ pub struct Flags {
     /// gRPC for agents, operators and tenants; loopback only until TLS comes.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:7600")]
     pub listen: SocketAddr,
+    /// Where agents and operators reach this controller, as a URL: what standbys name while it leads. Where it listens, when left
+    /// out. Agents follow only to what stands in their own --controller.
+    #[arg(long, value_name = "URL", env = "FLARESHIFT_ADVERTISE", hide_env_values = true)]
+    pub advertise: Option<String>,
     /// REST for tenants; loopback only until TLS comes.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:7680")]
     pub rest: SocketAddr,
@@ -97,6 +101,14 @@ pub enum Error {
         /// What was given.
         address: SocketAddr,
     },
+    /// An address that nobody could follow to.
+    #[error(
+        "--advertise {address:?} is no address of a controller; write http://HOST:PORT, as agents and operators reach it"
+    )]
+    Advertise {
+        /// What was given.
+        address: String,
+    },
     /// The fleet file cannot be used here.
     #[error(transparent)]
     Fleet(#[from] fleet_file::Error),
@@ -111,12 +123,15 @@ pub enum Error {
 }
 
 impl Flags {
-    /// Refuses listeners that are not on loopback.
+    /// Refuses listeners that are not on loopback, and what cannot be advertised.
     pub fn check(&self) -> Result<(), Error> {
         for (flag, address) in [("listen", self.listen), ("rest", self.rest)] {
             if !address.ip().is_loopback() {
                 return Err(Error::NotLoopback { flag, address });
             }
+        }
+        if let Some(address) = self.advertise.as_ref().filter(|address| !can_be_followed(address)) {
+            return Err(Error::Advertise { address: address.clone() });
         }
         for (flag, value) in [("price-usd", self.price_usd), ("difficulty", self.difficulty)] {
             if !value.is_finite() || value < 0.0 {
@@ -149,6 +164,13 @@ impl Flags {
         let text = text.map_err(|source| fleet_file::Error::Unreadable { path: path.clone(), source })?;
         Ok(parse_fleet(path, &text, self.accept_simulated)?)
     }
+}
+
+/// Whether an address names a host and a port by plain HTTP, and nothing else.
+fn can_be_followed(address: &str) -> bool {
+    let Ok(uri) = address.parse::<tonic::transport::Uri>() else { return false };
+    let plain = uri.scheme_str() == Some("http") && uri.path() == "/" && uri.query().is_none();
+    plain && uri.host().is_some_and(|host| !host.is_empty()) && uri.port_u16().is_some()
 }
 
 /// Parses a fleet description and refuses one that is unsound, or simulated where that is not wanted.
@@ -206,6 +228,10 @@ mod tests {
         };
         check(&["--listen", "0.0.0.0:7600"], "not on loopback, and there is no TLS yet");
         check(&["--rest", "[::]:80"], "--rest [::]:80 is not on loopback");
+        for wrong in ["10.0.0.1:7600", "http://host", "https://h:1", "http://h:1/path", "http://:1", "h t"] {
+            check(&["--advertise", wrong], "write http://HOST:PORT");
+        }
+        assert!(flags(&["--advertise", "http://ten.example:7600"]).is_ok());
         check(&["--stor", "x"], "--store");
         check(&["--lease-ttl-seconds", "1"], "2..=60");
         check(&["--difficulty", "NaN"], "--difficulty must be a number");

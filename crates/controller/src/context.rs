@@ -1,7 +1,8 @@
 //! What every service of this controller holds: the store and its cache, the leader's knowledge, and how to write.
 //!
 //! Reads come from the cache and the leader's knowledge; every write compares the leader's key, and returns only when the cache
-//! has seen it, so that whoever wrote reads what it wrote. Assumes that a standby answers nothing but who leads.
+//! has seen it, so that whoever wrote reads what it wrote. Assumes that a standby writes nothing: it answers what the store holds, and
+//! who leads.
 //!
 //! Whoever borrows both takes the cache first and the leader's knowledge second, and neither twice: a borrow is a read lock,
 //! and two orders, or two borrows around a waiting writer, would wait for each other for ever.
@@ -61,7 +62,7 @@ pub struct Context {
 /// What does not change while it runs.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Where agents and operators reach this controller, as a URL.
+    /// Where agents and operators reach this controller, as a URL: what it says of itself while it leads.
     pub address: String,
     /// Simulated sites are welcome.
     pub accept_simulated: bool,
@@ -69,6 +70,8 @@ pub struct Settings {
     pub store_name: String,
     /// How long an envelope is valid.
     pub validity: model::Span,
+    /// How long sessions wait, when the office is left, for whoever takes it.
+    pub hand_over: Duration,
 }
 
 /// The leader's office.
@@ -85,15 +88,20 @@ pub struct Office {
 impl Context {
     /// The office, or a problem that names who holds it.
     pub fn office(&self) -> Result<Office, Problem> {
-        self.office.borrow().clone().ok_or_else(|| {
-            let message = match self.leader_address() {
-                address if address.is_empty() => {
-                    "no controller leads just now; try again in a few seconds".into()
-                }
-                address => format!("this controller stands by; ask the leader at {address}"),
-            };
-            Problem::unavailable(message)
-        })
+        self.office.borrow().clone().ok_or_else(|| Problem::standby(&self.leader_address()))
+    }
+
+    /// For what may be answered from the store's content: whether it is known yet, and the leader's address where this controller
+    /// stands by (empty when nobody leads).
+    pub fn standing_by(&self) -> Result<Option<String>, Problem> {
+        if self.office.borrow().is_some() {
+            return Ok(None);
+        }
+        if self.cache.borrow().revision == store::Revision::default() {
+            let message = "this controller has not read its store yet; try again in a few seconds";
+            return Err(Problem::unavailable(message));
+        }
+        Ok(Some(self.leader_address()))
     }
 
     /// The leader's address as the store has it; empty when nobody leads, or when the store still names this one.
@@ -113,7 +121,10 @@ impl Context {
             let present = present.map_err(|_| problem(commit::Error::Timeout))?;
             let still = fence.holds(present.map_err(|error| problem(error.into()))?.as_ref());
             if !still {
-                return Err(problem(commit::Error::NotLeader));
+                // Refused by the fence, so nothing happened: whoever asked may go to the leader, once the cache knows it.
+                let refused = problem(commit::Error::NotLeader);
+                let leader = Some(self.leader_address()).filter(|address| !address.is_empty());
+                return Err(Problem { leader, ..refused });
             }
             // Whoever decides again shall do so on what made this one fail. Another installation in the same store may own
             // the latest revision, and then there is nothing to wait for.

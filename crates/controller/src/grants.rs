@@ -11,7 +11,7 @@
 //! [`Book::record`]. Pure: time comes in as an argument. Read next: `publish.rs`, which asks and sends.
 
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use model::envelope::Envelope;
 use model::{ModuleId, SiteId, Span, Time, Watts};
@@ -30,6 +30,8 @@ const METER_AGE: Span = Span::secs(1);
 pub struct Book {
     hold: Span,
     modules: BTreeMap<ModuleId, Account>,
+    /// Which of them stand on which island.
+    standing: BTreeMap<SiteId, BTreeSet<ModuleId>>,
 }
 
 /// One envelope that a module may act under.
@@ -129,14 +131,27 @@ struct Held {
 impl Book {
     /// An empty book for envelopes valid for `validity`.
     pub fn new(validity: Span) -> Self {
-        Self { hold: Envelope::controller_hold(validity), modules: BTreeMap::new() }
+        Self {
+            hold: Envelope::controller_hold(validity),
+            modules: BTreeMap::new(),
+            standing: BTreeMap::new(),
+        }
     }
 
     /// Makes a module known, or changes its site and least draw.
     pub fn register(&mut self, module: &ModuleId, site: &SiteId, least: Watts) {
+        let known = self.modules.get_mut(module).filter(|account| account.site == *site);
+        if let Some(account) = known {
+            account.least = least;
+            return;
+        }
         let account = self.modules.entry(module.clone()).or_insert_with(|| Account::new(site, least));
+        if let Some(standing) = self.standing.get_mut(&account.site) {
+            standing.remove(module);
+        }
         account.site = site.clone();
         account.least = least;
+        self.standing.entry(site.clone()).or_default().insert(module.clone());
     }
 
     /// Takes over what a former leader granted: it counts in full until 1.001 × D after this leader's election, and the
@@ -264,7 +279,8 @@ impl Book {
     }
 
     fn at<'a>(&'a self, site: &'a SiteId) -> impl Iterator<Item = (&'a ModuleId, &'a Account)> {
-        self.modules.iter().filter(move |(_, account)| account.site == *site)
+        let here = self.standing.get(site).into_iter().flatten();
+        here.filter_map(|id| self.modules.get_key_value(id))
     }
 }
 

@@ -14,12 +14,14 @@ use crate::compact;
 use crate::context::{Context, Office};
 use crate::live::Live;
 use crate::records::EpochRecord;
+use crate::session::MAX_SESSIONS;
 use crate::term::{Committed, Ended, Rules, Term};
 
 /// Pause between attempts on a store that does not answer.
 const RETRY: Duration = Duration::from_secs(1);
-/// Messages of agents that wait for the leader: at one a second, those of 1,000 modules.
-const INBOX: usize = 1_024;
+/// Messages that wait for the leader: one of each session, whose newest report it takes then, and some of who comes and goes. So
+/// no acknowledgement waits for a leader that plans.
+const INBOX: usize = MAX_SESSIONS + 1_024;
 
 /// Where the leader's knowledge and decisions go.
 pub(crate) struct Outputs {

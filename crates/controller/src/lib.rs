@@ -9,6 +9,7 @@
 //! Invariant: only [`rest`] knows HTTP status, and only [`commit`], [`context`], [`leader`] and [`maintenance`] write to the store
 //! outside of `term`.
 
+mod admission;
 pub mod audit;
 pub mod cache;
 pub mod commit;
@@ -19,6 +20,7 @@ pub mod cycle;
 pub mod fleet;
 pub mod grants;
 mod history;
+mod latest;
 pub mod leader;
 pub mod ledger;
 pub mod lifecycle;

@@ -5,6 +5,7 @@
 
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use api::clock::WallClock;
@@ -13,11 +14,16 @@ use controller::config::{Errand, Flags, Place};
 use controller::maintenance;
 use controller::run::{Options, run};
 use model::time::Clock as _;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
+
+/// How long agents are kept, when this controller ends, to be told who leads now: a standby takes the vacant office in some
+/// milliseconds, over a slow etcd within a second.
+const HAND_OVER: Duration = Duration::from_secs(1);
 
 fn main() -> ExitCode {
     let flags = Flags::parse();
@@ -72,7 +78,17 @@ fn maintain(place: &Place, command: &maintenance::Command, json: bool) -> ExitCo
     }
 }
 
+/// Takes all the open files that this process may have: each agent is one. What it is started with is often 1,024.
+fn raise_file_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, ..limit };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        tracing::warn!(%error, files = limit.current, "the limit of open files stays; agents beyond it wait");
+    }
+}
+
 async fn serve(flags: Flags, fleet: model::fleet::Fleet) -> anyhow::Result<()> {
+    raise_file_limit();
     let name = flags.place.location()?.to_string();
     let store = flags.place.open().await?;
     let grpc = bind(flags.listen).await?;
@@ -84,6 +100,8 @@ async fn serve(flags: Flags, fleet: model::fleet::Fleet) -> anyhow::Result<()> {
         fleet,
         accept_simulated: flags.accept_simulated,
         lease_ttl: flags.lease_ttl(),
+        advertise: flags.advertise.clone(),
+        hand_over: if flags.place.is_shared()? { HAND_OVER } else { Duration::ZERO },
         ..Options::new(Arc::new(clock), store, market, grpc, rest, flags.data.clone())
     };
     let cancel = CancellationToken::new();

@@ -58,8 +58,7 @@ pub fn hex(bytes: &[u8]) -> String {
 
 /// The last word on a site from any of its modules, and when it was received.
 pub fn site_report<'a>(cache: &Cache, tracker: &'a Tracker, id: &SiteId) -> Option<(&'a SiteReport, Time)> {
-    let here = |module: &&ModuleId| cache.modules.get(*module).is_some_and(|m| m.value.module.site == *id);
-    let modules: Vec<&ModuleId> = cache.modules.keys().filter(here).collect();
+    let modules: Vec<&ModuleId> = cache.modules_of(id).map(|(module, _)| module).collect();
     tracker.latest_site(&modules)
 }
 

@@ -3,6 +3,7 @@
 //! All tasks are in one `JoinSet`: a panic ends the process, a cancelled token ends the tasks. Assumes that the listeners were
 //! bound by the caller, so that a port that is taken is an error at once. Read next: `term.rs` for what happens inside.
 
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,10 +18,10 @@ use model::fleet::Fleet;
 use model::market::Market;
 use model::time::Clock;
 use store::{Prefix, Store};
-use tokio::net::TcpListener;
-use tokio::sync::{broadcast, watch};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{broadcast, mpsc, watch};
 use tokio::task::JoinSet;
-use tokio_stream::wrappers::TcpListenerStream;
+use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Server;
 
@@ -34,7 +35,7 @@ use crate::quote::Desk;
 use crate::sabotage::Sabotage;
 use crate::term::{Committed, Rules};
 use crate::tracker::Freshness;
-use crate::{fleet, leader, operator, rest, session, tenant};
+use crate::{admission, fleet, leader, operator, rest, session, tenant};
 
 /// Committed plans that a slow witness may be behind: half an hour at one every 30 s.
 const COMMITS: usize = 64;
@@ -72,6 +73,10 @@ pub struct Options {
     pub lease_ttl: Duration,
     /// How long an envelope is valid.
     pub validity: Span,
+    /// Where agents and operators reach this controller, as a URL; `None`: where its gRPC listens.
+    pub advertise: Option<String>,
+    /// How long sessions wait, when the office is left, for whoever takes it; zero where nobody can stand by.
+    pub hand_over: Duration,
     /// When a link counts as what.
     pub freshness: Freshness,
     /// Makes plans.
@@ -138,6 +143,8 @@ impl Options {
             sabotage: None,
             lease_ttl: Duration::from_secs(5),
             validity: DEFAULT_VALIDITY,
+            advertise: None,
+            hand_over: Duration::ZERO,
             freshness: Freshness::default(),
             planner: planner::plan,
         }
@@ -156,10 +163,11 @@ pub async fn start(options: Options, cancel: CancellationToken) -> Result<Handle
     let (sink, audits) = tokio::task::spawn_blocking(open).await.map_err(Error::Panicked)??;
     let grpc_at = options.grpc.local_addr().map_err(Error::Listener)?;
     let settings = Settings {
-        address: format!("http://{grpc_at}"),
+        address: options.advertise.unwrap_or_else(|| format!("http://{grpc_at}")),
         accept_simulated: options.accept_simulated,
         store_name: options.store_name,
         validity: options.validity,
+        hand_over: options.hand_over,
     };
     let now = options.clock.now();
     let (cache_in, cache) = watch::channel(Cache::default());
@@ -183,13 +191,23 @@ pub async fn start(options: Options, cancel: CancellationToken) -> Result<Handle
     let (sessions, running) = session::new(context.clone());
     let mut tasks = JoinSet::new();
     let ttl = options.lease_ttl;
-    tasks.spawn(follow(context.store.clone(), cache_in, cancel.clone()));
+    // Two steps at the end: first the office is vacated and the agents are sent on; what serves them and tells them whither, goes last.
+    let last = CancellationToken::new();
     tasks.spawn(ok(leader::run(context.clone(), rules, ttl, outputs, cancel.clone())));
     tasks.spawn(ok(load_fleet(context.clone(), options.fleet, cancel.clone())));
-    tasks.spawn(ok(running.run(cancel.clone())));
-    tasks.spawn(serve_grpc(context.clone(), sessions, options.grpc, cancel.clone()));
-    tasks.spawn(serve_rest(context.clone(), options.rest, cancel.clone()));
+    tasks.spawn(ok(run_sessions(running, cancel.clone(), last.clone())));
+    tasks.spawn(follow(context.store.clone(), cache_in, last.clone()));
+    let (connections, incoming) = mpsc::channel(1);
+    tasks.spawn(ok(admission::run(options.grpc, connections)));
+    tasks.spawn(serve_grpc(context.clone(), sessions, incoming, (cancel.clone(), last.clone())));
+    tasks.spawn(serve_rest(context.clone(), options.rest, last));
     Ok(Handle { context, commits, tasks, cancel })
+}
+
+/// Runs the sessions; once they have ended, whichever way, what is left may end too.
+async fn run_sessions(sessions: session::Sessions, cancel: CancellationToken, last: CancellationToken) {
+    let _ended = last.drop_guard();
+    sessions.run(cancel).await;
 }
 
 impl Handle {
@@ -289,8 +307,8 @@ async fn load_fleet(context: Context, fleet: Fleet, cancel: CancellationToken) {
 async fn serve_grpc(
     context: Context,
     sessions: session::Service,
-    listener: TcpListener,
-    cancel: CancellationToken,
+    incoming: mpsc::Receiver<io::Result<TcpStream>>,
+    (cancel, last): (CancellationToken, CancellationToken),
 ) -> Result<(), Error> {
     let failed = |source: Box<dyn std::error::Error + Send + Sync>| Error::Server { what: "gRPC", source };
     let (health, health_service) = tonic_health::server::health_reporter();
@@ -303,9 +321,9 @@ async fn serve_grpc(
         .build_v1()
         .map_err(|error| failed(error.into()))?;
     let agents = AgentServiceServer::new(sessions).max_decoding_message_size(MAX_MESSAGE_BYTES);
-    let operators = OperatorServiceServer::new(operator::Service::new(context.clone(), cancel.clone()));
+    let operators = OperatorServiceServer::new(operator::Service::new(context.clone(), cancel));
     let tenants = TenantServiceServer::new(tenant::grpc::Service::new(context));
-    Server::builder()
+    let served = Server::builder()
         .http2_keepalive_interval(Some(PING))
         .http2_keepalive_timeout(Some(PING))
         .max_concurrent_streams(STREAMS)
@@ -314,9 +332,8 @@ async fn serve_grpc(
         .add_service(agents)
         .add_service(operators)
         .add_service(tenants)
-        .serve_with_incoming_shutdown(TcpListenerStream::new(listener), cancel.cancelled_owned())
-        .await
-        .map_err(|error| failed(error.into()))
+        .serve_with_incoming_shutdown(ReceiverStream::new(incoming), last.cancelled_owned());
+    served.await.map_err(|error| failed(error.into()))
 }
 
 async fn serve_rest(context: Context, listener: TcpListener, cancel: CancellationToken) -> Result<(), Error> {

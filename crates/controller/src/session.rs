@@ -14,10 +14,10 @@ use std::time::Duration;
 use api::agent::agent_message::Kind as Up;
 use api::agent::controller_message::Kind as Down;
 use api::agent::{self as wire, RefusalCode};
-use api::convert::field::{message, required, wire_time};
+use api::convert::field::{message, wire_span, wire_time};
 use model::envelope::{Directive, Fence};
 use model::report::Report;
-use model::{ModuleId, SiteId};
+use model::{ModuleId, SiteId, Span};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -26,7 +26,9 @@ use tokio_stream::{Stream, StreamExt};
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
+use crate::cache::Cache;
 use crate::context::{Context, Office};
+use crate::latest::Latest;
 use crate::live::Agent;
 use crate::term::Event;
 use crate::tracker::SessionId;
@@ -41,6 +43,10 @@ const OUTBOUND: usize = 16;
 pub const MAX_SESSIONS: usize = 15_000;
 /// Sessions accepted and not begun.
 const BACKLOG: usize = 64;
+/// Agents that are sent away are asked back at this pace: at 0.6 ms of CPU for a handshake, six tenths of a core.
+const RETURNS_PER_SECOND: usize = 1_000;
+/// All are asked back within this, so that none counts as lost meanwhile (`Freshness::stale` is 15 s).
+const MOST_WITHIN: Span = Span::secs(10);
 
 /// Why a session ends from this side.
 pub(crate) enum End {
@@ -125,6 +131,8 @@ struct Peer {
     module: ModuleId,
     office: Office,
     slot: watch::Receiver<Option<Arc<Directive>>>,
+    /// Its newest report, until the leader takes it.
+    latest: Latest,
 }
 
 impl Session {
@@ -148,12 +156,25 @@ impl Session {
                 Err(end) => end,
             }
         };
+        let retry_within = wire_span(return_within(self.context.cache.borrow().modules.len()));
         let last = match end {
             End::Gone => return,
-            End::Refused(code, message) => Down::Refusal(wire::Refusal { code: code.into(), message }),
-            End::Redirect(leader_address) => Down::Redirect(wire::Redirect { leader_address }),
+            End::Refused(code, message) => {
+                Down::Refusal(wire::Refusal { code: code.into(), message, retry_within })
+            }
+            End::Redirect(leader_address) => Down::Redirect(wire::Redirect { leader_address, retry_within }),
         };
         self.tell(last).await;
+    }
+
+    /// The office is left: waits a little for whoever takes it, so that the agent can be told where to go.
+    async fn handed_over(&self) -> End {
+        let mut cache = self.context.cache.clone();
+        let own = &self.context.settings.address;
+        let other = |cache: &Cache| cache.leader.as_ref().is_some_and(|leader| leader.address != *own);
+        // Nobody may stand by, or the store be away: then the agent asks around by itself.
+        let _ = timeout(self.context.settings.hand_over, cache.wait_for(other)).await;
+        End::Redirect(self.context.leader_address())
     }
 
     /// Takes the hello and answers it.
@@ -185,7 +206,7 @@ impl Session {
         }))
         .await;
         self.ask_again(&module).await;
-        Ok(Peer { module, office, slot })
+        Ok(Peer { module, office, slot, latest: Latest::default() })
     }
 
     /// Whether this module's agent is welcome here.
@@ -227,21 +248,17 @@ impl Session {
         let mut office = self.context.office.clone();
         loop {
             tokio::select! {
-                () = cancel.cancelled() => {
-                    return End::Refused(RefusalCode::Overloaded, "the controller shuts down; try again".into());
-                }
+                () = cancel.cancelled() => return self.handed_over().await,
                 changed = peer.slot.changed() => {
                     if changed.is_err() {
-                        return self.superseded_or_moved();
+                        return self.superseded_or_moved().await;
                     }
                     let directive = peer.slot.borrow_and_update().clone();
                     if let Some(directive) = directive {
                         self.tell(Down::Directive(Directive::clone(&directive).into())).await;
                     }
                 }
-                () = left(&mut office, peer.office.term) => {
-                    return End::Redirect(self.context.leader_address());
-                }
+                () = left(&mut office, peer.office.term) => return self.handed_over().await,
                 next = timeout(IDLE_TIMEOUT, inbound.next()) => match next {
                     Ok(Some(Ok(message))) => {
                         if let Err(end) = self.on_message(message, peer).await {
@@ -255,7 +272,12 @@ impl Session {
     }
 
     async fn on_message(&self, message: wire::AgentMessage, peer: &Peer) -> Result<(), End> {
-        match required(message.kind, "kind").map_err(malformed)? {
+        let Some(kind) = message.kind else {
+            // A newer agent says what this version does not know. It asked for nothing, so nothing is answered.
+            tracing::debug!(module = %peer.module, "a message of an unknown kind was passed over");
+            return Ok(());
+        };
+        match kind {
             Up::Hello(_) => Err(malformed("a hello came twice; open a new session instead")),
             Up::Report(report) => self.on_report(report, peer).await,
             Up::LedgerSegment(segment) => {
@@ -291,8 +313,8 @@ impl Session {
             )));
         }
         let sequence = report.sequence;
-        let event = Event::Report { session: self.id, report: Box::new(report) };
-        if peer.office.inbox.send(event).await.is_err() {
+        let event = || Event::Report { session: self.id, latest: peer.latest.clone() };
+        if peer.latest.put(report) && peer.office.inbox.send(event()).await.is_err() {
             return Err(End::Redirect(self.context.leader_address()));
         }
         self.tell(Down::ReportAck(wire::ReportAck { sequence })).await;
@@ -304,9 +326,9 @@ impl Session {
         self.context.cache.borrow().watermarks.get(module).copied().unwrap_or(0)
     }
 
-    fn superseded_or_moved(&self) -> End {
+    async fn superseded_or_moved(&self) -> End {
         if self.context.office.borrow().is_none() {
-            return End::Redirect(self.context.leader_address());
+            return self.handed_over().await;
         }
         End::Refused(RefusalCode::Superseded, "a newer session of this module took over".into())
     }
@@ -315,6 +337,12 @@ impl Session {
         // A receiver that is gone shows in the inbound stream too.
         let _ = self.outbound.send(Ok(wire::ControllerMessage { kind: Some(kind) })).await;
     }
+}
+
+/// Within what time agents shall come back, where so many modules are configured.
+fn return_within(modules: usize) -> Span {
+    let millis = modules.saturating_mul(1_000) / RETURNS_PER_SECOND;
+    i64::try_from(millis).map_or(MOST_WITHIN, |millis| Span::new(millis).min(MOST_WITHIN))
 }
 
 /// Returns once this controller no longer holds the office of that term.
@@ -330,4 +358,17 @@ fn hello_ids(hello: &wire::Hello) -> Result<(ModuleId, Fence), api::convert::Err
 
 pub(crate) fn malformed(why: impl ToString) -> End {
     End::Refused(RefusalCode::Malformed, why.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fleet_is_asked_back_over_a_time_that_grows_with_it_and_ends_before_links_are_lost() {
+        for (modules, millis) in [(0, 0), (6, 6), (2_000, 2_000), (10_000, 10_000), (usize::MAX, 10_000)] {
+            assert_eq!(return_within(modules), Span::new(millis), "{modules} modules");
+        }
+        assert!(MOST_WITHIN < crate::tracker::Freshness::default().stale);
+    }
 }

@@ -24,6 +24,7 @@ use crate::context::Context;
 use crate::cycle::{self, Planner};
 use crate::grants::{Heard, Offer};
 use crate::history::History;
+use crate::latest::Latest;
 use crate::live::{Agent, Live};
 use crate::observe;
 use crate::records::LostRecord;
@@ -58,8 +59,8 @@ pub enum Event {
     Report {
         /// By which session.
         session: SessionId,
-        /// What.
-        report: Box<Report>,
+        /// Where its newest report is to be taken.
+        latest: Latest,
     },
     /// A session ended.
     Closed {
@@ -123,6 +124,8 @@ pub(crate) struct Term {
     revisions: BTreeMap<WorkloadId, Revision>,
     /// When the next round is due.
     due: Time,
+    /// No link changes by age alone before this.
+    look: Time,
     /// The cache's count of changes that ask for a plan, as of the last round.
     asked: u64,
     /// Why the next round comes early.
@@ -158,6 +161,7 @@ impl Term {
             slots: BTreeMap::new(),
             revisions: BTreeMap::new(),
             due: now + GATHER,
+            look: now,
             asked,
             why: Some("a new leader".into()),
             history: History::default(),
@@ -210,7 +214,7 @@ impl Term {
                     Err(_) => break Ended::Cancelled,
                 },
                 bound = self.certifier.done() => self.certified(bound),
-                () = self.context.clock.sleep_until(wake) => self.on_time().await,
+                () = self.context.clock.sleep_until(wake) => self.on_time(cancel).await,
             };
             if let Err(error) = outcome {
                 if matches!(error, commit::Error::NotLeader) {
@@ -232,10 +236,16 @@ impl Term {
         (ended, self.slots)
     }
 
-    fn wake(&self) -> Time {
+    /// When to look at links or plan next. All links are looked through when the last answer's time has come, not for each event:
+    /// reports only put changes off, and a link that is not looked at yet does not age before `Freshness::online`.
+    fn wake(&mut self) -> Time {
         let now = self.context.clock.now();
-        let link = self.live.borrow().tracker.next_change(now);
-        link.map_or(self.due, |link| link.min(self.due))
+        if self.look <= now {
+            let soonest = now + self.rules.freshness.online + Span::new(1);
+            let change = self.live.borrow().tracker.next_change(now);
+            self.look = change.map_or(soonest, |change| change.min(soonest));
+        }
+        self.look.min(self.due)
     }
 
     async fn on_event(&mut self, event: Event) -> Result<(), commit::Error> {
@@ -254,7 +264,10 @@ impl Term {
                 });
                 Ok(())
             }
-            Event::Report { session, report } => self.on_report(session, *report).await,
+            Event::Report { session, latest } => match latest.take() {
+                Some(report) => self.on_report(session, report).await,
+                None => Ok(()),
+            },
             Event::Told { subject, what } => {
                 let now = self.context.clock.now();
                 self.live.send_modify(|live| live.tell(now, subject, what));
@@ -265,7 +278,9 @@ impl Term {
 
     fn open(&mut self, module: &ModuleId, session: SessionId, agent: Agent) {
         // The session may have seen a module in the cache before this task has.
-        self.register();
+        if self.live.borrow().tracker.seen(module).is_none() {
+            self.register();
+        }
         let now = self.context.clock.now();
         self.live.send_modify(|live| {
             live.tracker.opened(module, session);
@@ -292,7 +307,7 @@ impl Term {
             self.fenced(txn).await?;
         }
         self.settle(Some(&module)).await?;
-        self.send(&site).await
+        self.send(&[site]).await
     }
 
     async fn on_store(&mut self) -> Result<(), commit::Error> {
@@ -307,7 +322,7 @@ impl Term {
         Ok(())
     }
 
-    async fn on_time(&mut self) -> Result<(), commit::Error> {
+    async fn on_time(&mut self, cancel: &CancellationToken) -> Result<(), commit::Error> {
         let now = self.context.clock.now();
         let mut lost = Vec::new();
         self.live.send_if_modified(|live| {
@@ -326,7 +341,7 @@ impl Term {
         if now < self.due || (self.live.borrow().rounds.is_empty() && self.gathering(now)) {
             return Ok(());
         }
-        self.round(now).await
+        self.round(now, cancel).await
     }
 
     /// The first plan of a term waits a little for modules that have not reported yet.
@@ -348,15 +363,18 @@ impl Term {
         }
     }
 
-    /// One round of planning; a failed one leaves the old plan in force.
-    async fn round(&mut self, now: Time) -> Result<(), commit::Error> {
+    /// One round of planning; a failed one leaves the old plan in force. A process that ends waits for no plan: its successor makes
+    /// a newer one sooner. What is being committed is committed.
+    async fn round(&mut self, now: Time, cancel: &CancellationToken) -> Result<(), commit::Error> {
         self.due = now + ROUND;
         let why = self.why.take();
         let input = self.input(now);
         let parent = self.live.borrow().in_force.clone();
-        let checked = match cycle::decide(input, self.rules.planner, self.rules.sabotage).await {
-            Ok(checked) => checked,
-            Err(error) => return self.refused(error, now),
+        let deciding = cycle::decide(input, self.rules.planner, self.rules.sabotage);
+        let checked = match cancel.run_until_cancelled(deciding).await {
+            Some(Ok(checked)) => checked,
+            Some(Err(error)) => return self.refused(error, now),
+            None => return Ok(()),
         };
         let prune = prunable(&self.context.cache.borrow(), KEEP_PLANS);
         match cycle::commit(&self.context.store, self.fence(), parent.as_ref(), &checked, prune).await {
@@ -392,9 +410,7 @@ impl Term {
         }
         self.settle(None).await?;
         let sites: Vec<SiteId> = self.context.cache.borrow().sites.keys().cloned().collect();
-        for site in sites {
-            self.send(&site).await?;
-        }
+        self.send(&sites).await?;
         self.compact(now, target).await;
         Ok(())
     }

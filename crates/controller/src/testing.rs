@@ -152,7 +152,7 @@ pub fn cache(fleet: &Fleet) -> Cache {
     }
     for module in &fleet.modules {
         let record = ModuleRecord { module: module.clone(), cordoned: false, draining: false };
-        cache.modules.insert(module.id.clone(), Stored { value: Arc::new(record), revision });
+        cache.put_module(module.id.clone(), Stored { value: Arc::new(record), revision });
     }
     for offering in &fleet.offerings {
         cache.offerings.insert(offering.id.clone(), Stored { value: Arc::new(offering.clone()), revision });

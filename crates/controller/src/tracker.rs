@@ -74,8 +74,10 @@ impl Tracker {
 
     /// Makes a module known. `known` if the store holds a grant of it.
     pub fn register(&mut self, module: &ModuleId, known: bool, lost_since: Option<Time>) {
-        let fresh = Seen { session: None, last: None, meter_before: None, lost_since, known };
-        self.modules.entry(module.clone()).or_insert(fresh);
+        if !self.modules.contains_key(module) {
+            let fresh = Seen { session: None, last: None, meter_before: None, lost_since, known };
+            self.modules.insert(module.clone(), fresh);
+        }
     }
 
     /// A session began; it supersedes the one before. `false` for a module nobody knows.

@@ -114,6 +114,18 @@ fn agents_id() -> model::ModuleId {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_newer_agent_says_beside_is_passed_over() {
+    let dir = Dir::new();
+    let controller = Controller::leading(&dir).await;
+    let mut agent = Agent::connect(&controller, "m1").await;
+    // What a kind that this version does not know decodes to.
+    agent.send_unknown().await;
+    agent.report(&controller.clock).await;
+    controller.until(|live| live.tracker.report(&agent.module).is_some()).await;
+    controller.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_second_session_of_a_module_ends_the_first() {
     let dir = Dir::new();
     let controller = Controller::leading(&dir).await;

@@ -210,6 +210,11 @@ impl Agent {
         self.up.send(wire::AgentMessage { kind: Some(kind) }).await.unwrap();
     }
 
+    /// Sends a message of a kind that nobody knows.
+    pub async fn send_unknown(&self) {
+        self.up.send(wire::AgentMessage { kind: None }).await.unwrap();
+    }
+
     /// The next message from the controller; `None` at the end of the stream.
     pub async fn next(&mut self) -> Option<Down> {
         let message = tokio::time::timeout(PATIENCE, self.down.message()).await.expect("a message in time");

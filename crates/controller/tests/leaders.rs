@@ -5,12 +5,17 @@
 use std::time::Duration;
 
 use api::agent::controller_message::Kind as Down;
-use api::operator::GetStatusRequest;
+use api::operator::{
+    self as wire, CreateTenantRequest, GetPlanRequest, GetStatusRequest, Link, WatchRequest,
+};
+use api::problem::Kind;
 use controller::commit;
+use controller::run::Options;
 use controller::sabotage::Sabotage;
 use model::Span;
 use model::plan::Plan;
 use store::{Prefix, Revision, Store, WatchEvent, key};
+use tokio::sync::{Mutex, Notify};
 
 use crate::harness::{Agent, Controller, Dir, HandClock, PATIENCE, drive, open};
 
@@ -34,9 +39,7 @@ async fn a_standby_names_the_leader_and_takes_over_its_plan_and_grants() {
         panic!("no redirect")
     };
     assert_eq!(redirect.leader_address, first.grpc);
-    let refused = second.operator().await.get_status(GetStatusRequest { decisions: 0 }).await.unwrap_err();
-    assert_eq!(refused.code(), tonic::Code::Unavailable);
-    assert!(refused.message().contains(&first.grpc), "{refused}");
+    answers_from_the_store(&second, &first.grpc).await;
 
     let (term, plan, granted) = {
         let live = first.live.borrow();
@@ -55,6 +58,92 @@ async fn a_standby_names_the_leader_and_takes_over_its_plan_and_grants() {
     let mut agents = [Agent::connect(&second, "m1").await, Agent::connect(&second, "m2").await];
     drive(&second, &mut agents, |live| live.published.len() == 2).await;
     assert!(agents[0].directive.is_some() || second.live.borrow().published.len() == 2);
+    second.stop().await;
+}
+
+/// A standby shows what the store holds and who leads, and writes nothing.
+async fn answers_from_the_store(standby: &Controller, leader: &str) {
+    let mut operator = standby.operator().await;
+    let status = operator.get_status(GetStatusRequest { decisions: 0 }).await.unwrap();
+    assert_eq!(api::leader::of_answer(status.metadata()).as_deref(), Some(leader));
+    let status = status.into_inner();
+    let leadership = status.leadership.unwrap();
+    assert_eq!((leadership.is_me, leadership.address.as_str()), (false, leader));
+    assert!(status.plan.is_some_and(|plan| plan.generation > 0), "the plan in force stands in the store");
+    let links: Vec<Link> = status.modules.iter().map(wire::ModuleStatus::link).collect();
+    assert_eq!(links, [Link::Unspecified; 2], "a standby hears no agent, and says so");
+    let plan = operator.get_plan(GetPlanRequest { generation: 0 }).await.unwrap().into_inner();
+    assert!(plan.in_force && plan.plan.is_some());
+    let refused =
+        operator.create_tenant(CreateTenantRequest { tenant: "t".into(), ..Default::default() }).await;
+    let problem = api::Problem::from(refused.unwrap_err());
+    assert_eq!((problem.kind, problem.leader.as_deref()), (Kind::Unavailable, Some(leader)));
+    assert!(problem.message.contains(leader), "{problem}");
+    let refused = operator.watch(WatchRequest { events_only: false }).await.unwrap_err();
+    assert_eq!(api::Problem::from(refused).leader.as_deref(), Some(leader));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_that_ends_sends_its_agents_to_whoever_takes_the_office() {
+    let dir = Dir::new();
+    let store = store::embedded::open(&dir.join("store")).unwrap();
+    let clock = HandClock::new();
+    let adjust = |name: &'static str| {
+        move |options: &mut Options| {
+            options.hand_over = PATIENCE;
+            options.advertise = Some(name.into());
+        }
+    };
+    let first = Controller::start(&dir, store.clone(), clock.clone(), adjust("http://first:1")).await;
+    first.knows_the_fleet().await;
+    let second = Controller::start(&dir, store, clock, adjust("http://second:2")).await;
+    let mut agents = [Agent::connect(&first, "m1").await, Agent::connect(&first, "m2").await];
+    drive(&first, &mut agents, |live| live.published.len() == 2).await;
+    let term = first.live.borrow().term.unwrap();
+    let stopping = tokio::spawn(first.stop());
+    for agent in &mut agents {
+        let redirect = loop {
+            match agent.next().await.expect("a word before the end") {
+                Down::Redirect(redirect) => break redirect,
+                Down::Refusal(refusal) => panic!("{refusal:?}"),
+                _ => {}
+            }
+        };
+        assert_eq!(redirect.leader_address, "http://second:2");
+        assert_eq!(redirect.retry_within.map(|within| within.seconds), Some(0), "a fleet of two");
+    }
+    stopping.await.unwrap();
+    second.until(|live| live.term.is_some_and(|now| now > term)).await;
+    second.stop().await;
+}
+
+/// A planner that takes until the test lets it go on.
+fn slow(input: &planner::Input) -> planner::Planned {
+    PLANNING.notify_one();
+    drop(HELD.blocking_lock());
+    planner::plan(input)
+}
+
+/// Told when [`slow`] begins, and what it waits for.
+static PLANNING: Notify = Notify::const_new();
+static HELD: Mutex<()> = Mutex::const_new(());
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_that_plans_vacates_the_office_without_waiting_for_the_plan() {
+    let dir = Dir::new();
+    let store = store::embedded::open(&dir.join("store")).unwrap();
+    let clock = HandClock::new();
+    let first = Controller::start(&dir, store.clone(), clock.clone(), |options| options.planner = slow).await;
+    first.knows_the_fleet().await;
+    let second = Controller::start(&dir, store, clock.clone(), |_| {}).await;
+    let held = HELD.lock().await;
+    // The first round is due once modules have had their time to report.
+    clock.advance(Span::secs(30));
+    tokio::time::timeout(PATIENCE, PLANNING.notified()).await.expect("it plans");
+    first.cancel.cancel();
+    second.until(|live| live.term.is_some()).await;
+    drop(held);
+    first.stop().await;
     second.stop().await;
 }
 

@@ -58,8 +58,14 @@ impl Place {
 
     /// The agents of one simulated site, in one process.
     pub fn agent(&self, site: &str) -> Process {
+        self.agent_of(site, &[&self.grpc])
+    }
+
+    /// The same with several controllers to try.
+    pub fn agent_of(&self, site: &str, controllers: &[&str]) -> Process {
         let (fleet, data) = (repository("deploy/fleet.toml"), self.dir.at(&format!("agent-{site}")));
-        let controller = format!("http://{}", self.grpc);
+        let controllers: Vec<String> = controllers.iter().map(|grpc| format!("http://{grpc}")).collect();
+        let controller = controllers.join(",");
         let args = ["--fleet", text(&fleet), "--simulate", "--site", site, "--controller", &controller];
         let rest = ["--data", &data, "--hash-budget", HASH_BUDGET, "--stratum", "127.0.0.1:0"];
         let args = [&args[..], &rest].concat();

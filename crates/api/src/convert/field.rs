@@ -130,6 +130,9 @@ pub fn narrow<T: TryFrom<u32>>(value: u32, field: &str) -> Result<T, Error> {
     })
 }
 
+/// A span of time as the wire has it, for signatures of crates that know no prost.
+pub type WireSpan = prost_types::Duration;
+
 /// A span of time that must be there. Fractions of a millisecond are dropped.
 pub fn span(value: Option<prost_types::Duration>, field: &str) -> Result<Span, Error> {
     let prost_types::Duration { seconds, nanos } = required(value, field)?;

@@ -8,7 +8,7 @@ use model::Span;
 use crate::duration;
 
 /// What `quote` is asked.
-#[derive(Debug, clap::Args)]
+#[derive(Clone, Debug, clap::Args)]
 pub struct QuoteArgs {
     /// GPUs that run together, in one pool of one module.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]

@@ -9,7 +9,7 @@ use clap::Subcommand;
 use crate::args::{factor, share};
 
 /// What is replayed by `backtest`.
-#[derive(Debug, clap::Args)]
+#[derive(Clone, Debug, clap::Args)]
 #[command(args_conflicts_with_subcommands = true)]
 pub struct BacktestArgs {
     /// Something other than strategies side by side.
@@ -35,7 +35,7 @@ pub struct BacktestArgs {
 }
 
 /// What `backtest` does beside a comparison of strategies.
-#[derive(Debug, Subcommand)]
+#[derive(Clone, Debug, Subcommand)]
 pub enum BacktestCommand {
     /// Holds the planner against an oracle on seeded weeks: floor, ours, a planner that knows, and a bound on everything.
     Oracle(Box<OracleArgs>),
@@ -44,7 +44,7 @@ pub enum BacktestCommand {
 }
 
 /// Flags of `backtest oracle`.
-#[derive(Debug, clap::Args)]
+#[derive(Clone, Debug, clap::Args)]
 pub struct OracleArgs {
     #[command(flatten)]
     pub given: Given,
@@ -57,7 +57,7 @@ pub struct OracleArgs {
 }
 
 /// Flags of `backtest years`.
-#[derive(Debug, clap::Args)]
+#[derive(Clone, Debug, clap::Args)]
 pub struct YearsArgs {
     #[command(flatten)]
     pub given: Given,
@@ -79,7 +79,7 @@ pub struct YearsArgs {
 }
 
 /// The world that is replayed.
-#[derive(Debug, clap::Args)]
+#[derive(Clone, Debug, clap::Args)]
 pub struct Given {
     /// Replay bitcoin prices from this CSV instead of a synthetic walk.
     #[arg(long, value_name = "FILE")]

@@ -176,7 +176,10 @@ pub async fn status(endpoints: &[String]) -> anyhow::Result<FleetStatus> {
 async fn ask(endpoint: &str) -> anyhow::Result<FleetStatus> {
     let mut client = OperatorServiceClient::connect(endpoint.to_owned()).await?;
     let request = GetStatusRequest { decisions: DECISIONS };
-    Ok(tokio::time::timeout(STATUS_PATIENCE, client.get_status(request)).await??.into_inner())
+    let status = tokio::time::timeout(STATUS_PATIENCE, client.get_status(request)).await??.into_inner();
+    let leads = status.leadership.as_ref().is_some_and(|leadership| leadership.is_me);
+    anyhow::ensure!(leads, "{endpoint} stands by: it knows no more than the store");
+    Ok(status)
 }
 
 /// A leader paces simulated time by when it wants to wake; what a deposed one wanted last must hold nobody.

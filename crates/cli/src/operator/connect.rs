@@ -24,19 +24,21 @@ const MAX_PAGES: usize = 200;
 /// A connection to a controller.
 pub struct Connection {
     endpoint: String,
+    /// What a controller that stands by knows from its store will do.
+    alone: bool,
     client: OperatorServiceClient<Channel>,
 }
 
 impl Connection {
-    /// Connects to `endpoint`, a URL or a bare HOST:PORT.
-    pub async fn open(endpoint: &str) -> Result<Self, Error> {
+    /// Connects to `endpoint`, a URL or a bare HOST:PORT. With `alone`, answers of a controller that does not lead are taken too.
+    pub async fn open(endpoint: &str, alone: bool) -> Result<Self, Error> {
         let endpoint = url(endpoint)?;
         let unusable = |_| Error::Usage(format!("{endpoint:?} is no address: write http://HOST:PORT"));
         let target = Endpoint::from_shared(endpoint.clone()).map_err(unusable)?;
         let channel = target.connect_timeout(CONNECT).connect().await;
         let channel = channel.map_err(|error| Error::of_transport(&endpoint, &error))?;
         let client = OperatorServiceClient::new(channel).max_decoding_message_size(MAX_MESSAGE_BYTES);
-        Ok(Self { endpoint, client })
+        Ok(Self { endpoint, alone, client })
     }
 
     /// The generated client, for one call.
@@ -47,7 +49,12 @@ impl Connection {
     /// The answer to a call, or what its failure means.
     pub async fn ask<T>(&self, call: impl Future<Output = Result<Response<T>, Status>>) -> Result<T, Error> {
         match tokio::time::timeout(CALL, call).await {
-            Ok(Ok(answer)) => Ok(answer.into_inner()),
+            Ok(Ok(answer)) => match api::leader::of_answer(answer.metadata()) {
+                Some(leader) if !self.alone => {
+                    Err(Error::StandsBy { endpoint: self.endpoint.clone(), leader })
+                }
+                _ => Ok(answer.into_inner()),
+            },
             Ok(Err(status)) => Err(self.failed(status)),
             Err(_) => {
                 let late = format!("{} took the call and did not answer within {CALL:?}", self.endpoint);
@@ -123,7 +130,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_address_that_is_none_is_a_usage_error() {
-        let error = Connection::open("http://not an address").await.err().unwrap();
+        let error = Connection::open("http://not an address", false).await.err().unwrap();
         assert_eq!(error.code(), 2);
         assert!(error.to_string().contains("http://HOST:PORT"), "{error}");
     }

@@ -27,6 +27,14 @@ pub enum Error {
         /// What happened there.
         why: String,
     },
+    /// It answers, and another one leads.
+    #[error("{endpoint} stands by{}", where_to_ask(leader))]
+    StandsBy {
+        /// Who was asked.
+        endpoint: String,
+        /// Who leads, as a URL; empty when nobody does.
+        leader: String,
+    },
     /// The controller answered that it cannot or will not.
     #[error("{problem}{}", advice(problem.kind))]
     Refused {
@@ -62,7 +70,7 @@ impl Error {
     pub fn code(&self) -> u8 {
         match self {
             Error::Usage(_) => 2,
-            Error::Unreachable { .. } => 3,
+            Error::Unreachable { .. } | Error::StandsBy { .. } => 3,
             Error::Refused { problem } => code_of(problem.kind),
             Error::Endless { .. } | Error::Unsound { .. } | Error::Print(_) | Error::Runtime(_) => 1,
         }
@@ -81,7 +89,11 @@ impl Error {
             let why = status.source().map_or_else(|| status.message().to_owned(), chain);
             return Error::Unreachable { endpoint: endpoint.to_owned(), why };
         }
-        Error::Refused { problem: Problem::from(status) }
+        let problem = Problem::from(status);
+        match problem.leader {
+            Some(leader) => Error::StandsBy { endpoint: endpoint.to_owned(), leader },
+            None => Error::Refused { problem },
+        }
     }
 
     /// What a failed connection means.
@@ -103,6 +115,15 @@ fn code_of(kind: Kind) -> u8 {
         | Kind::Exhausted
         | Kind::Unauthenticated
         | Kind::PermissionDenied => 4,
+    }
+}
+
+/// What to do where a controller stands by.
+fn where_to_ask(leader: &str) -> String {
+    const STORED: &str = "\n  or see what it knows from the store: --no-follow";
+    match leader {
+        "" => format!(" and knows of no leader\n  try again in a few seconds{STORED}"),
+        leader => format!("; ask the leader: --endpoint {leader}{STORED}"),
     }
 }
 
@@ -149,6 +170,24 @@ mod tests {
         check(Kind::PermissionDenied, 4);
         check(Kind::Unimplemented, 1);
         check(Kind::Internal, 1);
+    }
+
+    #[test]
+    fn a_standby_says_where_to_ask_and_nothing_is_read_out_of_its_words() {
+        let check = |problem: Problem, code: u8, expected: &str| {
+            let error = Error::of_status("http://h:1", problem.into_status());
+            assert_eq!(error.code(), code);
+            assert!(error.to_string().starts_with(expected), "{error}");
+        };
+        check(
+            Problem::standby("http://h:2"),
+            3,
+            "http://h:1 stands by; ask the leader: --endpoint http://h:2",
+        );
+        check(Problem::standby(""), 3, "no controller leads just now");
+        check(Problem::unavailable("ask the leader at http://h:2"), 3, "ask the leader at http://h:2\n  try");
+        let unknown = Error::StandsBy { endpoint: "http://h:1".into(), leader: String::new() };
+        assert!(unknown.to_string().contains("knows of no leader"), "{unknown}");
     }
 
     #[test]

@@ -31,7 +31,7 @@ use crate::output::{self, View};
 /// Runs one of the operator's commands to its end.
 pub fn run(args: Args) -> ExitCode {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Error::Runtime);
-    match runtime.and_then(|runtime| runtime.block_on(dispatch(args))) {
+    match runtime.and_then(|runtime| runtime.block_on(follow(args))) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("flareshift: {error}");
@@ -40,9 +40,22 @@ pub fn run(args: Args) -> ExitCode {
     }
 }
 
+/// Runs a command; where the controller that was asked stands by, once more at the leader that it names. A standby has done nothing
+/// and printed nothing, so no command is carried out twice.
+async fn follow(args: Args) -> Result<(), Error> {
+    let again = (!args.no_follow).then(|| args.clone());
+    match (dispatch(args).await, again) {
+        (Err(Error::StandsBy { endpoint, leader }), Some(args)) if !leader.is_empty() => {
+            eprintln!("flareshift: {endpoint} stands by, asking the leader at {leader}");
+            dispatch(Args { endpoint: leader, ..args }).await
+        }
+        (outcome, _) => outcome,
+    }
+}
+
 async fn dispatch(args: Args) -> Result<(), Error> {
-    let Args { endpoint, output, command } = args;
-    let connect = || Connection::open(&endpoint);
+    let Args { endpoint, no_follow, output, command } = args;
+    let connect = || Connection::open(&endpoint, no_follow);
     match command {
         Command::Status(status) => {
             let connection = connect().await?;
@@ -78,7 +91,7 @@ async fn dispatch(args: Args) -> Result<(), Error> {
 /// Prints this program's version in any case, and fails when no controller told its own.
 async fn versions(endpoint: &str, output: Output) -> Result<(), Error> {
     let asked = async {
-        let connection = Connection::open(endpoint).await?;
+        let connection = Connection::open(endpoint, true).await?;
         connection.ask(connection.client().get_version(wire::GetVersionRequest {})).await
     };
     let (server, failure) = match asked.await {

@@ -62,6 +62,11 @@ impl Place {
         }
     }
 
+    /// Whether other controllers may stand by on it.
+    pub fn is_shared(&self) -> Result<bool, Error> {
+        Ok(!matches!(self.location()?, Location::Embedded { .. }))
+    }
+
     /// Opens it. An etcd that is not there is no error yet.
     pub async fn open(&self) -> Result<Store, Error> {
         let access = Access {

@@ -1,6 +1,6 @@
 //! What operators may call, by gRPC: decode, call, encode. One file per concern does the work.
 //!
-//! A standby answers nothing but who leads (and its version). Read next: `operator/status.rs`, from which the CLI's status and
+//! A standby answers what the store holds, marked with who leads, and refuses everything else by naming the leader. Read next: `operator/status.rs`, from which the CLI's status and
 //! the live table are drawn.
 
 mod fleet;
@@ -49,6 +49,22 @@ impl Service {
     fn leading(&self) -> Result<&Context, Problem> {
         self.context.office().map(|_| &self.context)
     }
+
+    /// Answers from what is known here, and marks the answer where this controller stands by.
+    fn read<T>(&self, read: impl FnOnce(&Context) -> Result<T, Problem>) -> Result<Response<T>, Status> {
+        // Asked before, so that an answer is never taken for the leader's that began as a standby's.
+        let standing_by = self.context.standing_by()?;
+        Ok(marked(read(&self.context)?, standing_by))
+    }
+}
+
+/// An answer; with the leader's address beside it where this controller stands by.
+fn marked<T>(answer: T, standing_by: Option<String>) -> Response<T> {
+    let mut response = Response::new(answer);
+    if let Some(leader) = standing_by {
+        api::leader::mark(response.metadata_mut(), &leader);
+    }
+    response
 }
 
 /// An optional tenant: empty means all.
@@ -67,7 +83,7 @@ impl OperatorService for Service {
         &self,
         request: Request<wire::GetStatusRequest>,
     ) -> Result<Response<wire::FleetStatus>, Status> {
-        Ok(Response::new(status::fleet(self.leading()?, request.into_inner().decisions)))
+        self.read(|context| Ok(status::fleet(context, request.into_inner().decisions)))
     }
 
     async fn list_sites(
@@ -75,12 +91,14 @@ impl OperatorService for Service {
         request: Request<wire::ListSitesRequest>,
     ) -> Result<Response<wire::ListSitesResponse>, Status> {
         let wire::ListSitesRequest { page_size, page_token } = request.into_inner();
-        let page = fleet::sites(self.leading()?, &Ask { size: page_size, token: page_token })?;
-        Ok(Response::new(wire::ListSitesResponse { sites: page.entries, next_page_token: page.next }))
+        self.read(|context| {
+            let page = fleet::sites(context, &Ask { size: page_size, token: page_token })?;
+            Ok(wire::ListSitesResponse { sites: page.entries, next_page_token: page.next })
+        })
     }
 
     async fn get_site(&self, request: Request<wire::GetSiteRequest>) -> Result<Response<wire::Site>, Status> {
-        Ok(Response::new(fleet::site(self.leading()?, &request.into_inner().site)?))
+        self.read(|context| fleet::site(context, &request.into_inner().site))
     }
 
     async fn list_modules(
@@ -88,15 +106,17 @@ impl OperatorService for Service {
         request: Request<wire::ListModulesRequest>,
     ) -> Result<Response<wire::ListModulesResponse>, Status> {
         let wire::ListModulesRequest { page_size, page_token, site } = request.into_inner();
-        let page = fleet::modules(self.leading()?, &site, &Ask { size: page_size, token: page_token })?;
-        Ok(Response::new(wire::ListModulesResponse { modules: page.entries, next_page_token: page.next }))
+        self.read(|context| {
+            let page = fleet::modules(context, &site, &Ask { size: page_size, token: page_token })?;
+            Ok(wire::ListModulesResponse { modules: page.entries, next_page_token: page.next })
+        })
     }
 
     async fn get_module(
         &self,
         request: Request<wire::GetModuleRequest>,
     ) -> Result<Response<wire::Module>, Status> {
-        Ok(Response::new(fleet::module(self.leading()?, &request.into_inner().module)?))
+        self.read(|context| fleet::module(context, &request.into_inner().module))
     }
 
     async fn cordon_module(
@@ -133,15 +153,19 @@ impl OperatorService for Service {
         request: Request<wire::ListPlansRequest>,
     ) -> Result<Response<wire::ListPlansResponse>, Status> {
         let wire::ListPlansRequest { page_size, page_token } = request.into_inner();
-        let page = plans::list(self.leading()?, &Ask { size: page_size, token: page_token })?;
-        Ok(Response::new(wire::ListPlansResponse { plans: page.entries, next_page_token: page.next }))
+        self.read(|context| {
+            let page = plans::list(context, &Ask { size: page_size, token: page_token })?;
+            Ok(wire::ListPlansResponse { plans: page.entries, next_page_token: page.next })
+        })
     }
 
     async fn get_plan(
         &self,
         request: Request<wire::GetPlanRequest>,
     ) -> Result<Response<wire::GetPlanResponse>, Status> {
-        Ok(Response::new(plans::get(self.leading()?, request.into_inner().generation).await?))
+        let standing_by = self.context.standing_by()?;
+        let plan = plans::get(&self.context, request.into_inner().generation).await?;
+        Ok(marked(plan, standing_by))
     }
 
     async fn diff_plans(
@@ -149,7 +173,9 @@ impl OperatorService for Service {
         request: Request<wire::DiffPlansRequest>,
     ) -> Result<Response<wire::DiffPlansResponse>, Status> {
         let wire::DiffPlansRequest { from, to } = request.into_inner();
-        Ok(Response::new(plans::diff(self.leading()?, from, to).await?))
+        let standing_by = self.context.standing_by()?;
+        let changes = plans::diff(&self.context, from, to).await?;
+        Ok(marked(changes, standing_by))
     }
 
     async fn explain_plan(
@@ -182,18 +208,20 @@ impl OperatorService for Service {
             request.into_inner();
         let tenant = whose(&tenant)?;
         let ask = Ask { size: page_size, token: page_token };
-        let page = tenant::select(self.leading()?, tenant.as_ref(), include_final, &ask)?
-            .map(common::Workload::from);
-        Ok(Response::new(wire::ListWorkloadsResponse { workloads: page.entries, next_page_token: page.next }))
+        self.read(|context| {
+            let page = tenant::select(context, tenant.as_ref(), include_final, &ask)?;
+            let page = page.map(common::Workload::from);
+            Ok(wire::ListWorkloadsResponse { workloads: page.entries, next_page_token: page.next })
+        })
     }
 
     async fn get_workload(
         &self,
         request: Request<wire::GetWorkloadRequest>,
     ) -> Result<Response<common::Workload>, Status> {
-        let context = self.leading()?;
-        let workload = tenant::find(context, None, &request.into_inner().workload)?;
-        Ok(Response::new(quote::with_prospect(context, workload).await))
+        let standing_by = self.context.standing_by()?;
+        let workload = tenant::find(&self.context, None, &request.into_inner().workload)?;
+        Ok(marked(quote::with_prospect(&self.context, workload).await, standing_by))
     }
 
     async fn submit_workload(
@@ -222,8 +250,10 @@ impl OperatorService for Service {
         request: Request<wire::ListTenantsRequest>,
     ) -> Result<Response<wire::ListTenantsResponse>, Status> {
         let wire::ListTenantsRequest { page_size, page_token } = request.into_inner();
-        let page = tenants::list(self.leading()?, &Ask { size: page_size, token: page_token })?;
-        Ok(Response::new(wire::ListTenantsResponse { tenants: page.entries, next_page_token: page.next }))
+        self.read(|context| {
+            let page = tenants::list(context, &Ask { size: page_size, token: page_token })?;
+            Ok(wire::ListTenantsResponse { tenants: page.entries, next_page_token: page.next })
+        })
     }
 
     async fn create_tenant(
@@ -239,9 +269,11 @@ impl OperatorService for Service {
         request: Request<wire::ListOfferingsRequest>,
     ) -> Result<Response<wire::ListOfferingsResponse>, Status> {
         let wire::ListOfferingsRequest { page_size, page_token } = request.into_inner();
-        let page = tenant::offerings(self.leading()?, &Ask { size: page_size, token: page_token })?;
-        let page = page.map(|offering| common::Offering::from((*offering).clone()));
-        Ok(Response::new(wire::ListOfferingsResponse { offerings: page.entries, next_page_token: page.next }))
+        self.read(|context| {
+            let page = tenant::offerings(context, &Ask { size: page_size, token: page_token })?;
+            let page = page.map(|offering| common::Offering::from((*offering).clone()));
+            Ok(wire::ListOfferingsResponse { offerings: page.entries, next_page_token: page.next })
+        })
     }
 
     async fn watch(

@@ -113,8 +113,11 @@ pub(super) fn summary(head: &PlanHead, target: Option<u64>) -> wire::PlanSummary
     }
 }
 
+/// The plan in force: by the leader's knowledge, else by the store.
 fn in_force(context: &Context) -> Option<u64> {
-    context.live.borrow().in_force.as_ref().map(|in_force| in_force.plan.generation)
+    let stored = context.cache.borrow().target.map(|(generation, _)| generation);
+    let known = context.live.borrow().in_force.as_ref().map(|in_force| in_force.plan.generation);
+    known.or(stored)
 }
 
 async fn read(context: &Context, generation: u64) -> Result<Plan, Problem> {
@@ -122,12 +125,14 @@ async fn read(context: &Context, generation: u64) -> Result<Plan, Problem> {
     if let Some(plan) = current.filter(|plan| generation == 0 || plan.generation == generation) {
         return Ok((*plan).clone());
     }
-    if generation == 0 {
-        return Err(Problem::new(
-            Kind::NotFound,
-            "there is no plan yet; the first follows when a module has reported",
-        ));
-    }
+    let generation = match (generation, in_force(context)) {
+        (0, None) => {
+            let message = "there is no plan yet; the first follows when a module has reported";
+            return Err(Problem::new(Kind::NotFound, message));
+        }
+        (0, Some(in_force)) => in_force,
+        (asked, _) => asked,
+    };
     let kept = read_plan(&context.store, generation).await.map_err(problem)?;
     let gone =
         || Problem::not_found(format!("plan {generation} is not kept; list the plans to see which are"));

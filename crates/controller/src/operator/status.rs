@@ -47,8 +47,7 @@ impl<'a> View<'a> {
     }
 
     pub(super) fn modules_of(&self, site: &SiteId) -> impl Iterator<Item = &Module> {
-        let modules = self.cache.modules.values().map(|stored| &stored.value.module);
-        modules.filter(move |module| module.site == *site)
+        self.cache.modules_of(site).map(|(_, stored)| &stored.value.module)
     }
 
     fn plan(&self, site: &SiteId) -> Option<&SitePlan> {
@@ -197,9 +196,9 @@ pub(super) fn module(view: &View, config: &Module) -> wire::ModuleStatus {
         module: id.as_str().to_owned(),
         site: config.site.as_str().to_owned(),
         wired: config.wired,
-        link: link(view.live.tracker.link(id, view.now)).into(),
+        link: link(view, id).into(),
         age: last.and_then(|(_, at)| wire_span(view.now.since(*at))),
-        lost_since: seen.and_then(|seen| seen.lost_since).and_then(wire_time),
+        lost_since: lost_since(view, id).and_then(wire_time),
         switch: report.map_or(0, |report| common::Switch::from(report.switch).into()),
         cordoned: record.is_some_and(|record| record.cordoned),
         draining: record.is_some_and(|record| record.draining),
@@ -235,7 +234,8 @@ fn share_audit(audit: audit::Summary) -> wire::ShareAudit {
 }
 
 fn plan_in_force(view: &View) -> Option<wire::PlanInForce> {
-    let plan = &view.live.in_force.as_ref()?.plan;
+    let Some(in_force) = &view.live.in_force else { return stored_plan(view) };
+    let plan = &in_force.plan;
     let took = view.live.round().map(|round| round.took);
     Some(wire::PlanInForce {
         generation: plan.generation,
@@ -243,6 +243,18 @@ fn plan_in_force(view: &View) -> Option<wire::PlanInForce> {
         worth_micro_dollars: plan.worth.get(),
         took: took.and_then(wire_span),
         refused: view.live.refused,
+    })
+}
+
+/// The plan in force as the store has it: all that a standby knows of it.
+fn stored_plan(view: &View) -> Option<wire::PlanInForce> {
+    let head = view.cache.plans.get(&view.cache.target?.0)?;
+    Some(wire::PlanInForce {
+        generation: head.generation,
+        made: wire_time(head.made),
+        worth_micro_dollars: head.worth.get(),
+        took: None,
+        refused: 0,
     })
 }
 
@@ -417,8 +429,23 @@ fn run_states(view: &View, report: Option<&Report>) -> Vec<wire::RunStatus> {
     report.into_iter().flat_map(|report| report.runs.iter()).map(run).collect()
 }
 
-fn link(link: Link) -> wire::Link {
-    match link {
+/// Since when a module is out of touch; a standby knows it from the store.
+fn lost_since(view: &View, id: &ModuleId) -> Option<Time> {
+    match view.live.term {
+        Some(_) => view.live.tracker.seen(id)?.lost_since,
+        None => view.cache.lost.get(id).copied(),
+    }
+}
+
+/// Agents talk to the leader alone: a standby knows of no link but a lost one.
+fn link(view: &View, id: &ModuleId) -> wire::Link {
+    if view.live.term.is_none() {
+        return match view.cache.lost.contains_key(id) {
+            true => wire::Link::Lost,
+            false => wire::Link::Unspecified,
+        };
+    }
+    match view.live.tracker.link(id, view.now) {
         Link::Online => wire::Link::Online,
         Link::Stale => wire::Link::Stale,
         Link::Lost => wire::Link::Lost,

@@ -1,22 +1,29 @@
 //! Tells agents: composes what each module of a site is to be told, stores new generations, then sends.
 //!
 //! Order matters: an offer counts in the book before it is stored, and is stored before it is sent, so that no envelope ever
-//! exists that a successor does not count. Read next: `publish.rs` and `grants.rs`, the pure halves.
+//! exists that a successor does not count. Transactions of different modules wait for no other. Read next: `publish.rs` and
+//! `grants.rs`, the pure halves.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use model::report::Report;
 use model::{BootStamp, ModuleId, SiteId, Time, Watts};
-use store::{Op, key};
+use store::{Op, Txn, key};
+use tokio::task::JoinSet;
 
 use super::Term;
-use crate::commit::{self, call, put, split};
+use crate::commit::{self, call, put};
 use crate::grants::{Allowed, Desire, Limits};
 use crate::live::Live;
 use crate::publish::{self, Content, Published};
 use crate::records::{GrantRecord, OfferRecord};
 use crate::sabotage::Sabotage;
+
+/// Grants in one transaction: within the store's 128 operations, the fence is one more.
+const BATCH: usize = 100;
+/// Transactions at once: both twins write those that come together in one go.
+const AT_ONCE: usize = 8;
 
 /// One directive to send.
 struct Outgoing {
@@ -29,13 +36,13 @@ struct Outgoing {
 }
 
 impl Term {
-    /// Tells the modules of a site what changed for them, and renews what is due.
-    pub(super) async fn send(&mut self, site: &SiteId) -> Result<(), commit::Error> {
+    /// Tells the modules of these sites what changed for them, and renews what is due.
+    pub(super) async fn send(&mut self, sites: &[SiteId]) -> Result<(), commit::Error> {
         if self.is_deposed() {
             return Ok(());
         }
         let now = self.context.clock.now();
-        let outgoing = self.compose(site, now);
+        let outgoing: Vec<Outgoing> = sites.iter().flat_map(|site| self.compose(site, now)).collect();
         if outgoing.is_empty() {
             return Ok(());
         }
@@ -45,18 +52,54 @@ impl Term {
                 live.book.record(module, published.content.offer(published.generation), *received);
             }
         });
-        self.store_grants(&outgoing).await?;
-        if self.is_deposed() {
-            return Ok(());
-        }
-        let validity = self.context.settings.validity;
-        for Outgoing { module, published, .. } in outgoing {
-            if let Some(slot) = self.slots.get(&module) {
-                slot.send_replace(Some(Arc::new(published.directive(&module, validity))));
+        let (fresh, renewed): (Vec<Outgoing>, Vec<Outgoing>) =
+            outgoing.into_iter().partition(|outgoing| outgoing.fresh);
+        self.hand_out(renewed);
+        self.store_and_hand_out(fresh).await
+    }
+
+    /// Stores new grants, some transactions at a time, and hands out what is stored.
+    async fn store_and_hand_out(&mut self, fresh: Vec<Outgoing>) -> Result<(), commit::Error> {
+        let mut waiting = fresh.into_iter().peekable();
+        let mut storing = JoinSet::new();
+        loop {
+            while storing.len() < AT_ONCE && waiting.peek().is_some() {
+                let batch: Vec<Outgoing> = waiting.by_ref().take(BATCH).collect();
+                let (store, txn) = (self.context.store.clone(), self.grants(&batch)?);
+                storing.spawn(async move { (call(&store, txn).await, batch) });
             }
-            self.live.send_modify(|live| drop(live.published.insert(module, published)));
+            let Some(stored) = storing.join_next().await else { return Ok(()) };
+            let (outcome, batch) = stored.expect("a transaction does not panic");
+            if !outcome?.succeeded {
+                return Err(commit::Error::NotLeader);
+            }
+            if self.is_deposed() {
+                return Ok(());
+            }
+            self.hand_out(batch);
         }
-        Ok(())
+    }
+
+    /// Puts directives where their sessions take them.
+    fn hand_out(&mut self, outgoing: Vec<Outgoing>) {
+        let validity = self.context.settings.validity;
+        self.live.send_if_modified(|live| {
+            let some = !outgoing.is_empty();
+            for Outgoing { module, published, .. } in outgoing {
+                if let Some(slot) = self.slots.get(&module) {
+                    slot.send_replace(Some(Arc::new(published.directive(&module, validity))));
+                }
+                live.published.insert(module, published);
+            }
+            some
+        });
+    }
+
+    /// The transaction that stores what is granted to these modules.
+    fn grants(&self, outgoing: &[Outgoing]) -> Result<Txn, commit::Error> {
+        let live = self.live.borrow();
+        let puts = outgoing.iter().map(|outgoing| grant(&live, &outgoing.module));
+        Ok(Txn { then: puts.collect::<Result<Vec<Op>, store::Error>>()?, ..self.txn() })
     }
 
     /// Frees what expired envelopes of silent modules allowed, as far as the site's own meter bounds their draw.
@@ -141,24 +184,6 @@ impl Term {
         seen.session.filter(|_| self.slots.contains_key(module))?;
         seen.last.as_ref().map(|(report, at)| (report, *at))
     }
-
-    async fn store_grants(&self, outgoing: &[Outgoing]) -> Result<(), commit::Error> {
-        let ops = {
-            let live = self.live.borrow();
-            let fresh = outgoing.iter().filter(|outgoing| outgoing.fresh);
-            fresh.map(|outgoing| grant(&live, &outgoing.module)).collect::<Result<Vec<Op>, store::Error>>()?
-        };
-        if ops.is_empty() {
-            return Ok(());
-        }
-        for then in split(ops) {
-            let txn = store::Txn { then, ..self.txn() };
-            if !call(&self.context.store, txn).await?.succeeded {
-                return Err(commit::Error::NotLeader);
-            }
-        }
-        Ok(())
-    }
 }
 
 fn grant(live: &Live, module: &ModuleId) -> Result<Op, store::Error> {
@@ -179,7 +204,7 @@ fn all(cache: &crate::cache::Cache, module: &ModuleId, desire: &Desire) -> Allow
 }
 
 fn modules_of<'a>(cache: &'a crate::cache::Cache, site: &'a SiteId) -> impl Iterator<Item = &'a ModuleId> {
-    cache.modules.iter().filter(move |(_, stored)| stored.value.module.site == *site).map(|(id, _)| id)
+    cache.modules_of(site).map(|(id, _)| id)
 }
 
 /// The most that all silent modules of a site draw together: the island's load less what the others certainly draw and the
