@@ -66,6 +66,7 @@ pub(crate) fn first(
         modules: fleet.modules.iter().map(module).collect(),
         workloads: BTreeMap::new(),
         market: world.markets[0],
+        touched: None,
     }
 }
 
