@@ -67,6 +67,7 @@ pub(crate) fn first(
         modules: fleet.modules.iter().map(module).collect(),
         workloads: BTreeMap::new(),
         market: world.markets[0],
+        touched: None,
     }
 }
 

@@ -1,13 +1,15 @@
 //! One round of planning: input → plan → check → commit.
 //!
-//! A plan that fails its check is refused: the old one stays in force and the findings say why. Planning is pure and runs on a
+//! A plan that fails its check is refused: the old one stays in force and the findings say why. A repair that fails it, or leaves
+//! somebody who came without a place, gives way to a plan for the whole fleet in the same round. Planning is pure and runs on a
 //! thread of its own kind; only the commit touches the store. Read next: `commit.rs`; `term.rs` for when a round is due.
 
+use std::sync::Arc;
 use std::time::Instant;
 
-use model::Span;
 use model::plan::Plan;
 use model::report::Finding;
+use model::{Span, WorkloadId};
 use planner::Input;
 use store::{Compare, Key, Store};
 use tokio::task::spawn_blocking;
@@ -47,9 +49,27 @@ pub struct Checked {
     pub round: Round,
 }
 
+/// What to plan.
+#[derive(Clone, Debug)]
+pub struct Order {
+    /// For a repair the input names the islands that were touched.
+    pub input: Input,
+    /// The round whose plan is in force: a repair takes its report over for all that was not touched.
+    pub before: Option<Arc<Round>>,
+    /// Who came since: a repair that leaves one of them without a place is not enough.
+    pub came: Vec<WorkloadId>,
+}
+
+impl Order {
+    /// Everything is planned.
+    pub fn whole(input: Input) -> Self {
+        Self { input: Input { touched: None, ..input }, before: None, came: Vec::new() }
+    }
+}
+
 /// Plans and checks.
-pub async fn decide(input: Input, planner: Planner, sabotage: Option<Sabotage>) -> Result<Checked, Error> {
-    let decided = spawn_blocking(move || decide_now(input, planner, sabotage)).await;
+pub async fn decide(order: Order, planner: Planner, sabotage: Option<Sabotage>) -> Result<Checked, Error> {
+    let decided = spawn_blocking(move || decide_now(order, planner, sabotage)).await;
     decided.map_err(|error| Error::Planner(error.to_string()))?
 }
 
@@ -65,22 +85,46 @@ pub async fn commit(
     Ok(commit::commit(store, fence, parent, plan, prune).await?)
 }
 
-fn decide_now(input: Input, planner: Planner, sabotage: Option<Sabotage>) -> Result<Checked, Error> {
+pub(crate) fn decide_now(order: Order, planner: Planner, sabotage: Option<Sabotage>) -> Result<Checked, Error> {
     let started = Instant::now();
+    let Order { input, before, came } = order;
+    if let (Some(before), Some(touched)) = (&before, &input.touched) {
+        let planned = planner::repair(&input, &before.report, touched);
+        let serves = came.iter().all(|id| planned.plan.placement(id).is_some());
+        if serves && findings(&planned.plan, &input).is_empty() {
+            return checked(input, planned, sabotage, started);
+        }
+    }
+    let input = Input { touched: None, ..input };
     let planned = planner(&input);
+    checked(input, planned, sabotage, started)
+}
+
+/// Numbers, judges and keeps what was planned.
+fn checked(
+    input: Input,
+    planned: planner::Planned,
+    sabotage: Option<Sabotage>,
+    started: Instant,
+) -> Result<Checked, Error> {
     let mut plan = planned.plan;
     plan.input = digest(&input).map_err(|error| Error::Planner(error.to_string()))?;
     if sabotage == Some(Sabotage::Nondeterministic) {
         perturb(&mut plan, input.now.millis());
     }
     let took = Span::new(i64::try_from(started.elapsed().as_millis()).unwrap_or(i64::MAX));
-    let mut findings = planner::check(&plan, &input);
-    findings.extend(misnumbered(&plan, input.workloads.values()));
-    findings.extend(lineage(&plan, &input));
+    let findings = findings(&plan, &input);
     if !findings.is_empty() {
         return Err(Error::Refused { generation: plan.generation, findings });
     }
     Ok(Checked { round: Round { input, plan: plan.into(), report: planned.report, took } })
+}
+
+fn findings(plan: &Plan, input: &Input) -> Vec<Finding> {
+    let mut findings = planner::check(plan, input);
+    findings.extend(misnumbered(plan, input.workloads.values()));
+    findings.extend(lineage(plan, input));
+    findings
 }
 
 /// A plan names the plan in force as its parent and has the next number.
@@ -121,15 +165,15 @@ mod tests {
 
     #[tokio::test]
     async fn a_plan_carries_the_digest_of_its_input_and_passes() {
-        let checked = decide(input(), planner::plan, None).await.unwrap();
+        let checked = decide(Order::whole(input()), planner::plan, None).await.unwrap();
         assert_eq!(checked.round.plan.input, digest(&input()).unwrap());
-        let again = decide(input(), planner::plan, None).await.unwrap();
+        let again = decide(Order::whole(input()), planner::plan, None).await.unwrap();
         assert_eq!(checked.round.plan, again.round.plan);
     }
 
     #[tokio::test]
     async fn a_plan_that_fails_its_check_is_refused_with_its_findings() {
-        let error = decide(input(), wrong_number, None).await.unwrap_err();
+        let error = decide(Order::whole(input()), wrong_number, None).await.unwrap_err();
         let Error::Refused { generation: 2, findings } = error else { panic!("{error:?}") };
         assert!(findings.iter().any(|finding| finding.code == "lineage"), "{findings:?}");
     }
@@ -139,13 +183,14 @@ mod tests {
         fn panics(_: &Input) -> planner::Planned {
             panic!("on purpose")
         }
-        assert!(matches!(decide(input(), panics, None).await.unwrap_err(), Error::Planner(_)));
+        assert!(matches!(decide(Order::whole(input()), panics, None).await.unwrap_err(), Error::Planner(_)));
     }
 
     #[tokio::test]
     async fn the_sabotaged_planner_gives_another_plan() {
-        let honest = decide(input(), planner::plan, None).await.unwrap();
-        let other = decide(input(), planner::plan, Some(Sabotage::Nondeterministic)).await.unwrap();
+        let honest = decide(Order::whole(input()), planner::plan, None).await.unwrap();
+        let other =
+            decide(Order::whole(input()), planner::plan, Some(Sabotage::Nondeterministic)).await.unwrap();
         assert_ne!(honest.round.plan, other.round.plan);
     }
 }

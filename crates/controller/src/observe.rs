@@ -40,6 +40,7 @@ pub fn input(
         modules,
         workloads: open.map(|(id, workload)| (id.clone(), workload.clone())).collect(),
         market,
+        touched: None,
     }
 }
 

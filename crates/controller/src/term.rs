@@ -2,11 +2,13 @@
 //!
 //! Everything arrives here in one order: what agents say, what changes in the store, and time. So two decisions never race.
 //! It sends nothing once the lease may be gone. Assumes a bounded inbox and that the cache has seen the leader's own key.
-//! Read next: `term/settle.rs` (workloads), `term/send.rs` (directives), `term/certify.rs` (bounds), `cycle.rs` (plans).
+//! Read next: `term/settle.rs` (workloads), `term/send.rs` (directives), `term/touch.rs` (what an event touched), `term/certify.rs`
+//! (bounds), `cycle.rs` (plans).
 
 mod certify;
 mod send;
 mod settle;
+mod touch;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -21,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::commit::{self, InForce, KEEP_PLANS, call, prunable};
 use crate::context::Context;
-use crate::cycle::{self, Planner};
+use crate::cycle::{self, Order, Planner};
 use crate::grants::{Heard, Offer};
 use crate::history::History;
 use crate::latest::Latest;
@@ -32,7 +34,7 @@ use crate::sabotage::{Sabotage, fence};
 use crate::tracker::{Freshness, SessionId, Taken};
 use certify::Certifier;
 
-/// A plan is made at least this often.
+/// A plan for the whole fleet is made at least this often.
 pub const ROUND: Span = Span::secs(30);
 /// Events within this time of the first are answered by one plan.
 pub const DEBOUNCE: Span = Span::new(200);
@@ -126,6 +128,8 @@ pub(crate) struct Term {
     due: Time,
     /// No link changes by age alone before this.
     look: Time,
+    /// When the next plan for the whole fleet is due: until then events are answered by repairs.
+    whole: Time,
     /// The cache's count of changes that ask for a plan, as of the last round.
     asked: u64,
     /// Why the next round comes early.
@@ -162,6 +166,7 @@ impl Term {
             revisions: BTreeMap::new(),
             due: now + GATHER,
             look: now,
+            whole: now + GATHER,
             asked,
             why: Some("a new leader".into()),
             history: History::default(),
@@ -368,9 +373,9 @@ impl Term {
     async fn round(&mut self, now: Time, cancel: &CancellationToken) -> Result<(), commit::Error> {
         self.due = now + ROUND;
         let why = self.why.take();
-        let input = self.input(now);
+        let order = self.order(why.is_some() && now < self.whole, now);
         let parent = self.live.borrow().in_force.clone();
-        let deciding = cycle::decide(input, self.rules.planner, self.rules.sabotage);
+        let deciding = cycle::decide(order, self.rules.planner, self.rules.sabotage);
         let checked = match cancel.run_until_cancelled(deciding).await {
             Some(Ok(checked)) => checked,
             Some(Err(error)) => return self.refused(error, now),
@@ -394,10 +399,18 @@ impl Term {
         let generation = in_force.plan.generation;
         let target = in_force.target;
         let on_event = why.is_some();
-        tracing::info!(generation, took_ms = round.took.millis(), why = why.as_deref(), "plan committed");
+        let repaired = round.input.touched.as_ref().map(|touched| touched.len());
+        match repaired {
+            // A repair does not put the next whole plan off.
+            Some(_) => self.due = self.due.min(self.whole),
+            None => self.whole = now + ROUND,
+        }
+        let took_ms = round.took.millis();
+        tracing::info!(generation, took_ms, why = why.as_deref(), repaired, "plan committed");
         self.live.send_modify(|live| {
             if let Some(why) = why {
-                live.tell(now, format!("plan {generation}"), format!("made because of: {why}"));
+                let scope = repaired.map_or(String::new(), |sites| format!(" for {sites} sites alone"));
+                live.tell(now, format!("plan {generation}"), format!("made{scope} because of: {why}"));
             }
             live.adopt(round, in_force);
         });
@@ -470,6 +483,18 @@ impl Term {
                 tracing::warn!(error, %to, "old history was not thrown away, the next time is in ten minutes");
             }
             Err(_) => tracing::warn!(%to, "old history was not thrown away in time"),
+        }
+    }
+
+    /// What to plan: on an event what it touched, else everything.
+    fn order(&self, on_event: bool, now: Time) -> Order {
+        let input = self.input(now);
+        let live = self.live.borrow();
+        let generation = live.in_force.as_ref().map(|in_force| in_force.plan.generation);
+        let before = live.round().filter(|round| on_event && Some(round.plan.generation) == generation);
+        match before {
+            Some(before) => touch::order(before, input),
+            None => Order::whole(input),
         }
     }
 

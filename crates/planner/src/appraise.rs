@@ -51,7 +51,7 @@ pub fn appraise(input: &Input) -> Appraisal {
     plan::fill(&mut kept);
     let told = problem.told(input.parent.as_ref());
     let state = dispatch::solve(&problem, &told);
-    let bound = dispatch::bound::bound(&problem);
+    let bound = dispatch::bound::bound(&problem, state.worth());
     let kept_earns = book
         .verdicts
         .iter()
@@ -101,7 +101,7 @@ pub fn solved(problem: &Problem) -> i64 {
     dispatch::solve(problem, &[]).worth()
 }
 
-/// What nothing can make of it.
-pub fn bounded(problem: &Problem) -> i64 {
-    dispatch::bound::bound(problem)
+/// What nothing can make of it; what was `reached` guides the search for it.
+pub fn bounded(problem: &Problem, reached: i64) -> i64 {
+    dispatch::bound::bound(problem, reached)
 }

@@ -9,6 +9,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::input::Input;
 
+/// Islands of a repair that are named.
+const NAMED: usize = 8;
+
 /// The answer to "why", in two views.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Explanation {
@@ -30,6 +33,7 @@ pub fn explain(plan: &Plan, input: &Input, subject: &Subject) -> Explanation {
     );
     operator.extend(decision.rejected.as_ref().map(|rejected| format!("rejected: {rejected}")));
     operator.extend(place(plan, subject));
+    operator.push(scope(plan, input));
     let workload = match subject {
         Subject::Workload(id) => input.workloads.get(id),
         Subject::Site(_) | Subject::Module(_) => None,
@@ -63,6 +67,21 @@ fn place(plan: &Plan, subject: &Subject) -> Vec<String> {
             .into_iter()
             .collect(),
     }
+}
+
+/// Whether everything was planned, or only what an event touched.
+fn scope(plan: &Plan, input: &Input) -> String {
+    let generation = plan.generation;
+    let Some(touched) = &input.touched else {
+        return format!("plan {generation} was made for the whole fleet");
+    };
+    let mut names: Vec<String> = touched.iter().take(NAMED).map(ToString::to_string).collect();
+    if touched.len() > NAMED {
+        names.push(format!("{} more", touched.len() - NAMED));
+    }
+    let kept = plan.parent.map_or(String::new(), |parent| format!(" what plan {parent} gave them"));
+    let sites = if names.is_empty() { "no site".into() } else { names.join(", ") };
+    format!("plan {generation} repairs {sites} after an event; the others keep{kept}")
 }
 
 fn tenant(decision: &Decision, workload: &Workload) -> Vec<String> {

@@ -3,7 +3,7 @@
 //! Assumes that ids are unique (maps see to it) and that the caller has dropped what is final. All maps are ordered, so the
 //! JSON of an input is canonical as it stands. Read next: [`crate::plan`], which turns it into a decision.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use model::market::Market;
 use model::module::Module;
@@ -32,6 +32,10 @@ pub struct Input {
     /// What mining pays now.
     #[serde(with = "market_json")]
     pub market: Market,
+    /// The islands that an event touched: they alone are planned again, all others keep the plan in force. `None` = everything is
+    /// planned.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub touched: Option<BTreeSet<SiteId>>,
 }
 
 /// One island.

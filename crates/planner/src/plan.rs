@@ -18,6 +18,7 @@ use crate::dispatch::problem::Problem;
 use crate::grant;
 use crate::input::Input;
 use crate::mining::{self, Mined};
+use crate::repair::repair;
 use crate::report::Report;
 
 /// How often a plan is made again for islands that turn out insecure, before all are closed to starts.
@@ -38,8 +39,17 @@ pub struct Planned {
     pub bound: Option<Bound>,
 }
 
-/// Decides. The plan's `input` hash is left empty for the caller, who knows the input's canonical form.
+/// Decides, for the whole fleet or for the islands that an event touched. The plan's `input` hash is left empty for the caller, who
+/// knows the input's canonical form.
 pub fn plan(input: &Input) -> Planned {
+    match &input.touched {
+        Some(touched) => repair(input, &Report::default(), touched),
+        None => whole(input),
+    }
+}
+
+/// Decides for the whole fleet, whatever was touched.
+pub(crate) fn whole(input: &Input) -> Planned {
     decide_with(input, BOUNDED)
 }
 
@@ -79,7 +89,7 @@ pub fn bound(input: &Input) -> Bound {
 }
 
 fn weighed(input: &Input, problem: &Problem, reached: i64) -> Bound {
-    let most = MicroDollars::new(dispatch::bound::bound(problem));
+    let most = MicroDollars::new(dispatch::bound::bound(problem, reached));
     Bound { most, reached: MicroDollars::new(reached), made: input.now }
 }
 

@@ -1,309 +1,296 @@
-//! An upper bound on the worth of any solution, by the Lagrangian dual: every GPU has a price by type, promise and size of gang, jobs take what
-//! pays at that price, islands sell what pays at it.
+//! An upper bound on the worth of any solution, by the Lagrangian dual: gangs have a price by GPU type, promise and exact size, one
+//! for those who start and one for those who wait; watts that stand after stops have a price on each island. Jobs take what pays at
+//! those prices, islands sell what pays at them.
 //!
-//! At given prices both sides are closed forms: a job is taken where its value exceeds its GPUs' price; an island sells GPUs, best
-//! first, as long as they pay more than the mining that they displace. Any prices give a valid bound; the best are searched for one
-//! by one, since the dual is convex. Cost: jobs + pools for each trial. Floats are used in a fixed order, so the bound too is the
-//! same for the same input; a thousandth of a dollar covers their rounding. Read next: `crate::plan`, which carries it.
+//! At given prices both sides decide alone: a job takes the seat that leaves it most; a pool is packed with *whole* gangs
+//! ([`gangs`]), and an island serves its pools, best a watt first, as long as they pay more than the mining that they displace
+//! ([`island`]). Any prices give a valid bound. The best are searched for by subgradient steps towards a level between the bound and
+//! what was reached, which is halved when steps fail. Bounded in steps; floats are used in a fixed order, so the bound too is the
+//! same for the same input. Read next: `crate::plan`, which carries it.
 
-use super::problem::{LEVELS, Pool, Problem};
-use super::state::State;
+mod gangs;
+mod island;
+mod later;
 
-/// Passes over the prices.
-const PASSES: usize = 3;
-/// Sections of a price's range: 0.618^30 of it, below a millionth.
-const SECTIONS: usize = 30;
-const GOLDEN: f64 = 0.618_033_988_749_894_9;
-/// Covers rounding, in micro-dollars.
+use std::collections::{BTreeMap, BTreeSet};
+
+use self::gangs::{Gang, Packing};
+use self::island::{LARGE, Pool, Prices, Supply};
+use super::problem::{LEVELS, Problem};
+
+/// Covers rounding, in micro-dollars, and some more for each island.
 const ROUNDING: f64 = 1_000.0;
 /// What is promised: firm, on demand, spot.
 const PROMISES: usize = 3;
-/// Gangs up to 16 GPUs, up to 32, and larger: a large one needs a pool that holds it whole and an island that takes its step.
-const SIZES: [f64; 2] = [16.0, 32.0];
-/// Prices for each GPU type.
-const CLASSES: usize = PROMISES * (SIZES.len() + 1);
+/// Most steps; after about a hundred the bound falls by less than a thousandth with each ten.
+const STEPS: usize = 160;
+/// Fewest steps, however large the fleet.
+const FEWEST: usize = 30;
+/// Cells of packings filled in all: some two seconds.
+const CELLS: usize = 1_500_000_000;
+/// Steps without a lower bound after which the level moves half way up.
+const PATIENCE: usize = 6;
+/// A bound so near to what was reached is good enough.
+const CLOSE: f64 = 1e-4;
+/// Watts that count like one GPU, so that prices of both kinds move at one pace.
+const KILOWATT: f64 = 1_000.0;
 
-/// The bound, in micro-dollars over the dwell.
-pub(crate) fn bound(problem: &Problem) -> i64 {
+/// The bound, in micro-dollars over the dwell. `reached` is what some solution is worth: it guides the steps, and whatever it is
+/// the bound is valid.
+pub(crate) fn bound(problem: &Problem, reached: i64) -> i64 {
     let dual = Dual::of(problem);
-    let mut prices = vec![0.0; dual.kinds * CLASSES];
-    let mut best = dual.value(&prices);
-    let groups = groups(dual.kinds);
-    for _ in 0..PASSES {
-        let before = best;
-        for group in &groups {
-            best = dual.descend(&mut prices, group, best);
-        }
-        if before - best <= before.abs() * 1e-6 {
-            break;
-        }
-    }
-    (best + ROUNDING).ceil() as i64
-}
-
-/// Which prices move together: all of a type, those of one promise, those of one size, and each alone. Alone they would get stuck at
-/// the kinks of the dual.
-fn groups(kinds: usize) -> Vec<Vec<usize>> {
-    let mut groups = Vec::new();
-    for kind in 0..kinds {
-        let of = |keep: &dyn Fn(usize) -> bool| {
-            (0..CLASSES)
-                .filter(|&class| keep(class))
-                .map(|class| kind * CLASSES + class)
-                .collect::<Vec<usize>>()
-        };
-        groups.push(of(&|_| true));
-        groups.extend((0..PROMISES).map(|promise| of(&|class| class % PROMISES == promise)));
-        groups.extend((0..=SIZES.len()).map(|size| of(&|class| class / PROMISES == size)));
-        groups.extend((0..CLASSES).map(|one| of(&|class| class == one)));
-    }
-    groups
+    let found = dual.descend(reached as f64);
+    (found + ROUNDING + 4.0 * problem.sites.len() as f64).ceil() as i64
 }
 
 struct Dual {
-    kinds: usize,
-    /// For each GPU type and promise: (value, GPUs) of the jobs.
-    jobs: Vec<Vec<(f64, f64)>>,
-    /// The least a GPU by which waiting is worth less than starting, for each class; infinite where nobody waits.
-    later: Vec<f64>,
+    /// Jobs that want the same: a GPU type, a promise, a size.
+    classes: Vec<Class>,
+    /// What is packed alike: the classes it takes, for gangs up to a size.
+    shapes: Vec<Shape>,
     islands: Vec<Supply>,
-    /// Dearest GPU anybody pays for.
-    most: f64,
+    /// Steps that the fleet's size allows.
+    steps: usize,
 }
 
-/// What one island can sell.
-struct Supply {
-    /// By what it may sell: everything within the limit of all, or firm only within the limit of firm.
-    limits: [f64; 2],
-    pools: Vec<Offer>,
-    /// Miners: (watts, profit a watt), best first, as far as they fill the island.
-    mining: Vec<(f64, f64)>,
-    /// Watts that neither miners nor GPUs use yet.
-    slack: f64,
-    /// Gas a watt.
-    fuel: f64,
-    /// What miners earn less the gas of what is drawn, before anything is sold.
-    rest: f64,
-    /// Spot runs that may give way: (type, size of the largest gang, GPUs, loss a GPU).
-    victims: Vec<(usize, usize, f64, f64)>,
+struct Class {
+    gpus: usize,
+    promise: usize,
+    /// What each job earns as it starts, and as it waits.
+    jobs: Vec<[f64; 2]>,
 }
 
-struct Offer {
-    gpu: usize,
-    /// Class of the largest gang it takes.
-    size: usize,
-    gpus: f64,
-    /// Ceiling of one GPU.
-    each: f64,
-    room: f64,
+struct Shape {
+    /// Classes, in order of size.
+    classes: Vec<usize>,
+    /// The most GPUs of a pool of this shape.
+    most: usize,
 }
 
 impl Dual {
     fn of(problem: &Problem) -> Self {
-        let kinds = problem.pools.iter().map(|pool| pool.gpu + 1).max().unwrap_or(0);
-        let mut jobs = vec![Vec::new(); kinds * CLASSES];
-        let mut later = vec![f64::INFINITY; kinds * CLASSES];
-        let most_of = holds(problem);
-        let mut largest = vec![0.0_f64; kinds];
-        for (pool, config) in problem.pools.iter().enumerate() {
-            largest[config.gpu] = largest[config.gpu].max(most_of[pool]);
-        }
-        let mut most: f64 = 0.0;
         let mut levels = [false; LEVELS];
-        for job in problem.jobs.iter().filter(|job| job.gpu < kinds && job.gpus > 0) {
-            let promise = if job.level == 0 { 0 } else { 2 - usize::from(job.wait.is_some()) };
-            let class = promise + PROMISES * size(job.gpus as f64);
-            if job.gpus as f64 > largest[job.gpu] {
+        problem.jobs.iter().for_each(|job| levels[job.level] = true);
+        let mut pools = vec![0; problem.sites.len()];
+        (0..problem.pools.len()).for_each(|pool| pools[problem.site_of(pool)] += 1);
+        let mut islands: Vec<Supply> =
+            (0..problem.sites.len()).map(|site| Supply::of(problem, site, &levels, pools[site])).collect();
+        let mut victims = vec![Vec::new(); problem.pools.len()];
+        problem.victims.iter().enumerate().for_each(|(nth, run)| victims[run.pool].push(nth));
+        let index = classes(problem);
+        let mut shapes: BTreeMap<(usize, usize), (usize, usize)> = BTreeMap::new();
+        let mut fits = Fits::default();
+        let mut cells = 1;
+        for nth in 0..problem.pools.len() {
+            let kind = problem.pools[nth].gpu;
+            let largest = index.keys().filter(|key| key.0 == kind).map(|key| key.1).max().unwrap_or(0);
+            let site = &mut islands[problem.site_of(nth)];
+            let (mut pool, cap) = Pool::of(problem, nth, site, &victims[nth]);
+            let cap = cap.min(largest);
+            if cap == 0 {
                 continue;
             }
-            jobs[job.gpu * CLASSES + class].push((job.value as f64, job.gpus as f64));
-            if let Some(wait) = job.wait {
-                let less = (job.value - wait) as f64 / job.gpus as f64;
-                later[job.gpu * CLASSES + class] = later[job.gpu * CLASSES + class].min(less);
-            }
-            most = most.max(job.value as f64 / job.gpus as f64);
-            levels[job.level] = true;
+            fits.add(kind, [pool.most.min(cap), pool.later().min(cap)]);
+            let count = shapes.len();
+            let shape = shapes.entry((kind, cap)).or_insert((count, 0));
+            shape.1 = shape.1.max(pool.most).max(pool.later()).min(LARGE);
+            pool.shape = shape.0;
+            cells += pool.cells();
+            site.pools.push(pool);
         }
-        let mut islands: Vec<Supply> =
-            (0..problem.sites.len()).map(|site| Supply::of(problem, site, &levels)).collect();
-        let state = State::new(problem);
-        for (pool, config) in problem.pools.iter().enumerate() {
-            let site = problem.site_of(pool);
-            let module = &problem.modules[config.module];
-            let gpus = state.free[pool][1].max(state.free[pool][0]) as f64;
-            let each = config.per_gpu as f64 * (1_000 + module.loss_permille) as f64 * 1.01 / 1_000.0;
-            let room = (module.limit - module.ceiling(module.load[1])).max(0) as f64 + 2.0;
-            islands[site].pools.push(Offer { gpu: config.gpu, size: size(most_of[pool]), gpus, each, room });
-        }
-        for victim in &problem.victims {
-            let Pool { gpu, module, per_gpu, .. } = problem.pools[victim.pool];
-            let module = &problem.modules[module];
-            // Who waits pays for what it will displace; roundings of ceilings never make that less than this.
-            let each = per_gpu as f64 * (1_000 + module.loss_permille) as f64 * 1.01 / 1_000.0 - 1.0;
-            let displaced = problem.sites[module.site].displaced.max(0) as f64 / 1e6 * each.max(0.0);
-            let loss = victim.cost as f64 / victim.gpus.max(1) as f64 + displaced;
-            let takes = size(most_of[victim.pool]);
-            islands[module.site].victims.push((gpu, takes, victim.gpus as f64, loss));
-        }
-        Self { kinds, jobs, later, islands, most }
+        let mut order: Vec<_> = shapes.into_iter().collect();
+        order.sort_by_key(|(_, (nth, _))| *nth);
+        let of_shape = |((kind, cap), (_, most)): ((usize, usize), (usize, usize))| {
+            let takes = index.iter().filter(|(key, _)| key.0 == kind && key.1 <= cap);
+            Shape { classes: takes.map(|(_, &class)| class).collect(), most }
+        };
+        let shapes: Vec<Shape> = order.into_iter().map(of_shape).collect();
+        cells += shapes.iter().map(|shape| 3 * shape.most * shape.classes.len()).sum::<usize>();
+        let classes = offered(problem, &index, &fits);
+        Self { classes, shapes, islands, steps: (CELLS / cells).clamp(FEWEST, STEPS) }
     }
 
-    /// Lowers the dual by one price for a group of classes, by golden section; leaves the best prices in place.
-    fn descend(&self, prices: &mut [f64], group: &[usize], best: f64) -> f64 {
-        let start: Vec<f64> = group.iter().map(|&class| prices[class]).collect();
-        let mut at = |price: f64| {
-            group.iter().for_each(|&class| prices[class] = price);
-            self.value(prices)
-        };
-        let (mut low, mut high) = (0.0, self.most);
-        let (mut left, mut right) = (high - GOLDEN * high, GOLDEN * high);
-        let (mut below, mut above) = (at(left), at(right));
-        for _ in 0..SECTIONS {
-            if below <= above {
-                (high, right, above) = (right, left, below);
-                left = high - GOLDEN * (high - low);
-                below = at(left);
+    /// The lowest value found.
+    fn descend(&self, reached: f64) -> f64 {
+        let mut at = self.begin();
+        let (mut value, mut slope) = self.value(&at);
+        let (mut best, mut best_at, mut best_slope) = (value, at.clone(), slope.clone());
+        let mut heading = vec![0.0; at.len()];
+        let mut depth = best - reached;
+        let mut failed = 0;
+        for _ in 0..self.steps {
+            if best - reached <= CLOSE * best.abs() || depth <= CLOSE * best.abs() / 10.0 {
+                break;
+            }
+            let level = best - depth / 2.0;
+            advance(&mut at, &mut heading, &slope, value - level);
+            (value, slope) = self.value(&at);
+            if value < best {
+                failed = if best - value > depth / 20.0 { 0 } else { failed + 1 };
+                (best, best_at, best_slope) = (value, at.clone(), slope.clone());
             } else {
-                (low, left, below) = (left, right, above);
-                right = low + GOLDEN * (high - low);
-                above = at(right);
+                failed += 1;
+            }
+            if failed >= PATIENCE {
+                (depth, failed) = (depth / 2.0, 0);
+                (at, slope, value) = (best_at.clone(), best_slope.clone(), best);
+                heading.iter_mut().for_each(|part| *part = 0.0);
             }
         }
-        let (found, price) = if below <= above { (below, left) } else { (above, right) };
-        if found < best {
-            group.iter().for_each(|&class| prices[class] = price);
-            return found;
-        }
-        group.iter().zip(start).for_each(|(&class, price)| prices[class] = price);
         best
     }
 
-    fn value(&self, prices: &[f64]) -> f64 {
-        let bought: f64 = self
-            .jobs
-            .iter()
-            .zip(prices)
-            .flat_map(|(jobs, &price)| jobs.iter().map(move |(value, gpus)| (value - gpus * price).max(0.0)))
-            .sum();
-        let waits: Vec<f64> = prices.iter().zip(&self.later).map(|(price, later)| price - later).collect();
-        let sold: f64 = self.islands.iter().map(|island| island.value(prices, &waits)).sum();
-        bought + sold
-    }
-}
-
-/// The class of a gang's size.
-fn size(gpus: f64) -> usize {
-    SIZES.iter().filter(|&&most| gpus > most).count()
-}
-
-/// The largest gang that each pool takes: what it has in all once spot runs are gone, within its island's block load.
-fn holds(problem: &Problem) -> Vec<f64> {
-    let mut most: Vec<f64> = problem.pools.iter().map(|pool| pool.free[0].max(pool.free[1]) as f64).collect();
-    for victim in &problem.victims {
-        most[victim.pool] += victim.gpus as f64;
-    }
-    for (pool, config) in problem.pools.iter().enumerate() {
-        let module = &problem.modules[config.module];
-        let each = config.per_gpu.max(1) as f64 * (1_000 + module.loss_permille) as f64 * 1.01 / 1_000.0;
-        let island = &problem.sites[module.site];
-        let step = if island.opens { (island.block + 4) as f64 / each } else { 0.0 };
-        most[pool] = most[pool].min(step);
-    }
-    most
-}
-
-impl Supply {
-    fn of(problem: &Problem, site: usize, levels: &[bool; LEVELS]) -> Self {
-        let island = &problem.sites[site];
-        let fixed = island.fixed[0].min(island.fixed[1]);
-        let most = |range: std::ops::Range<usize>| {
-            let present = range.filter(|&level| levels[level]).map(|level| island.limits[level]);
-            let room = present.max().map_or(0, |limit| (limit - fixed).max(0));
-            // Roundings of ceilings, two watts a pool.
-            if island.opens { room as f64 + 2.0 * problem.pools.len() as f64 } else { 0.0 }
-        };
-        let room = (island.mining_limit - island.drawn).max(0) as f64;
-        let mut left = room;
-        let mut mining = Vec::new();
-        for segment in &island.segments {
-            let watts = (segment.watts as f64).min(left);
-            if watts > 0.0 {
-                mining.push((watts, segment.profit as f64 / segment.watts as f64));
-                left -= watts;
-            }
+    /// Prices at which about as much is asked as there is, if GPUs could be split and moved.
+    fn begin(&self) -> Vec<f64> {
+        let supply: f64 = self.islands.iter().map(Supply::gpus).sum();
+        let mut asked: Vec<(f64, f64)> = Vec::new();
+        for class in &self.classes {
+            let each = class.jobs.iter().map(|[starts, waits]| starts.max(*waits) / class.gpus as f64);
+            asked.extend(each.filter(|worth| *worth > 0.0).map(|worth| (worth, class.gpus as f64)));
         }
-        let mined: f64 = mining.iter().map(|(watts, each)| watts * each).sum();
-        let fuel = island.fuel as f64 / 1e6;
-        let rest = mined - fuel * island.drawn as f64;
-        Self {
-            limits: [most(1..LEVELS), most(0..1)],
-            pools: Vec::new(),
-            mining,
-            slack: left,
-            fuel,
-            rest,
-            victims: Vec::new(),
+        asked.sort_by(|a, b| b.0.total_cmp(&a.0));
+        let mut left = supply;
+        let clearing = asked.iter().find(|(_, gpus)| {
+            left -= gpus;
+            left < 0.0
+        });
+        let price = clearing.map_or(0.0, |(worth, _)| *worth);
+        let count = self.classes.len();
+        let mut at = vec![price; 2 * count + self.islands.len()];
+        for (nth, class) in self.classes.iter().enumerate() {
+            let waits = class.jobs.iter().filter(|job| job[1] > f64::MIN && job[0] > f64::MIN);
+            let (sum, jobs) = waits.fold((0.0, 0.0), |sum, job| (sum.0 + job[0] - job[1], sum.1 + 1.0));
+            let later = if jobs > 0.0 { sum / jobs / class.gpus as f64 } else { 0.0 };
+            at[count + nth] = (price - later).max(0.0);
         }
+        at[2 * count..].iter_mut().for_each(|watts| *watts = 0.0);
+        at
     }
 
-    /// The most this island earns at given prices, for who starts and for who waits.
-    fn value(&self, prices: &[f64], waits: &[f64]) -> f64 {
-        // The best price among some promises and all sizes that fit.
-        let price = |of: &[f64], gpu: usize, takes: usize, promises: usize| {
-            let classes =
-                (0..=takes).flat_map(|size| (0..promises).map(move |promise| promise + PROMISES * size));
-            classes.map(|class| of[gpu * CLASSES + class]).fold(0.0, f64::max)
-        };
-        let any = self.sold(self.limits[0], |offer| price(prices, offer.gpu, offer.size, PROMISES));
-        let sold = any.max(self.sold(self.limits[1], |offer| price(prices, offer.gpu, offer.size, 1)));
-        let freed = self
-            .victims
-            .iter()
-            .map(|&(gpu, takes, gpus, loss)| (price(waits, gpu, takes, 2) - loss).max(0.0) * gpus);
-        self.rest + sold + freed.sum::<f64>()
-    }
-
-    /// What GPUs add under one limit: best a watt first, as long as they pay more than the mining that they displace.
-    fn sold(&self, limit: f64, price: impl Fn(&Offer) -> f64) -> f64 {
-        let mut offers: Vec<(f64, f64)> = Vec::with_capacity(self.pools.len());
-        for offer in &self.pools {
-            let each = offer.each.max(1e-9);
-            let watts = (offer.gpus * each).min(offer.room);
-            let density = price(offer) / each - self.fuel;
-            if density > 0.0 && watts > 0.0 {
-                offers.push((density, watts));
-            }
-        }
-        offers.sort_by(|a, b| b.0.total_cmp(&a.0));
-        let mut left = limit;
-        let mut slack = self.slack;
-        // The worst mining goes first: it stands last.
-        let mut displaced = self.mining.clone();
-        let mut gained = 0.0;
-        for (density, watts) in offers {
-            let mut wanted = watts.min(left);
-            let free = wanted.min(slack);
-            gained += free * density;
-            (slack, wanted, left) = (slack - free, wanted - free, left - free);
-            while wanted > 0.0 {
-                let Some(last) = displaced.last_mut() else {
-                    // No mining is left to displace: what gas the buffer holds serves AI alone.
-                    gained += wanted * density;
-                    left -= wanted;
-                    break;
-                };
-                if last.1 >= density {
-                    return gained;
-                }
-                let part = wanted.min(last.0);
-                gained += part * (density - last.1);
-                last.0 -= part;
-                (wanted, left) = (wanted - part, left - part);
-                if last.0 <= 0.0 {
-                    displaced.pop();
+    /// The dual at given prices (a GPU for each class, then watts), and its slope there.
+    fn value(&self, at: &[f64]) -> (f64, Vec<f64>) {
+        let count = self.classes.len();
+        let mut slope = vec![0.0; at.len()];
+        let mut sum = 0.0;
+        for (nth, class) in self.classes.iter().enumerate() {
+            let gpus = class.gpus as f64;
+            let (starts, waits) = (at[nth] * gpus, at[count + nth] * gpus);
+            for job in &class.jobs {
+                let (now, later) = (job[0] - starts, job[1] - waits);
+                if now >= later && now > 0.0 {
+                    sum += now;
+                    slope[nth] -= gpus;
+                } else if later > 0.0 {
+                    sum += later;
+                    slope[count + nth] -= gpus;
                 }
             }
         }
-        gained
+        let packed: Vec<[Packing; 3]> = self.shapes.iter().map(|shape| self.pack(shape, at)).collect();
+        for (nth, island) in self.islands.iter().enumerate() {
+            let prices = Prices { packed: &packed, watt: at[2 * count + nth] / KILOWATT };
+            let sold = island.sell(&prices);
+            sum += sold.worth;
+            slope[2 * count + nth] = sold.spare / KILOWATT;
+            for &(gang, amount) in &sold.starts {
+                slope[gang] += amount * self.classes[gang].gpus as f64;
+            }
+            for &(gang, amount) in &sold.waits {
+                slope[count + gang] += amount * self.classes[gang].gpus as f64;
+            }
+        }
+        (sum, slope)
     }
+
+    /// What whole gangs bring: of any promise, of firm ones alone, and of those who wait.
+    fn pack(&self, shape: &Shape, at: &[f64]) -> [Packing; 3] {
+        let count = self.classes.len();
+        let gangs = |keep: &dyn Fn(&Class) -> bool, offset: usize| {
+            let mut best: Vec<Gang> = Vec::new();
+            for &class in &shape.classes {
+                let of = &self.classes[class];
+                let price = at[offset + class] * of.gpus as f64;
+                if !keep(of) || price <= 0.0 {
+                    continue;
+                }
+                match best.last_mut() {
+                    Some(last) if last.gpus == of.gpus && last.price >= price => {}
+                    Some(last) if last.gpus == of.gpus => (last.price, last.class) = (price, class),
+                    _ => best.push(Gang { gpus: of.gpus, price, class }),
+                }
+            }
+            best
+        };
+        let any = Packing::of(shape.most, gangs(&|_| true, 0));
+        let firm = Packing::of(shape.most, gangs(&|class| class.promise == 0, 0));
+        let waits = Packing::of(shape.most, gangs(&|class| class.promise < PROMISES - 1, count));
+        [any, firm, waits]
+    }
+}
+
+/// One step down: against the slope, and against what of the last heading points away from it.
+fn advance(at: &mut [f64], heading: &mut [f64], slope: &[f64], height: f64) {
+    let open = |price: f64, slope: f64| if price <= 0.0 && slope > 0.0 { 0.0 } else { slope };
+    let mut dot = 0.0;
+    let mut norm = 0.0;
+    for nth in 0..at.len() {
+        dot += heading[nth] * open(at[nth], slope[nth]);
+        norm += heading[nth] * heading[nth];
+    }
+    let kept = if dot < 0.0 && norm > 0.0 { -1.5 * dot / norm } else { 0.0 };
+    let mut length = 0.0;
+    for nth in 0..at.len() {
+        heading[nth] = open(at[nth], open(at[nth], slope[nth]) + kept * heading[nth]);
+        length += heading[nth] * heading[nth];
+    }
+    if length <= 0.0 {
+        return;
+    }
+    let step = height / length;
+    for nth in 0..at.len() {
+        at[nth] = (at[nth] - step * heading[nth]).max(0.0);
+    }
+}
+
+/// The largest gangs of each GPU type that some pool takes, starting and waiting.
+#[derive(Default)]
+struct Fits {
+    largest: BTreeMap<usize, [usize; 2]>,
+}
+
+impl Fits {
+    fn add(&mut self, kind: usize, gpus: [usize; 2]) {
+        let largest = self.largest.entry(kind).or_default();
+        for (most, gpus) in largest.iter_mut().zip(gpus) {
+            *most = gpus.max(*most);
+        }
+    }
+}
+
+/// Classes by GPU type, size and promise.
+type Index = BTreeMap<(usize, usize, usize), usize>;
+
+fn classes(problem: &Problem) -> Index {
+    let keys: BTreeSet<(usize, usize, usize)> = problem.jobs.iter().filter_map(key).collect();
+    keys.into_iter().enumerate().map(|(nth, key)| (key, nth)).collect()
+}
+
+fn key(job: &super::problem::Job) -> Option<(usize, usize, usize)> {
+    let promise = if job.level == 0 { 0 } else { PROMISES - 1 - usize::from(job.wait.is_some()) };
+    let gpus = usize::try_from(job.gpus).ok().filter(|gpus| *gpus > 0)?;
+    Some((job.gpu, gpus, promise))
+}
+
+/// The jobs by class, with what a seat that some pool could give is worth to them.
+fn offered(problem: &Problem, index: &Index, fits: &Fits) -> Vec<Class> {
+    let mut classes: Vec<Class> =
+        index.keys().map(|&(_, gpus, promise)| Class { gpus, promise, jobs: Vec::new() }).collect();
+    for job in &problem.jobs {
+        let Some(key) = key(job) else { continue };
+        let largest = fits.largest.get(&key.0).copied().unwrap_or_default();
+        let starts = if key.1 <= largest[0] { job.value as f64 } else { f64::MIN };
+        let waits = job.wait.filter(|_| key.1 <= largest[1]).map_or(f64::MIN, |wait| wait as f64);
+        classes[index[&key]].jobs.push([starts, waits]);
+    }
+    classes
 }

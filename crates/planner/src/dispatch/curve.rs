@@ -63,7 +63,11 @@ pub(crate) fn fill(segments: &[Segment], mut room: i64, rooms: &mut [i64], first
 }
 
 fn part(segment: &Segment, taken: i64) -> i64 {
-    MicroDollars::new(segment.profit).fraction(taken, segment.watts).get()
+    // Nearly always within 64 bits, where a division takes a third of the time.
+    match segment.profit.checked_mul(taken) {
+        Some(product) if segment.watts != 0 => product / segment.watts,
+        _ => MicroDollars::new(segment.profit).fraction(taken, segment.watts).get(),
+    }
 }
 
 fn group_segments(

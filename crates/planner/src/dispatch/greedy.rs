@@ -71,13 +71,13 @@ pub(crate) fn construct(state: &mut State<'_>) {
 
 /// The best pool for a job to start in, and what it gains there.
 pub(crate) fn best(state: &mut State<'_>, index: &Index, job: usize) -> Option<(usize, i64)> {
-    let wanted = &state.problem.jobs[job];
+    let problem = state.problem;
+    let wanted = &problem.jobs[job];
     let grain = (wanted.value / GRAIN).max(1);
     let mut found: Option<(i64, usize, i64)> = None;
     let mut fits = 0;
-    let most = if state.problem.pools.len() > MANY_POOLS { FEW } else { CANDIDATES };
-    let pools: Vec<usize> = index.fitting(wanted).take(TRIES).collect();
-    for pool in pools {
+    let most = if problem.pools.len() > MANY_POOLS { FEW } else { CANDIDATES };
+    for pool in index.fitting(wanted).take(TRIES) {
         let Some(gain) = state.gain(job, Seat::Starts(pool)).filter(|&gain| gain > 0) else { continue };
         let rank = gain / grain;
         if found.is_none_or(|(best, ..)| rank > best) {

@@ -398,5 +398,8 @@ impl<'p> State<'p> {
 
 /// Money for `watts` at a price a megawatt.
 pub(crate) fn per_megawatt(price: i64, watts: i64) -> i64 {
-    i64::try_from(i128::from(price) * i128::from(watts) / 1_000_000).unwrap_or(i64::MAX)
+    match price.checked_mul(watts) {
+        Some(product) => product / 1_000_000,
+        None => i64::try_from(i128::from(price) * i128::from(watts) / 1_000_000).unwrap_or(i64::MAX),
+    }
 }

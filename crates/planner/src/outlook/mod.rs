@@ -182,7 +182,7 @@ pub(crate) struct Ahead<'a> {
 
 impl<'a> Ahead<'a> {
     pub(crate) fn of(input: &'a Input) -> Self {
-        let plan = plan::plan(input).plan;
+        let plan = plan::whole(input).plan;
         let mut runs: BTreeMap<SiteId, BTreeMap<WorkloadId, Workload>> = BTreeMap::new();
         for (site, planned) in &plan.sites {
             let placed = planned.modules.values().flat_map(|module| &module.runs);

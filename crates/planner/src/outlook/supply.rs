@@ -174,6 +174,7 @@ impl Scene {
             modules: modules.collect(),
             workloads: BTreeMap::new(),
             market: input.market,
+            touched: None,
         };
         let runs = ahead.runs.get(id).cloned().unwrap_or_default();
         Self { site: id.clone(), input, runs, seen: BTreeMap::new() }

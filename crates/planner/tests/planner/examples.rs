@@ -17,6 +17,7 @@ fn small() -> Input {
         modules: Default::default(),
         workloads: Default::default(),
         market: market(),
+        touched: None,
     };
     add(&mut input, module("hybrid", "well-7", &[("a", miners(200, Some(150)))], &[("h100", gpus(10))]));
     submit(&mut input, workload("batch", Tier::Spot, 16, 120));

@@ -7,9 +7,9 @@
 use std::collections::BTreeMap;
 
 use model::module::GpuPool;
-use model::report::FeederState;
+use model::report::{FeederState, GensetReport, GensetState};
 use model::workload::{GpuTime, Phase, Placement, Tier, Workload};
-use model::{MicroDollars, ModuleId, PoolId, Span, Watts};
+use model::{MicroDollars, ModuleId, PoolId, SiteId, Span, Watts};
 use planner::Input;
 
 use crate::scene::*;
@@ -257,5 +257,27 @@ fn place(layout: &mut Layout, rng: &mut Rng, run: &mut Workload) {
         let since = GpuTime::of(run.spec.gpus, Span::minutes(rng.pick(0, 10)));
         run.status.saved = (run.status.progress - since).at_least_zero();
         return;
+    }
+}
+
+/// Something happens on one island: gas for so much, the first set trips, a run is cancelled, a gang is asked for.
+pub fn happen(input: &mut Input, site: &SiteId, event: u8, percent: i64) {
+    let given = input.sites.get_mut(site).unwrap();
+    let report = given.report.as_mut().unwrap();
+    match event {
+        0 => report.gas = report.gas.map(|gas| gas.fraction(percent, 100)),
+        1 => {
+            let tripped = GensetReport { state: GensetState::Tripped, power: None, for_span: Span::secs(1) };
+            report.gensets.values_mut().take(1).for_each(|set| *set = tripped);
+        }
+        2 => {
+            let modules = &input.modules;
+            let here = |run: &&mut model::workload::Workload| {
+                let home = run.status.placement.as_ref().and_then(|at| modules.get(&at.module));
+                run.status.phase == Phase::Running && home.is_some_and(|home| home.module.site == *site)
+            };
+            input.workloads.values_mut().filter(here).take(1).for_each(|run| run.cancel = true);
+        }
+        _ => submit(input, workload("late", Tier::Firm, percent as u32 % 16 + 1, 300)),
     }
 }

@@ -162,6 +162,7 @@ pub fn fleet() -> Input {
         modules: BTreeMap::new(),
         workloads: BTreeMap::new(),
         market: market(),
+        touched: None,
     };
     add(&mut input, module("gpu", "well-7", &[], &[("p", gpus(60))]));
     add(&mut input, module("hybrid", "well-7", &[("a", miners(150, Some(150)))], &[("p", gpus(20))]));
