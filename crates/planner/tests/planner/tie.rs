@@ -97,7 +97,7 @@ fn at_work(dollars: i64) -> (Input, Plan) {
 fn import_carries_ai_through_a_lack_of_gas_at_any_price_that_ai_pays() {
     let left = |dollars: i64, change: fn(&mut Input)| {
         let (mut input, before) = at_work(dollars);
-        poor(&mut input, 22);
+        poor(&mut input, 20);
         change(&mut input);
         let after = planned(&input).plan;
         let site = &after.sites[&id("well-7")];
