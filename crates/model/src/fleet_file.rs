@@ -88,7 +88,7 @@ mod tests {
         // No float is a price, least of all one that is no number.
         for price in ["nan", "inf", "45.5"] {
             let text = format!("[[site]]\ngrid = {{ import = 9, price = {price} }}\n");
-            check(&text, "fleet.toml: line 2, column 31, at `grid = {");
+            check(&text, "fleet.toml: line 2, column 30, at `grid = {");
             check(&text, "floating point");
         }
         // A key that is missing is told by the table that lacks it.

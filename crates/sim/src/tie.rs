@@ -14,6 +14,8 @@ use crate::truth::TieTruth;
 
 /// From rest to the whole limit, milliseconds [EE: a tenth of a second to some seconds].
 const SLEW: f64 = 500.0;
+/// From the whole limit to nothing where frequency rises, milliseconds: protection is faster than a set point [EE].
+const BACK: f64 = 100.0;
 /// Import gives way above this share of nominal frequency: 60.3 of 60 Hz [EE].
 const BACK_FROM: f64 = 1.005;
 /// And is nothing from here on: 61.2 of 60 Hz, below the sets' trip at 62.5 Hz [EE].
@@ -82,8 +84,9 @@ impl Tie {
         self.live = bus_is_live;
         let left = ((BACK_TO - speed) / (BACK_TO - BACK_FROM)).clamp(0.0, 1.0);
         let target = self.wanted.min(self.limit * left);
-        let reach = self.limit / SLEW * millis;
-        self.power = target.clamp(self.power - reach, self.power + reach);
+        let reach = |whole: f64| self.limit / whole * millis;
+        let down = if left < 1.0 { reach(BACK) } else { reach(SLEW) };
+        self.power = target.clamp(self.power - down, self.power + reach(SLEW));
         self.rest_unless_ready();
     }
 

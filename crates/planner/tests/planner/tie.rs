@@ -97,7 +97,7 @@ fn at_work(dollars: i64) -> (Input, Plan) {
 fn import_carries_ai_through_a_lack_of_gas_at_any_price_that_ai_pays() {
     let left = |dollars: i64, change: fn(&mut Input)| {
         let (mut input, before) = at_work(dollars);
-        poor(&mut input, 17);
+        poor(&mut input, 20);
         change(&mut input);
         let after = planned(&input).plan;
         let site = &after.sites[&id("well-7")];
@@ -107,7 +107,7 @@ fn import_carries_ai_through_a_lack_of_gas_at_any_price_that_ai_pays() {
     };
     let (stopped, imported) = left(45, |_| ());
     let (without, none) = left(45, |input| tie(input).ready = false);
-    assert!(stopped < without && imported > 100 && none == -1, "{stopped} and {without} stop, {imported} kW");
+    assert!(stopped < without && imported > 50 && none == -1, "{stopped} and {without} stop, {imported} kW");
     assert_eq!(left(900, |_| ()).0, stopped, "a GPU-hour of 2.95 dollars pays some 2,700 dollars a MWh");
     assert!(left(9_000, |_| ()).0 > stopped, "no on-demand work is carried at nine dollars a kWh");
     assert_eq!(left(45, |input| tie(input).price = None).0, without);
@@ -142,7 +142,8 @@ fn what_is_imported_leaves_the_sets_their_minimum_and_its_loss_is_half_a_block()
     };
     let (imported, sets) = most(3_000);
     assert!(imported > 0 && imported <= 75 * sets, "{imported} kW with {sets} sets");
-    assert_eq!(most(315 * sets + 40).0, 40, "with a twentieth to spare");
+    let (little, _) = most(315 * sets + 40);
+    assert!((30..=40).contains(&little), "{little} kW: a twentieth is spared, and 3 % of it is margin");
     assert_eq!(most(300 * sets).0, 0);
 }
 
