@@ -40,12 +40,14 @@ pub struct Course {
     controllers: Vec<String>,
     at: usize,
     bound: Duration,
+    /// The one at which the last try failed: a standby names it as leader until its lease has run out.
+    failed: Option<usize>,
 }
 
 impl Course {
     /// Begins at the first of these URLs.
     pub fn new(controllers: Vec<String>) -> Self {
-        Self { controllers, at: 0, bound: BACKOFF.0 }
+        Self { controllers, at: 0, bound: BACKOFF.0, failed: None }
     }
 
     /// The address to try now; empty when none is configured.
@@ -55,7 +57,9 @@ impl Course {
 
     /// A session ended that had lasted so long; `drawn` is random, from 0 to 1.
     pub fn part(&mut self, parting: &Parting, lasted: Duration, drawn: f64) -> Next {
-        self.bound = if lasted > SOUND { BACKOFF.0 } else { (self.bound * 2).min(BACKOFF.1) };
+        // A standby that says when to come back is alive, and will know the next leader soon.
+        let fresh = lasted > SOUND || matches!(parting, Parting::Redirected(_, Some(_)));
+        self.bound = if fresh { BACKOFF.0 } else { (self.bound * 2).min(BACKOFF.1) };
         let (leader, within) = match parting {
             Parting::Redirected(leader, within) => (Some(leader.as_str()), *within),
             Parting::Refused(within) => (None, *within),
@@ -63,7 +67,16 @@ impl Course {
         };
         let named = leader.filter(|leader| !leader.is_empty());
         let known = named.and_then(|leader| self.controllers.iter().position(|ours| same(ours, leader)));
-        self.at = known.unwrap_or((self.at + 1) % self.controllers.len().max(1));
+        let failed = self.failed.take();
+        if *parting == Parting::Broken {
+            self.failed = Some(self.at);
+        }
+        self.at = match known {
+            // It has just failed: whoever named it is asked once more before it is tried again.
+            Some(leader) if failed == Some(leader) => self.at,
+            Some(leader) => leader,
+            None => (self.at + 1) % self.controllers.len().max(1),
+        };
         // The longer of the two: a controller that asks a small fleet back at once, and leads nowhere, is not to be hammered.
         let bound = within.map_or(self.bound, |within| within.min(MOST_WITHIN).max(self.bound));
         let stranger = named.filter(|_| known.is_none()).map(str::to_owned);
@@ -125,6 +138,19 @@ mod tests {
     }
 
     #[test]
+    fn a_leader_that_has_just_failed_is_not_gone_back_to_at_once() {
+        // The leader is killed; the next controller stands by and names it until its lease has run out.
+        let mut course = course();
+        let mut tried = Vec::new();
+        for parting in [Parting::Broken, redirected(ONE), redirected(ONE), Parting::Broken, redirected(THREE)]
+        {
+            course.part(&parting, Duration::ZERO, 0.0);
+            tried.push(course.address().to_owned());
+        }
+        assert_eq!(tried, [TWO, TWO, ONE, TWO, THREE]);
+    }
+
+    #[test]
     fn waits_are_drawn_below_a_bound_that_doubles_or_that_the_controller_gave() {
         let mut course = course();
         let mut check = |parting: Parting, lasted_s: u64, drawn: f64, expected_ms: u64| {
@@ -139,7 +165,8 @@ mod tests {
         check(Parting::Broken, 0, 1.0, 5_000);
         check(Parting::Refused(within(10)), 0, 0.25, 2_500);
         check(Parting::Redirected(ONE.into(), within(3_600)), 0, 1.0, 20_000);
-        check(Parting::Redirected(ONE.into(), within(0)), 0, 1.0, 5_000);
+        check(Parting::Redirected(ONE.into(), None), 0, 1.0, 400);
+        check(Parting::Redirected(ONE.into(), within(0)), 0, 1.0, 200);
         check(Parting::Broken, 11, 1.0, 200);
         check(Parting::Broken, 9, 7.0, 400);
     }

@@ -49,7 +49,7 @@ impl Server {
         let dir = std::env::temp_dir().join(format!("agent-load-{}", std::process::id()));
         std::fs::create_dir_all(&dir)?;
         std::fs::write(dir.join("fleet.toml"), site::fleet(args.agents, args.per_site))?;
-        let (grpc, rest) = (free()?, free()?);
+        let (grpc, rest) = (free(0)?, free(1)?);
         let (child, log) = spawn(&program, &dir, &grpc, &rest)?;
         Ok(Server { child, program, address: format!("http://{grpc}"), dir, grpc, rest, log })
     }
@@ -172,10 +172,10 @@ fn committed(line: &str) -> Option<u64> {
 }
 
 /// A loopback address on which nothing listens, below the ports that the agents' connections take: a controller that is started again
-/// finds it free.
-fn free() -> anyhow::Result<String> {
-    let begin = 20_000 + u16::try_from(std::process::id() % 10_000)?;
-    let found = (begin..begin + 2_000).find_map(|port| TcpListener::bind(("127.0.0.1", port)).ok());
+/// finds it free. Another for each range.
+fn free(range: u16) -> anyhow::Result<String> {
+    let begin = 20_000 + 1_000 * range + u16::try_from(std::process::id() % 10_000)?;
+    let found = (begin..begin + 1_000).find_map(|port| TcpListener::bind(("127.0.0.1", port)).ok());
     Ok(found.context("no port is free")?.local_addr()?.to_string())
 }
 
