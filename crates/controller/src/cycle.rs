@@ -85,7 +85,11 @@ pub async fn commit(
     Ok(commit::commit(store, fence, parent, plan, prune).await?)
 }
 
-pub(crate) fn decide_now(order: Order, planner: Planner, sabotage: Option<Sabotage>) -> Result<Checked, Error> {
+pub(crate) fn decide_now(
+    order: Order,
+    planner: Planner,
+    sabotage: Option<Sabotage>,
+) -> Result<Checked, Error> {
     let started = Instant::now();
     let Order { input, before, came } = order;
     if let (Some(before), Some(touched)) = (&before, &input.touched) {

@@ -231,24 +231,23 @@ impl Dual {
 /// One step down: against the slope, and against what of the last heading points away from it.
 fn advance(at: &mut [f64], heading: &mut [f64], slope: &[f64], height: f64) {
     let open = |price: f64, slope: f64| if price <= 0.0 && slope > 0.0 { 0.0 } else { slope };
-    let mut dot = 0.0;
-    let mut norm = 0.0;
-    for nth in 0..at.len() {
-        dot += heading[nth] * open(at[nth], slope[nth]);
-        norm += heading[nth] * heading[nth];
+    let (mut dot, mut norm) = (0.0, 0.0);
+    for ((&price, &slope), before) in at.iter().zip(slope).zip(heading.iter()) {
+        dot += before * open(price, slope);
+        norm += before * before;
     }
     let kept = if dot < 0.0 && norm > 0.0 { -1.5 * dot / norm } else { 0.0 };
     let mut length = 0.0;
-    for nth in 0..at.len() {
-        heading[nth] = open(at[nth], open(at[nth], slope[nth]) + kept * heading[nth]);
-        length += heading[nth] * heading[nth];
+    for ((&price, &slope), heading) in at.iter().zip(slope).zip(heading.iter_mut()) {
+        *heading = open(price, open(price, slope) + kept * *heading);
+        length += *heading * *heading;
     }
     if length <= 0.0 {
         return;
     }
     let step = height / length;
-    for nth in 0..at.len() {
-        at[nth] = (at[nth] - step * heading[nth]).max(0.0);
+    for (price, heading) in at.iter_mut().zip(heading) {
+        *price = (*price - step * *heading).max(0.0);
     }
 }
 

@@ -26,8 +26,8 @@ pub(super) struct Packing {
 
 impl Packing {
     pub(super) fn of(most: usize, gangs: Vec<Gang>) -> Self {
-        let mut best = vec![0.0; most + 1];
-        let mut last = vec![None; most + 1];
+        let mut best = vec![0.0];
+        let mut last = vec![None];
         let mut corners = vec![0];
         for gpus in 1..=most {
             let mut found = (best[gpus - 1], None);
@@ -40,7 +40,8 @@ impl Packing {
                     found = (with, u32::try_from(nth).ok());
                 }
             }
-            (best[gpus], last[gpus]) = found;
+            best.push(found.0);
+            last.push(found.1);
             if found.1.is_some() {
                 corners.push(gpus);
             }
