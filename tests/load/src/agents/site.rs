@@ -117,6 +117,7 @@ fn site(noise: i64) -> anyhow::Result<SiteReport> {
         unmanaged: Some(Watts::kilo(20)),
         gensets,
         storage: None,
+        grid: None,
     })
 }
 
