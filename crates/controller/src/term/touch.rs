@@ -236,7 +236,8 @@ mod tests {
         };
         let before = round(input.clone(), planned);
         let mut now = Input { parent: Some((*before.plan).clone()), now: Time(2_000), ..input };
-        site(&mut now, 4).fresh = false;
+        let gas = GasFlow::mcf(100);
+        site(&mut now, 4).report = Some(testing::site_report([GensetState::Online; 3], gas));
         let order = order(&before, now);
         assert_eq!(order.input.touched, Some(BTreeSet::from([site_id(4)])));
         let made = crate::cycle::decide_now(order, planner::plan, None).unwrap().round;
