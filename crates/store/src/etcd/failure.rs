@@ -190,6 +190,12 @@ impl Failure {
         })
     }
 
+    /// A connection stood and was closed before an answer.
+    fn hung_up(&self) -> bool {
+        let text = self.to_string().to_lowercase();
+        ["connection closed", "broken pipe", "connection reset"].iter().any(|said| text.contains(said))
+    }
+
     fn causes_io(&self, is: impl Fn(&std::io::Error) -> bool) -> bool {
         let (Self::Client(error) | Self::SignIn(error)) = self else { return false };
         let etcd_client::Error::GRpcStatus(status) = error else { return false };
@@ -208,6 +214,9 @@ impl Failure {
             "check the CA file, and that the certificate of etcd names this host"
         } else if self.to_string().contains("alert") {
             "check the certificate and the key towards etcd"
+        } else if self.hung_up() {
+            // With TLS 1.3 a client's certificate is judged after the handshake: what the server says of it mostly gets lost.
+            "check that etcd runs there, the scheme of the address, and the certificate and the key towards etcd"
         } else {
             "check that etcd runs there"
         };
@@ -240,6 +249,18 @@ mod tests {
         assert!(matches!(late().of_txn(false, &[], "h:1"), Error::Unavailable { .. }));
         let error = late().of_read("h:1");
         assert!(error.is_retryable() && error.to_string().contains("check that etcd runs there"), "{error}");
+    }
+
+    #[test]
+    fn who_hangs_up_may_not_like_our_certificate() {
+        let check = |text: &str, advice: &str| {
+            let error = told(text).of_read("h:1").to_string();
+            assert!(error.contains(advice), "{text}: {error}");
+        };
+        check("transport error: received fatal alert: BadCertificate", "; check the certificate and the key");
+        check("transport error: connection closed", "and the certificate and the key");
+        check("stream closed because of a broken pipe", "the scheme of the address");
+        check("no route", "; check that etcd runs there)");
     }
 
     #[test]
