@@ -35,7 +35,8 @@ lean:
 # of their time.
 unit:
 	cargo build --workspace --all-targets --locked
-	FLARESHIFT_REQUIRE_ETCD=1 PROPTEST_RNG_SEED=1 RUST_TEST_THREADS=8 cargo test --workspace --locked --no-fail-fast
+	FLARESHIFT_REQUIRE_ETCD=1 PLANNER_OPTIMA=180 PROPTEST_RNG_SEED=1 RUST_TEST_THREADS=8 \
+		cargo test --workspace --locked --no-fail-fast
 
 # The command line must build without protoc and without etcd-client: a new user has neither.
 cli-alone:

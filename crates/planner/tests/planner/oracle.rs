@@ -10,8 +10,16 @@ use planner::{Appraisal, appraise, check, plan};
 
 use crate::instances::{Class, instance, size};
 
-/// Instances a class.
+/// Instances a class that have a golden optimum.
 const SEEDS: u64 = 180;
+
+/// Instances a class that are planned: all of them where `PLANNER_OPTIMA=180`, as `make test` has it; else a fifth, for whoever
+/// waits for an edit.
+fn seeds() -> u64 {
+    let asked = std::env::var("PLANNER_OPTIMA").ok();
+    asked.map_or(SEEDS / 5, |count| count.parse().expect("PLANNER_OPTIMA is a number, 1 to 180")).min(SEEDS)
+}
+
 const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/oracle/golden.csv");
 
 const CLASSES: [(Class, &str); 3] =
@@ -105,7 +113,7 @@ fn scores() -> Vec<(&'static str, Score)> {
 
 fn class_score(class: Class, name: &str, golden: &BTreeMap<(String, u64), Golden>) -> Score {
     let mut score = Score::default();
-    for seed in 0..SEEDS {
+    for seed in 0..seeds() {
         let of = appraise(&instance(seed, class, size(seed)));
         let row = &golden[&(name.to_owned(), seed)];
         assert_eq!(digest(&of), row.digest, "{name} {seed}: the model changed; see docs/planner.md");
@@ -154,7 +162,7 @@ fn plans_are_near_the_optimum() {
 #[test]
 fn plans_of_instances_pass_their_check() {
     for (class, name) in CLASSES {
-        for seed in (0..SEEDS).step_by(3) {
+        for seed in (0..seeds()).step_by(3) {
             let input = instance(seed, class, size(seed));
             let findings = check(&plan(&input).plan, &input);
             assert!(findings.is_empty(), "{name} {seed}: {findings:#?}");
