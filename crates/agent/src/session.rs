@@ -6,6 +6,7 @@
 
 pub mod course;
 mod shares;
+mod sparse;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -14,7 +15,7 @@ use std::time::Duration;
 
 use api::agent::agent_service_client::AgentServiceClient;
 use api::agent::{self as wire, agent_message, controller_message};
-use api::convert::field::optional_span;
+use api::convert::field::{optional_span, wire_time};
 use control::envelope::Holder;
 use model::envelope::Directive;
 use model::report::Report;
@@ -29,6 +30,7 @@ use tracing::{debug, error, info, warn};
 
 use self::course::{Course, Parting};
 use self::shares::{Answered, Shares};
+use self::sparse::{Say, Sparse};
 use crate::commit::Commits;
 use crate::control_thread::ToControl;
 use crate::held::Held;
@@ -36,6 +38,9 @@ use crate::outbox::{self, Outbox};
 
 /// Longest wait for a connection, a hello's answer, or any word while reports are sent.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// A ping where nothing is heard: longer than any silence that a controller allows, since each costs 190 bytes. Whether the link is
+/// alive shows earlier, in what is not acknowledged.
+const KEEP_ALIVE: Duration = Duration::from_secs(60);
 /// Messages that may wait in the stream: a report a second, a window of segments and one of share notes, and as much for answers.
 const QUEUE: usize = 64;
 /// Ledger segments in flight without an acknowledgement.
@@ -190,6 +195,8 @@ struct Stream {
     reported: VecDeque<(u64, Time)>,
     heard: Instant,
     shares: Shares,
+    /// Which reports are sent.
+    sparse: Sparse,
 }
 
 impl Session {
@@ -212,7 +219,7 @@ impl Session {
         let unreachable = |source| Ended::Unreachable { address: address.to_owned(), source };
         let endpoint = Endpoint::from_shared(address.to_owned()).map_err(unreachable)?;
         let endpoint =
-            endpoint.connect_timeout(PATIENCE).http2_keep_alive_interval(PATIENCE).tcp_nodelay(true);
+            endpoint.connect_timeout(PATIENCE).http2_keep_alive_interval(KEEP_ALIVE).tcp_nodelay(true);
         let channel = endpoint.connect().await.map_err(unreachable)?;
         let (up, messages) = mpsc::channel(QUEUE);
         let hello = agent_message::Kind::Hello(self.hello().await);
@@ -221,8 +228,9 @@ impl Session {
         let mut client = AgentServiceClient::new(channel);
         let opened = client.session(ReceiverStream::new(messages));
         let down = timeout(PATIENCE, opened).await.map_err(|_| Ended::Silent)?.map_err(broken)?.into_inner();
-        let (reported, heard, shares) = (VecDeque::new(), Instant::now(), Shares::default());
-        let mut stream = Stream { up, down, sent: 0, sequence: 0, reported, heard, shares };
+        let (reported, heard) = (VecDeque::new(), Instant::now());
+        let (shares, sparse) = (Shares::default(), Sparse::default());
+        let mut stream = Stream { up, down, sent: 0, sequence: 0, reported, heard, shares, sparse };
         let first =
             timeout(PATIENCE, stream.down.message()).await.map_err(|_| Ended::Silent)?.map_err(broken)?;
         self.hear(first, &mut stream)?;
@@ -258,7 +266,7 @@ impl Session {
             }
             Next::Report => {
                 let report = self.reports.borrow_and_update().clone();
-                report.map_or(Ok(()), |report| send_report(&report, stream))
+                report.map_or(Ok(()), |report| self.tell_report(&report, stream))
             }
             Next::Sealed => self.send_segments(stream),
             Next::ShareNews => self.send_notes(stream),
@@ -267,6 +275,7 @@ impl Session {
     }
 
     async fn next(&mut self, stream: &mut Stream) -> Result<Next, Ended> {
+        let silent_at = stream.heard + stream.patience();
         tokio::select! {
             message = stream.down.message() => Ok(Next::Heard(message.map_err(broken)?.map(Box::new))),
             changed = self.reports.changed() => changed.map(|()| Next::Report).map_err(|_| Ended::Closed),
@@ -274,7 +283,7 @@ impl Session {
             () = self.commits.news() => Ok(Next::ShareNews),
             Some(answered) = stream.shares.answered(&stream.up) => Ok(Next::Answered(answered)),
             _ = self.link.wait_for(|plugged| !plugged) => Err(Ended::Unplugged),
-            () = tokio::time::sleep_until(stream.heard + PATIENCE) => Err(Ended::Silent),
+            () = tokio::time::sleep_until(silent_at) => Err(Ended::Silent),
         }
     }
 
@@ -286,6 +295,8 @@ impl Session {
                 self.outbox.resume_after(welcome.ledger_watermark, self.clock.now())?;
                 self.outbox.acknowledge(welcome.ledger_watermark)?;
                 stream.sent = welcome.ledger_watermark;
+                // Nonsense allows nothing.
+                stream.sparse = Sparse::new(optional_span(welcome.quiet, "quiet").ok().flatten());
                 self.send_segments(stream)?;
                 self.resume_notes(welcome.share_note_watermark, stream)
             }
@@ -315,6 +326,27 @@ impl Session {
                 let within = within(refusal.retry_within);
                 Err(Ended::Refused { message: refusal.message, within })
             }
+        }
+    }
+
+    /// Sends a report, or what is needed of it.
+    fn tell_report(&self, report: &Report, stream: &mut Stream) -> Result<(), Ended> {
+        let sent = match stream.sparse.judge(report) {
+            Say::All => send_report(report, stream),
+            Say::Unchanged => send_unchanged(report, stream),
+            // It counts as acknowledged.
+            Say::Nothing => {
+                self.pace.iter().for_each(|pace| pace(Some(report.at)));
+                return Ok(());
+            }
+        };
+        match sent {
+            // The next report is newer anyway: a slow link drops telemetry, never the ledger.
+            Err(Ended::Silent) => {
+                stream.sparse.unsaid();
+                Ok(())
+            }
+            other => other,
         }
     }
 
@@ -387,17 +419,36 @@ impl Session {
     }
 }
 
+impl Stream {
+    /// The next number of a report, whose acknowledgement is waited for.
+    fn number(&mut self, report: &Report) -> u64 {
+        self.sequence += 1;
+        if self.reported.len() < QUEUE {
+            self.reported.push_back((self.sequence, report.at));
+        }
+        self.sequence
+    }
+
+    /// How long to wait for a word of the controller, who answers what it is told.
+    fn patience(&self) -> Duration {
+        PATIENCE + Duration::from_millis(u64::try_from(self.sparse.quiet().get()).unwrap_or(0))
+    }
+}
+
 fn send_report(report: &Report, stream: &mut Stream) -> Result<(), Ended> {
-    stream.sequence += 1;
-    if stream.reported.len() < QUEUE {
-        stream.reported.push_back((stream.sequence, report.at));
-    }
-    let report = Report { sequence: stream.sequence, ..report.clone() };
-    match push(stream, agent_message::Kind::Report(report.into())) {
-        // The next report is newer anyway: a slow link drops telemetry, never the ledger.
-        Err(Ended::Silent) => Ok(()),
-        other => other,
-    }
+    let sequence = stream.number(report);
+    push(stream, agent_message::Kind::Report(Report { sequence, ..report.clone() }.into()))
+}
+
+fn send_unchanged(report: &Report, stream: &mut Stream) -> Result<(), Ended> {
+    let sequence = stream.number(report);
+    let unchanged = wire::Unchanged {
+        sequence,
+        stamp: Some(report.stamp.clone().into()),
+        at: wire_time(report.at),
+        meter_watts: report.meter.map(model::Watts::get),
+    };
+    push(stream, agent_message::Kind::Unchanged(unchanged))
 }
 
 /// Queues a message. A full queue is `Silent`: the other side has stopped reading.

@@ -15,7 +15,7 @@ use model::fleet::Fleet;
 use model::fleet_file::{self, MAX_BYTES};
 use model::market::{Market, subsidy_at};
 use model::report::Finding;
-use model::{MicroDollars, Time};
+use model::{MicroDollars, Span, Time};
 
 pub use place::Place;
 
@@ -69,6 +69,10 @@ pub struct Flags {
     /// Seconds for which the office of leader is held without a sign of life, 2 to 60.
     #[arg(long, value_name = "SECONDS", default_value_t = 5, value_parser = clap::value_parser!(u64).range(2..=60))]
     pub lease_ttl_seconds: u64,
+    /// Seconds for which an agent may say nothing while its last report holds, 0 to 30: for links that cost by the megabyte. A
+    /// link that is gone shows that much later (docs/sessions.md).
+    #[arg(long, value_name = "SECONDS", default_value_t = 0, value_parser = clap::value_parser!(i64).range(0..=30))]
+    pub quiet_seconds: i64,
     /// What to do instead of serving.
     #[command(subcommand)]
     pub errand: Option<Errand>,
@@ -144,6 +148,11 @@ impl Flags {
     /// How long the office is held.
     pub fn lease_ttl(&self) -> Duration {
         Duration::from_secs(self.lease_ttl_seconds)
+    }
+
+    /// How long agents may say nothing.
+    pub fn quiet(&self) -> Span {
+        Span::secs(self.quiet_seconds)
     }
 
     /// The market by the flags, at a time (which settles the subsidy).

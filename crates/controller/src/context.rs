@@ -70,6 +70,8 @@ pub struct Settings {
     pub store_name: String,
     /// How long an envelope is valid.
     pub validity: model::Span,
+    /// How long agents may say nothing while their last report holds; zero: they send every report.
+    pub quiet: model::Span,
     /// How long sessions wait, when the office is left, for whoever takes it.
     pub hand_over: Duration,
 }

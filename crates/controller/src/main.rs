@@ -100,6 +100,7 @@ async fn serve(flags: Flags, fleet: model::fleet::Fleet) -> anyhow::Result<()> {
         fleet,
         accept_simulated: flags.accept_simulated,
         lease_ttl: flags.lease_ttl(),
+        quiet: flags.quiet(),
         advertise: flags.advertise.clone(),
         hand_over: if flags.place.is_shared()? { HAND_OVER } else { Duration::ZERO },
         ..Options::new(Arc::new(clock), store, market, grpc, rest, flags.data.clone())

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use model::market::Market;
 use model::plan::Plan;
-use model::report::{GensetState, STALE_AFTER, SiteReport};
+use model::report::{GensetState, SiteReport};
 use model::site::Site;
 use model::workload::Workload;
 use model::{MicroDollars, ModuleId, SiteId, Time, Watts, WorkloadId};
@@ -113,7 +113,7 @@ fn site(cache: &Cache, tracker: &Tracker, site: &Site, now: Time) -> SiteInput {
         site: site.clone(),
         // Persistence: an empty forecast lets the planner carry the last reading forward.
         forecast: Vec::new(),
-        fresh: report.is_some_and(|(_, at)| now.since(at) <= STALE_AFTER),
+        fresh: report.is_some_and(|(_, at)| now.since(at) <= tracker.freshness().site),
         report: report.map(|(report, _)| report.clone()),
     }
 }
@@ -136,6 +136,8 @@ mod tests {
     use model::site::GasFlow;
     use model::{GensetId, Span};
     use planner::Link;
+
+    use model::report::STALE_AFTER;
 
     use super::*;
     use crate::testing::{self, module_id};

@@ -77,8 +77,8 @@ pub struct Options {
     pub advertise: Option<String>,
     /// How long sessions wait, when the office is left, for whoever takes it; zero where nobody can stand by.
     pub hand_over: Duration,
-    /// When a link counts as what.
-    pub freshness: Freshness,
+    /// How long agents may say nothing while their last report holds; zero: they send every report.
+    pub quiet: Span,
     /// Makes plans.
     pub planner: Planner,
 }
@@ -145,7 +145,7 @@ impl Options {
             validity: DEFAULT_VALIDITY,
             advertise: None,
             hand_over: Duration::ZERO,
-            freshness: Freshness::default(),
+            quiet: Span::ZERO,
             planner: planner::plan,
         }
     }
@@ -167,11 +167,13 @@ pub async fn start(options: Options, cancel: CancellationToken) -> Result<Handle
         accept_simulated: options.accept_simulated,
         store_name: options.store_name,
         validity: options.validity,
+        quiet: options.quiet,
         hand_over: options.hand_over,
     };
     let now = options.clock.now();
     let (cache_in, cache) = watch::channel(Cache::default());
-    let (live_in, live) = watch::channel(Live::new(options.freshness, options.validity, now));
+    let freshness = Freshness::with_silence(options.quiet);
+    let (live_in, live) = watch::channel(Live::new(freshness, options.validity, now));
     let (office_in, office) = watch::channel(None);
     let commits = broadcast::Sender::new(COMMITS);
     let context = Context {
@@ -186,7 +188,7 @@ pub async fn start(options: Options, cancel: CancellationToken) -> Result<Handle
         quotes: Desk::default(),
         settings: Arc::new(settings),
     };
-    let rules = Rules { freshness: options.freshness, planner: options.planner, sabotage: options.sabotage };
+    let rules = Rules { freshness, planner: options.planner, sabotage: options.sabotage };
     let outputs = leader::Outputs { live: live_in, office: office_in, commits: commits.clone() };
     let (sessions, running) = session::new(context.clone());
     let mut tasks = JoinSet::new();

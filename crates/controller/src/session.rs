@@ -14,10 +14,10 @@ use std::time::Duration;
 use api::agent::agent_message::Kind as Up;
 use api::agent::controller_message::Kind as Down;
 use api::agent::{self as wire, RefusalCode};
-use api::convert::field::{message, wire_span, wire_time};
+use api::convert::field::{message, time, wire_span, wire_time};
 use model::envelope::{Directive, Fence};
 use model::report::Report;
-use model::{ModuleId, SiteId, Span};
+use model::{BootStamp, ModuleId, SiteId, Span, Watts};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -35,7 +35,8 @@ use crate::tracker::SessionId;
 
 /// An agent says hello at once; a connection that says nothing is let go.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
-/// A session without a message for this long is dead: agents report every second, and a half-open TCP is silent.
+/// A session without a message for this long is dead: agents report every second, or say at least every 30 that nothing changed,
+/// and a half-open TCP is silent.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 /// Messages that wait for a slow link: an acknowledgement each of eight reports and eight segments.
 const OUTBOUND: usize = 16;
@@ -133,6 +134,8 @@ struct Peer {
     slot: watch::Receiver<Option<Arc<Directive>>>,
     /// Its newest report, until the leader takes it.
     latest: Latest,
+    /// Its last report that came whole, where it need not say what did not change.
+    whole: Option<Report>,
 }
 
 impl Session {
@@ -203,10 +206,11 @@ impl Session {
             ledger_watermark: watermark,
             at: wire_time(self.context.clock.now()),
             share_note_watermark: self.context.audits.taken(&module),
+            quiet: Some(self.context.settings.quiet).filter(|quiet| *quiet > Span::ZERO).and_then(wire_span),
         }))
         .await;
         self.ask_again(&module).await;
-        Ok(Peer { module, office, slot, latest: Latest::default() })
+        Ok(Peer { module, office, slot, latest: Latest::default(), whole: None })
     }
 
     /// Whether this module's agent is welcome here.
@@ -271,7 +275,7 @@ impl Session {
         }
     }
 
-    async fn on_message(&self, message: wire::AgentMessage, peer: &Peer) -> Result<(), End> {
+    async fn on_message(&self, message: wire::AgentMessage, peer: &mut Peer) -> Result<(), End> {
         let Some(kind) = message.kind else {
             // A newer agent says what this version does not know. It asked for nothing, so nothing is answered.
             tracing::debug!(module = %peer.module, "a message of an unknown kind was passed over");
@@ -280,6 +284,7 @@ impl Session {
         match kind {
             Up::Hello(_) => Err(malformed("a hello came twice; open a new session instead")),
             Up::Report(report) => self.on_report(report, peer).await,
+            Up::Unchanged(unchanged) => self.on_unchanged(unchanged, peer).await,
             Up::LedgerSegment(segment) => {
                 let sequence = self.on_segment(segment, &peer.module).await?;
                 if let Some(sequence) = sequence {
@@ -304,7 +309,7 @@ impl Session {
         }
     }
 
-    async fn on_report(&self, report: api::common::Report, peer: &Peer) -> Result<(), End> {
+    async fn on_report(&self, report: api::common::Report, peer: &mut Peer) -> Result<(), End> {
         let report: Report = message(Some(report), "report").map_err(malformed)?;
         if report.module != peer.module {
             return Err(malformed(format!(
@@ -312,6 +317,22 @@ impl Session {
                 report.module, peer.module
             )));
         }
+        if self.context.settings.quiet > Span::ZERO {
+            peer.whole = Some(report.clone());
+        }
+        self.take(report, peer).await
+    }
+
+    /// The last report that came whole still holds, but for the meter.
+    async fn on_unchanged(&self, unchanged: wire::Unchanged, peer: &Peer) -> Result<(), End> {
+        let whole = peer.whole.as_ref();
+        let whole = whole.ok_or_else(|| malformed("nothing can be unchanged before a report came whole"))?;
+        let report = still(whole, unchanged).map_err(malformed)?;
+        self.take(report, peer).await
+    }
+
+    /// Hands a report to the leader and acknowledges it.
+    async fn take(&self, report: Report, peer: &Peer) -> Result<(), End> {
         let sequence = report.sequence;
         let event = || Event::Report { session: self.id, latest: peer.latest.clone() };
         if peer.latest.put(report) && peer.office.inbox.send(event()).await.is_err() {
@@ -354,6 +375,19 @@ async fn left(office: &mut watch::Receiver<Option<Office>>, term: Fence) {
 fn hello_ids(hello: &wire::Hello) -> Result<(ModuleId, Fence), api::convert::Error> {
     let module = api::convert::field::id(&hello.module, "hello.module")?;
     Ok((module, message(hello.fence, "hello.fence")?))
+}
+
+/// What a module would report now that says its last report holds. Sets are in their state for so much longer; what runs made of it
+/// since, nobody was told.
+fn still(whole: &Report, now: wire::Unchanged) -> Result<Report, api::convert::Error> {
+    let stamp: BootStamp = message(now.stamp, "unchanged.stamp")?;
+    let since = stamp.since(&whole.stamp).unwrap_or(Span::ZERO);
+    let at = time(now.at, "unchanged.at")?;
+    let mut report =
+        Report { sequence: now.sequence, stamp, at, meter: now.meter_watts.map(Watts::new), ..whole.clone() };
+    let sets = report.site.iter_mut().flat_map(|site| site.gensets.values_mut());
+    sets.for_each(|set| set.for_span += since);
+    Ok(report)
 }
 
 pub(crate) fn malformed(why: impl ToString) -> End {

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use model::report::{Report, SiteReport};
+use model::report::{Report, STALE_AFTER, SiteReport};
 use model::{ModuleId, Span, Time, Watts};
 use planner::Link;
 
@@ -16,11 +16,21 @@ pub struct Freshness {
     pub online: Span,
     /// Up to this age it is stale, beyond it lost: a satellite link re-establishes in 10 s.
     pub stale: Span,
+    /// Up to this age of its report a site may be given more.
+    pub site: Span,
 }
 
 impl Default for Freshness {
     fn default() -> Self {
-        Self { online: Span::secs(3), stale: Span::secs(15) }
+        Self { online: Span::secs(3), stale: Span::secs(15), site: STALE_AFTER }
+    }
+}
+
+impl Freshness {
+    /// Where agents may say nothing for so long while their last report holds: a link that is gone shows that much later.
+    pub fn with_silence(quiet: Span) -> Self {
+        let Self { online, stale, site } = Self::default();
+        Self { online: online + quiet, stale: stale + quiet, site: site + quiet }
     }
 }
 
@@ -70,6 +80,11 @@ impl Tracker {
     /// A tracker for a term that begins now.
     pub fn new(freshness: Freshness, since: Time) -> Self {
         Self { freshness, since, modules: BTreeMap::new() }
+    }
+
+    /// When what counts as how old.
+    pub fn freshness(&self) -> Freshness {
+        self.freshness
     }
 
     /// Makes a module known. `known` if the store holds a grant of it.

@@ -5,6 +5,7 @@ use api::agent::controller_message::Kind as Down;
 use api::agent::{self as wire, RefusalCode};
 use api::operator::{GetStatusRequest, ListPlansRequest};
 use model::ledger::{Line, Run, Segment};
+use model::time::Clock as _;
 use model::workload::{GpuTime, Phase};
 use model::{MicroDollars, Span, TenantId, Time, WorkloadId};
 
@@ -234,5 +235,54 @@ async fn the_ledger_takes_each_segment_once_and_refuses_a_gap() {
         panic!("no welcome")
     };
     assert_eq!(welcome.ledger_watermark, 2);
+    controller.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_agent_that_may_be_silent_stays_online_and_says_only_that_its_report_holds() {
+    let dir = Dir::new();
+    let store = store::embedded::open(&dir.join("store")).unwrap();
+    let controller =
+        Controller::start(&dir, store, HandClock::new(), |options| options.quiet = Span::secs(8)).await;
+    controller.knows_the_fleet().await;
+    let (_up, mut down) = open(&controller, "m2", true).await;
+    let Some(Down::Welcome(welcome)) = down.message().await.unwrap().unwrap().kind else {
+        panic!("no welcome")
+    };
+    assert_eq!(welcome.quiet.map(|quiet| quiet.seconds), Some(8));
+
+    let mut agent = Agent::connect(&controller, "m1").await;
+    agent.report(&controller.clock).await;
+    controller.until(|live| live.tracker.report(&agent.module).is_some()).await;
+    // Three seconds make it stale where each report is sent.
+    controller.clock.advance(Span::secs(8));
+    let link = |live: &controller::live::Live| live.tracker.link(&agent.module, controller.clock.now());
+    assert_eq!(link(&controller.live.borrow()), planner::Link::Online);
+    let whole = controller.live.borrow().tracker.report(&agent.module).unwrap().clone();
+    let mut stamp = whole.stamp.clone();
+    stamp.at = stamp.at + Span::secs(8);
+    let at = api::convert::field::wire_time(controller.clock.now());
+    let unchanged =
+        wire::Unchanged { sequence: 2, stamp: Some(stamp.clone().into()), at, meter_watts: Some(30_200) };
+    agent.send(Up::Unchanged(unchanged)).await;
+    controller.until(|live| live.tracker.report(&agent.module).is_some_and(|r| r.sequence == 2)).await;
+    let now = controller.live.borrow().tracker.report(&agent.module).unwrap().clone();
+    assert_eq!((now.stamp, now.meter), (stamp, Some(model::Watts::new(30_200))));
+    let set =
+        |site: &Option<model::report::SiteReport>| *site.as_ref().unwrap().gensets.values().next().unwrap();
+    assert_eq!(set(&now.site).for_span, set(&whole.site).for_span + Span::secs(8));
+    assert_eq!((now.runs, now.envelope), (whole.runs, whole.envelope));
+    controller.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_unchanged_before_a_report_came_whole() {
+    let dir = Dir::new();
+    let controller = Controller::leading(&dir).await;
+    let mut agent = Agent::connect(&controller, "m1").await;
+    agent.send(Up::Unchanged(wire::Unchanged { sequence: 1, ..Default::default() })).await;
+    let Some(Down::Refusal(refusal)) = agent.next().await else { panic!("no refusal") };
+    assert_eq!(refusal.code(), RefusalCode::Malformed);
+    assert!(refusal.message.contains("before a report came whole"), "{}", refusal.message);
     controller.stop().await;
 }

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use model::report::Report;
-use model::{BootStamp, ModuleId, SiteId, Time, Watts};
+use model::{BootStamp, ModuleId, SiteId, Span, Time, Watts};
 use store::{Op, Txn, key};
 use tokio::task::JoinSet;
 
@@ -103,7 +103,12 @@ impl Term {
     }
 
     /// Frees what expired envelopes of silent modules allowed, as far as the site's own meter bounds their draw.
+    ///
+    /// Not where agents need not say what changes little: their readings may be older than the site's.
     pub(super) fn confirm_silent(&self, site: &SiteId, now: Time) {
+        if self.context.settings.quiet > Span::ZERO {
+            return;
+        }
         let cache = self.context.cache.borrow();
         self.live.send_if_modified(|live| {
             let Some(bound) = silent_bound(live, &cache, site, now) else { return false };
@@ -211,7 +216,7 @@ fn modules_of<'a>(cache: &'a crate::cache::Cache, site: &'a SiteId) -> impl Iter
 /// unmanaged load. `None` where a reading is missing or old.
 fn silent_bound(live: &Live, cache: &crate::cache::Cache, site: &SiteId, now: Time) -> Option<Watts> {
     let (report, at) = crate::observe::site_report(cache, &live.tracker, site)?;
-    if now.since(at) > model::report::STALE_AFTER {
+    if now.since(at) > live.tracker.freshness().site {
         return None;
     }
     let drawn: Watts =
