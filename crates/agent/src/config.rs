@@ -11,6 +11,7 @@ use clap::{Parser, Subcommand};
 use model::fleet::Fleet;
 use model::fleet_file::{self, Error, MAX_BYTES};
 use model::{ModuleId, SiteId};
+use service::log;
 
 use crate::settings::{self, Settings};
 
@@ -77,9 +78,27 @@ pub struct Config {
     /// How much the wells' gas varies: 0 is steady, 0.3 an ordinary shale pad, 1 the most.
     #[arg(long, value_name = "SHARE", default_value_t = 1.0, requires = "simulate", value_parser = share)]
     pub gas_variability: f64,
-    /// Log lines as JSON.
-    #[arg(long, global = true)]
-    pub log_json: bool,
+    /// Metrics and health for whoever watches this agent: /metrics, /healthz, /readyz; loopback only until TLS comes. Off when left
+    /// out.
+    #[arg(
+        long,
+        global = true,
+        value_name = "ADDRESS",
+        env = "FLARESHIFT_METRICS",
+        hide_env_values = true
+    )]
+    pub metrics: Option<SocketAddr>,
+    /// What log lines look like.
+    #[arg(
+        long,
+        global = true,
+        value_name = "FORMAT",
+        env = "FLARESHIFT_LOG_FORMAT",
+        hide_env_values = true,
+        value_enum,
+        default_value_t
+    )]
+    pub log_format: log::Format,
 }
 
 /// What the program runs besides a module's agent.
@@ -159,7 +178,7 @@ mod tests {
     #[test]
     fn the_proxy_alone_needs_its_settings_and_nothing_else() {
         let Some(Command::Proxy(args)) =
-            parse("flareshift-agent proxy farm.toml --log-json").unwrap().command
+            parse("flareshift-agent proxy farm.toml --log-format json").unwrap().command
         else {
             panic!("a command was given");
         };

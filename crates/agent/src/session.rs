@@ -32,6 +32,7 @@ use self::shares::{Answered, Shares};
 use crate::commit::Commits;
 use crate::control_thread::ToControl;
 use crate::held::Held;
+use crate::metrics::Tallies;
 use crate::outbox::{self, Outbox};
 
 /// Longest wait for a connection, a hello's answer, or any word while reports are sent.
@@ -102,6 +103,8 @@ pub struct Session {
     pub clock: Arc<dyn Clock>,
     /// Is told up to when reports were acknowledged, and `None` when there is no session: simulated time waits for it.
     pub pace: Option<Pace>,
+    /// What is counted for whoever watches.
+    pub tallies: Arc<Tallies>,
 }
 
 /// See [`Session::pace`].
@@ -115,6 +118,8 @@ pub async fn run(mut session: Session, cancel: CancellationToken) {
             let address = course.address().to_owned();
             let started = Instant::now();
             let ended = session.serve(&address).await;
+            session.tallies.link(false);
+            session.tallies.ended.add(ended.word());
             if let Some(pace) = &session.pace {
                 pace(None);
             }
@@ -133,6 +138,18 @@ pub async fn run(mut session: Session, cancel: CancellationToken) {
 }
 
 impl Ended {
+    /// The cause under which it is counted.
+    fn word(&self) -> &'static str {
+        match self {
+            Ended::Unreachable { .. } | Ended::Broken(_) | Ended::Closed => "broken",
+            Ended::Silent => "silent",
+            Ended::Refused { .. } => "refused",
+            Ended::Redirected { .. } => "redirected",
+            Ended::Busy | Ended::Held(_) | Ended::Outbox(_) => "failed",
+            Ended::Unplugged => "unplugged",
+        }
+    }
+
     fn parting(&self) -> Parting {
         match self {
             Ended::Redirected { leader, within } => Parting::Redirected(leader.clone(), *within),
@@ -283,6 +300,7 @@ impl Session {
         match kind {
             controller_message::Kind::Welcome(welcome) => {
                 info!(module = %self.module, controller = welcome.controller_version, "the controller welcomes this agent");
+                self.tallies.link(true);
                 self.outbox.resume_after(welcome.ledger_watermark, self.clock.now())?;
                 self.outbox.acknowledge(welcome.ledger_watermark)?;
                 stream.sent = welcome.ledger_watermark;

@@ -19,7 +19,6 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-use tracing_subscriber::EnvFilter;
 
 /// How long agents are kept, when this controller ends, to be told who leads now: a standby takes the vacant office in some
 /// milliseconds, over a slow etcd within a second.
@@ -27,8 +26,7 @@ const HAND_OVER: Duration = Duration::from_secs(1);
 
 fn main() -> ExitCode {
     let flags = Flags::parse();
-    let filter = EnvFilter::try_from_env("FLARESHIFT_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    service::log::init(flags.log_format);
     if let Some(Errand::Store { json, command }) = &flags.errand {
         return maintain(&flags.place, command, *json);
     }
@@ -93,6 +91,10 @@ async fn serve(flags: Flags, fleet: model::fleet::Fleet) -> anyhow::Result<()> {
     let store = flags.place.open().await?;
     let grpc = bind(flags.listen).await?;
     let rest = bind(flags.rest).await?;
+    let metrics = match flags.metrics {
+        Some(address) => Some(service::monitor::bind(address).await?),
+        None => None,
+    };
     let clock = WallClock;
     let (market_in, market) = watch::channel(flags.market(clock.now()));
     let options = Options {
@@ -100,6 +102,7 @@ async fn serve(flags: Flags, fleet: model::fleet::Fleet) -> anyhow::Result<()> {
         fleet,
         accept_simulated: flags.accept_simulated,
         lease_ttl: flags.lease_ttl(),
+        metrics,
         advertise: flags.advertise.clone(),
         hand_over: if flags.place.is_shared()? { HAND_OVER } else { Duration::ZERO },
         ..Options::new(Arc::new(clock), store, market, grpc, rest, flags.data.clone())
