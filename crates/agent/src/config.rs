@@ -80,13 +80,7 @@ pub struct Config {
     pub gas_variability: f64,
     /// Metrics and health for whoever watches this agent: /metrics, /healthz, /readyz; loopback only until TLS comes. Off when left
     /// out.
-    #[arg(
-        long,
-        global = true,
-        value_name = "ADDRESS",
-        env = "FLARESHIFT_METRICS",
-        hide_env_values = true
-    )]
+    #[arg(long, global = true, value_name = "ADDRESS", env = "FLARESHIFT_METRICS", hide_env_values = true)]
     pub metrics: Option<SocketAddr>,
     /// What log lines look like.
     #[arg(

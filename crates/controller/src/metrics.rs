@@ -46,7 +46,8 @@ const GAP: Metric = Metric::gauge(
 );
 const WORKLOADS: Metric =
     Metric::gauge("flareshift_controller_workloads", "Workloads by phase and reason, ended ones too.");
-const GPUS: Metric = Metric::gauge("flareshift_controller_workload_gpus", "GPUs that workloads ask for, by phase.");
+const GPUS: Metric =
+    Metric::gauge("flareshift_controller_workload_gpus", "GPUs that workloads ask for, by phase.");
 const UNREADABLE: Metric =
     Metric::gauge("flareshift_controller_unreadable_records", "Records of the store that do not read.");
 const FINDINGS: Metric = Metric::gauge(

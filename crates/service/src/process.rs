@@ -12,7 +12,8 @@ use crate::page::{Metric, Page};
 
 const BUILD: Metric = Metric::gauge("flareshift_build_info", "Always 1; the version is a label.");
 const CPU: Metric = Metric::counter("process_cpu_seconds_total", "CPU time of this process.");
-const MEMORY: Metric = Metric::gauge("process_resident_memory_bytes", "Memory of this process that is in RAM.");
+const MEMORY: Metric =
+    Metric::gauge("process_resident_memory_bytes", "Memory of this process that is in RAM.");
 const FILES: Metric = Metric::gauge("process_open_fds", "Open files and sockets.");
 const MAX_FILES: Metric = Metric::gauge("process_max_fds", "Most files and sockets that may be open.");
 const START: Metric = Metric::gauge("process_start_time_seconds", "When this process began, since 1970.");

@@ -187,8 +187,7 @@ fn pools(page: &mut Page, module: &str, pools: &[proxy::PoolStatus]) {
     for pool in pools {
         let labels = [("module", module), ("pool", pool.pool.as_str())];
         page.add(&POOL_UP, &labels, switch(pool.up));
-        let results =
-            [("accepted", pool.accepted), ("refused", pool.refused), ("unknown", pool.unknown)];
+        let results = [("accepted", pool.accepted), ("refused", pool.refused), ("unknown", pool.unknown)];
         for (result, count) in results {
             page.count(&POOL_SHARES, &[labels[0], labels[1], ("result", result)], count);
         }

@@ -12,10 +12,8 @@ use service::page::{Metric, Page};
 
 use crate::commit::Error;
 
-const TERMS: Metric = Metric::counter(
-    "flareshift_controller_terms_total",
-    "Times this controller took the office of leader.",
-);
+const TERMS: Metric =
+    Metric::counter("flareshift_controller_terms_total", "Times this controller took the office of leader.");
 const ROUNDS: Metric = Metric::counter(
     "flareshift_controller_rounds_total",
     "Rounds of planning by what came of them: whole or repair were committed, the others left the old plan in force.",
@@ -150,12 +148,8 @@ impl Greeting {
 
 impl Default for Counts {
     fn default() -> Self {
-        let evicted = [
-            ReasonCode::Preempted,
-            ReasonCode::PowerShort,
-            ReasonCode::Draining,
-            ReasonCode::NoFirmCapacity,
-        ];
+        let evicted =
+            [ReasonCode::Preempted, ReasonCode::PowerShort, ReasonCode::Draining, ReasonCode::NoFirmCapacity];
         Self {
             terms: AtomicU64::new(0),
             rounds: Counters::new(Outcome::ALL),

@@ -35,18 +35,23 @@ const FIRM_CAPACITY: Metric = Metric::gauge(
     "What it takes the site to carry after the loss of its largest source.",
 );
 const FREQUENCY: Metric = Metric::gauge("flareshift_site_frequency_hertz", "Frequency of the island.");
+const NOMINAL: Metric =
+    Metric::gauge("flareshift_site_nominal_frequency_hertz", "Frequency that the island is made for.");
 const GENSETS: Metric = Metric::gauge("flareshift_site_gensets", "Generator sets of a site by state.");
-const STORED: Metric =
-    Metric::gauge("flareshift_site_storage_joules", "What the site's storage still delivers until it is empty.");
+const STORED: Metric = Metric::gauge(
+    "flareshift_site_storage_joules",
+    "What the site's storage still delivers until it is empty.",
+);
 const IMPORT: Metric = Metric::gauge("flareshift_site_import_watts", "What the site imports from the grid.");
 const GAS: Metric =
     Metric::gauge("flareshift_site_gas_cubic_meters_per_second", "Gas that arrives, at standard conditions.");
-const FLARED: Metric =
-    Metric::gauge("flareshift_site_flared_cubic_meters_per_second", "Gas that is flared, at standard conditions.");
+const FLARED: Metric = Metric::gauge(
+    "flareshift_site_flared_cubic_meters_per_second",
+    "Gas that is flared, at standard conditions.",
+);
 const AGE: Metric =
     Metric::gauge("flareshift_site_report_age_seconds", "Age of the last report of the site's wired module.");
-const MODULES: Metric =
-    Metric::gauge("flareshift_site_modules", "Modules of a site by their agents' link.");
+const MODULES: Metric = Metric::gauge("flareshift_site_modules", "Modules of a site by their agents' link.");
 
 /// Puts every site on a page.
 pub(super) fn write(page: &mut Page, cache: &Cache, live: &Live, now: Time) {
@@ -138,6 +143,7 @@ fn power(page: &mut Page, load: &LoadByUse, site: &Site, report: Option<&SiteRep
 fn reported(page: &mut Page, site: &Site, report: &SiteReport) {
     let labels = [("site", site.id.as_str())];
     page.add_known(&FREQUENCY, &labels, report.frequency.map(|hz| hz.as_f64() / 1_000.0));
+    page.add(&NOMINAL, &labels, site.nominal.as_f64() / 1_000.0);
     page.add_known(&GAS, &labels, report.gas.map(|gas| gas.as_f64() * CUBIC_METERS_PER_SECOND));
     page.add_known(&FLARED, &labels, report.flared.map(|gas| gas.as_f64() * CUBIC_METERS_PER_SECOND));
     // A watt-second is a joule.
