@@ -8,6 +8,7 @@ mod bad_input;
 mod dev_runs;
 mod durable;
 mod hand_over;
+mod observability;
 mod paused_leader;
 mod proxy_stats;
 mod sabotage;

@@ -15,7 +15,6 @@ use agent::run::Options;
 use agent::settings::Settings;
 use anyhow::Context;
 use api::clock::WallClock;
-use clap::Parser;
 use control::sabotage::Sabotages;
 use model::ModuleId;
 use model::fleet::Fleet;
@@ -26,7 +25,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
 fn main() -> ExitCode {
-    let config = Config::parse();
+    let config: Config = service::settings::parse();
     service::log::init(config.log_format);
     match carry_out(config) {
         Ok(()) => ExitCode::SUCCESS,
@@ -38,6 +37,11 @@ fn main() -> ExitCode {
 }
 
 fn carry_out(config: Config) -> anyhow::Result<()> {
+    if config.check_config {
+        config.check()?;
+        println!("the settings can be used");
+        return Ok(());
+    }
     let runtime = || tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     match &config.command {
         Some(Command::Proxy(args)) => {

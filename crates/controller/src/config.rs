@@ -85,6 +85,12 @@ pub struct Flags {
         default_value_t
     )]
     pub log_format: log::Format,
+    /// Settings in TOML: the long flags with _ for -. Flags and environment go before them (docs/configuration.md).
+    #[arg(long, global = true, value_name = "FILE", env = "FLARESHIFT_CONFIG", hide_env_values = true)]
+    pub config: Option<PathBuf>,
+    /// Check all settings and the fleet file, and end: 0 where they can be used, 2 where they cannot.
+    #[arg(long)]
+    pub check_config: bool,
     /// What to do instead of serving.
     #[command(subcommand)]
     pub errand: Option<Errand>,

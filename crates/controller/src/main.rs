@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use api::clock::WallClock;
-use clap::Parser as _;
 use controller::config::{Errand, Flags, Place};
 use controller::maintenance;
 use controller::run::{Options, run};
@@ -25,12 +24,16 @@ use tokio_util::sync::CancellationToken;
 const HAND_OVER: Duration = Duration::from_secs(1);
 
 fn main() -> ExitCode {
-    let flags = Flags::parse();
+    let flags: Flags = service::settings::parse();
     service::log::init(flags.log_format);
     if let Some(Errand::Store { json, command }) = &flags.errand {
         return maintain(&flags.place, command, *json);
     }
     let fleet = match flags.check().and_then(|()| flags.read_fleet()) {
+        Ok(_) if flags.check_config => {
+            println!("the settings can be used");
+            return ExitCode::SUCCESS;
+        }
         Ok(fleet) => fleet,
         Err(error) => {
             eprintln!("flareshift-controller: {:#}", anyhow::Error::from(error));
