@@ -12,6 +12,7 @@ mod observability;
 mod paused_leader;
 mod proxy_stats;
 mod sabotage;
+mod settings;
 mod store_commands;
 mod support;
 mod tenants;

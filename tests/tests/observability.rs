@@ -13,9 +13,6 @@ use crate::support::fleet::{Place, SITES};
 use crate::support::prometheus::{Prometheus, page, promtool, ready_or_skip};
 use crate::support::{PATIENCE, free_address, repository, wait_for, waits};
 
-/// Metrics that the queries ask for and only trouble brings.
-const ONLY_IN_TROUBLE: [&str; 0] = [];
-
 fn deploy() -> PathBuf {
     repository("deploy/prometheus")
 }
@@ -68,7 +65,7 @@ fn a_running_fleet_shows_pages_that_prometheus_reads_and_every_query_finds_its_m
     let place = Place::embedded();
     let [controller_page, agent_page] = [free_address(), free_address()];
     let mut controller = place.controller_with(&["--metrics", &controller_page]);
-    let mut agent = place.agent_with(SITES[0], &["--metrics", &agent_page]);
+    let mut agent = place.agent_with(SITES[0], &["--metrics", &agent_page, "--log-format", "json"]);
     let pages = [("controller", controller_page.as_str()), ("agent", agent_page.as_str())];
     for (name, address) in pages {
         wait_for(&format!("the {name} is ready"), PATIENCE, || {
@@ -99,11 +96,15 @@ fn a_running_fleet_shows_pages_that_prometheus_reads_and_every_query_finds_its_m
     let rules = prometheus.rules().unwrap();
     assert!(rules.iter().all(|rule| rule["health"] == "ok"), "{rules:?}");
     rules.iter().for_each(|rule| asked.extend(metrics(rule["query"].as_str().unwrap())));
-    for metric in asked.iter().filter(|metric| !ONLY_IN_TROUBLE.contains(&metric.as_str())) {
+    for metric in &asked {
         assert!(!prometheus.query(metric).unwrap().is_empty(), "nothing shows {metric}");
     }
     let up = prometheus.query("up == 1").unwrap();
     assert_eq!(up.len(), pages.len(), "{up:?}");
+    for line in agent.stderr().lines() {
+        let parsed: Value = serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
+        assert!(parsed["level"].is_string() && parsed["fields"]["message"].is_string(), "{line}");
+    }
     println!("{} metrics asked for by {} rules and the dashboard were found", asked.len(), rules.len());
 }
 

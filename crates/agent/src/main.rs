@@ -152,6 +152,16 @@ async fn simulate(_: Config, _: Fleet, _: CancellationToken) -> anyhow::Result<(
     anyhow::bail!("this build has no simulator; build it with `cargo build -p agent --features sim`")
 }
 
+/// The modules whose agents this process runs.
+#[cfg(feature = "sim")]
+fn served(config: &Config, fleet: &Fleet) -> anyhow::Result<Vec<ModuleId>> {
+    match (&config.module, &config.site) {
+        (Some(module), _) => Ok(vec![module.clone()]),
+        (None, Some(site)) => Ok(fleet.modules_of(site).map(|module| module.id.clone()).collect()),
+        (None, None) => anyhow::bail!("--module or --site names what to simulate"),
+    }
+}
+
 #[cfg(feature = "sim")]
 async fn simulate(config: Config, fleet: Fleet, cancel: CancellationToken) -> anyhow::Result<()> {
     use agent::run::Started;
@@ -159,11 +169,7 @@ async fn simulate(config: Config, fleet: Fleet, cancel: CancellationToken) -> an
     use model::time::Clock;
     use tokio::task::JoinSet;
 
-    let modules: Vec<ModuleId> = match (&config.module, &config.site) {
-        (Some(module), _) => vec![module.clone()],
-        (None, Some(site)) => fleet.modules_of(site).map(|module| module.id.clone()).collect(),
-        (None, None) => anyhow::bail!("--module or --site names what to simulate"),
-    };
+    let modules = served(&config, &fleet)?;
     let first = modules.first().and_then(|id| fleet.modules.iter().find(|module| module.id == *id));
     let site = first
         .with_context(|| format!("{} describes no such module or site", config.fleet_path().display()))?

@@ -101,6 +101,11 @@ impl Watched {
         self.parts().insert(module, Some(part));
     }
 
+    /// An agent ended; its directory is free.
+    pub fn remove(&self, module: &ModuleId) {
+        self.parts().insert(module.clone(), None);
+    }
+
     fn parts(&self) -> MutexGuard<'_, BTreeMap<ModuleId, Option<Part>>> {
         // What a panic left is whole: one insertion at a time.
         self.parts.lock().unwrap_or_else(PoisonError::into_inner)

@@ -21,9 +21,10 @@ pub struct Prometheus {
 
 /// Whether both programs are there. If not, a line says so, unless they are required.
 pub fn ready_or_skip() -> bool {
-    let is_there = |name| {
-        let version = Command::new(name).arg("--version").stdout(Stdio::null()).stderr(Stdio::null());
-        version_runs(version)
+    let is_there = |name: &str| {
+        let mut version = Command::new(name);
+        let version = version.arg("--version").stdout(Stdio::null()).stderr(Stdio::null());
+        version.status().is_ok_and(|status| status.success())
     };
     let installed = is_there("promtool") && is_there("prometheus");
     let required = std::env::var("FLARESHIFT_REQUIRE_PROMETHEUS").is_ok_and(|value| value == "1");
@@ -35,10 +36,6 @@ pub fn ready_or_skip() -> bool {
         eprintln!("SKIPPED: no promtool and prometheus on the PATH (install prometheus)");
     }
     installed
-}
-
-fn version_runs(command: &mut Command) -> bool {
-    command.status().is_ok_and(|status| status.success())
 }
 
 /// Runs promtool; `input` is its standard input. Answers all that it said, or fails with it.
