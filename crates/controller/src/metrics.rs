@@ -24,6 +24,7 @@ pub(crate) use counts::{Greeting, Outcome, Phase};
 pub(crate) use requests::{grpc, rest};
 
 use crate::cache::Cache;
+use crate::commit::Error;
 use crate::context::Context;
 use crate::ledger::Totals;
 use crate::live::Live;
@@ -86,8 +87,15 @@ impl Monitored for Monitor {
         let read = timeout(STORE_WITHIN, context.store.get(&key::epoch())).await;
         let answered = match read {
             Ok(Ok(_)) => Ok(()),
-            Ok(Err(error)) => Err(error.to_string()),
-            Err(_) => Err(format!("the store does not answer within {} s", STORE_WITHIN.as_secs())),
+            Ok(Err(error)) => {
+                let why = error.to_string();
+                context.counts.store_error(&error.into());
+                Err(why)
+            }
+            Err(_) => {
+                context.counts.store_error(&Error::Timeout);
+                Err(format!("the store does not answer within {} s", STORE_WITHIN.as_secs()))
+            }
         };
         let leads = context.office.borrow().is_some();
         let knows = leads || context.cache.borrow().leader.is_some();
