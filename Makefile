@@ -12,11 +12,13 @@ test:
 		echo "== $$step took $$(( $$(date +%s) - started )) s"; \
 	done
 
-# What the tests need beside Rust: etcd itself, and protoc for etcd-client's build script.
+# What the tests need beside Rust: etcd itself, protoc for etcd-client's build script, and Prometheus to read our metrics.
 deps:
-	@if ! command -v etcd >/dev/null || ! command -v protoc >/dev/null || [ ! -d /usr/include/google/protobuf ]; then \
-		echo "installing etcd-server, protobuf-compiler and libprotobuf-dev"; \
-		apt-get update -qq && apt-get install -y -qq etcd-server protobuf-compiler libprotobuf-dev; \
+	@if ! command -v etcd >/dev/null || ! command -v protoc >/dev/null || [ ! -d /usr/include/google/protobuf ] \
+		|| ! command -v promtool >/dev/null; then \
+		echo "installing etcd-server, protobuf-compiler, libprotobuf-dev and prometheus"; \
+		apt-get update -qq && apt-get install -y -qq --no-install-recommends \
+			etcd-server protobuf-compiler libprotobuf-dev prometheus; \
 	fi
 
 fmt:
@@ -35,8 +37,8 @@ lean:
 # of their time.
 unit:
 	cargo build --workspace --all-targets --locked
-	FLARESHIFT_REQUIRE_ETCD=1 PLANNER_OPTIMA=180 PROPTEST_RNG_SEED=1 RUST_TEST_THREADS=8 \
-		cargo test --workspace --locked --no-fail-fast
+	FLARESHIFT_REQUIRE_ETCD=1 FLARESHIFT_REQUIRE_PROMETHEUS=1 PLANNER_OPTIMA=180 PROPTEST_RNG_SEED=1 \
+		RUST_TEST_THREADS=8 cargo test --workspace --locked --no-fail-fast
 
 # The command line must build without protoc and without etcd-client: a new user has neither.
 cli-alone:

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// The arrows of docs/architecture.md. `cli` and `e2e` may depend on all.
-const ARROWS: [(&str, &[&str]); 10] = [
+const ARROWS: [(&str, &[&str]); 11] = [
     ("model", &[]),
     ("planner", &["model"]),
     ("backtest", &["model", "planner"]),
@@ -13,9 +13,10 @@ const ARROWS: [(&str, &[&str]); 10] = [
     ("stratum", &["model"]),
     ("api", &["model"]),
     ("store", &["model"]),
+    ("service", &[]),
     ("sim", &["model", "control", "stratum"]),
-    ("controller", &["model", "planner", "stratum", "api", "store"]),
-    ("agent", &["model", "control", "stratum", "api", "sim"]),
+    ("controller", &["model", "planner", "stratum", "api", "store", "service"]),
+    ("agent", &["model", "control", "stratum", "api", "sim", "service"]),
 ];
 
 /// What the pure crates must not contain: they decide, the shells act.

@@ -8,7 +8,8 @@ use serde_json::Value;
 
 use crate::support::cli::run;
 use crate::support::process::Process;
-use crate::support::{PATIENCE, TempDir, wait_for, waits};
+use crate::support::prometheus::page;
+use crate::support::{PATIENCE, TempDir, free_address, wait_for, waits};
 
 /// Enough for the equation to mean something.
 const SHARES: u64 = 30;
@@ -33,6 +34,7 @@ fn every_share_of_a_working_proxy_has_one_end_and_its_hash_rate_an_interval() {
     let _waits = waits();
     let dir = TempDir::new("stats");
     let data = dir.at("data");
+    let metrics = free_address();
     let args = [
         "dev",
         "--headless",
@@ -46,6 +48,8 @@ fn every_share_of_a_working_proxy_has_one_end_and_its_hash_rate_an_interval() {
         "127.0.0.1:0",
         "--speed",
         "10",
+        "--metrics",
+        &metrics,
     ];
     let mut dev = Process::start("flareshift", &args, dir.path(), "dev");
     let agent = wait_for("an agent with a socket", PATIENCE, || agent(Path::new(&data)));
@@ -74,6 +78,11 @@ fn every_share_of_a_working_proxy_has_one_end_and_its_hash_rate_an_interval() {
     }
     let table = run("flareshift", &["proxy", "stats", "--data", agent.to_str().unwrap()]);
     assert!(table.stdout.contains("Equation:          holds: "), "{}", table.stdout);
+    let (status, shown) = page(&metrics, "/metrics").unwrap();
+    assert_eq!(status, 200);
+    assert!(shown.contains("\nflareshift_controller_leading 1\n"), "{shown}");
+    let forwarded = |line: &&str| line.starts_with("flareshift_agent_shares_total{") && !line.ends_with(" 0");
+    assert!(shown.lines().any(|line| forwarded(&line)), "{shown}");
     dev.terminate();
     assert_eq!(dev.end(PATIENCE).code, Some(0));
     assert!(!agent.join("agent.sock").exists(), "it took its socket away");

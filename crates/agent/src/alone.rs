@@ -23,13 +23,14 @@ use tracing::{error, info, warn};
 use crate::disk;
 use crate::edge::{self, Stratum};
 use crate::local;
+use crate::metrics::{Part, Tallies, Watched};
 use crate::outbox::{self, Outbox};
 use crate::proxy::{Handle, Stats};
 use crate::run::{finish, keep_synced};
 use crate::settings::Settings;
 
 /// The name under which the ledger's segments are written: there is no module.
-const LEDGER: &str = "proxy";
+pub const LEDGER: &str = "proxy";
 /// A segment covers so much, as an agent's does.
 const SEAL_EVERY: Duration = Duration::from_secs(30);
 /// How often the log says how things stand.
@@ -37,11 +38,12 @@ const TELL_EVERY: Duration = Duration::from_secs(60);
 /// Segments kept: seven days of one each 30 s. At a kilobyte each these are 20 MB.
 const KEEP_SEGMENTS: u64 = 20_160;
 
-/// Runs the proxy until cancelled. `file` is where `settings` came from: SIGHUP reads it again.
+/// Runs the proxy until cancelled, and has it `watched`. `file` is where `settings` came from: SIGHUP reads it again.
 pub async fn run(
     settings: Settings,
     file: &Path,
     data: &Path,
+    watched: &Watched,
     cancel: CancellationToken,
 ) -> anyhow::Result<()> {
     let clock = Arc::new(WallClock);
@@ -53,7 +55,10 @@ pub async fn run(
     let handle = proxy.handle();
     tell_where(&stratum.settings, &handle, data);
     let mut tasks = JoinSet::new();
-    tasks.spawn(keep_synced(outbox.clone()));
+    let tallies: Arc<Tallies> = Arc::default();
+    let part = Part { reports: None, directive: None, proxy: Some(handle.clone()), tallies: tallies.clone() };
+    watched.add(ledger, part);
+    tasks.spawn(keep_synced(outbox.clone(), tallies));
     tasks.spawn(keep_sealed(outbox.clone()));
     tasks.spawn(keep_telling(handle.clone()));
     let accounts = names(&stratum.settings);

@@ -11,6 +11,7 @@ use clap::{Parser, Subcommand};
 use model::fleet::Fleet;
 use model::fleet_file::{self, Error, MAX_BYTES};
 use model::{ModuleId, SiteId};
+use service::{log, monitor};
 
 use crate::settings::{self, Settings};
 
@@ -77,9 +78,27 @@ pub struct Config {
     /// How much the wells' gas varies: 0 is steady, 0.3 an ordinary shale pad, 1 the most.
     #[arg(long, value_name = "SHARE", default_value_t = 1.0, requires = "simulate", value_parser = share)]
     pub gas_variability: f64,
-    /// Log lines as JSON.
+    /// Metrics and health for whoever watches this agent: /metrics, /healthz, /readyz; loopback only until TLS comes. Off when left
+    /// out.
+    #[arg(long, global = true, value_name = "ADDRESS", env = "FLARESHIFT_METRICS", hide_env_values = true)]
+    pub metrics: Option<SocketAddr>,
+    /// Settings in TOML: the long flags with _ for -. Flags and environment go before them (docs/configuration.md).
+    #[arg(long, global = true, value_name = "FILE", env = "FLARESHIFT_CONFIG", hide_env_values = true)]
+    pub config: Option<PathBuf>,
+    /// Check all settings, the fleet file and the proxy's settings, and end: 0 where they can be used.
     #[arg(long, global = true)]
-    pub log_json: bool,
+    pub check_config: bool,
+    /// What log lines look like.
+    #[arg(
+        long,
+        global = true,
+        value_name = "FORMAT",
+        env = "FLARESHIFT_LOG_FORMAT",
+        hide_env_values = true,
+        value_enum,
+        default_value_t
+    )]
+    pub log_format: log::Format,
 }
 
 /// What the program runs besides a module's agent.
@@ -111,6 +130,24 @@ impl Config {
     /// Where the fleet description is; the command line asks for it unless there is a command that needs none.
     pub fn fleet_path(&self) -> &Path {
         self.fleet.as_deref().unwrap_or(Path::new(""))
+    }
+
+    /// Checks what can be checked without starting anything: listeners, the fleet and who is in it, the proxy's settings.
+    pub fn check(&self) -> anyhow::Result<()> {
+        self.metrics.map_or(Ok(()), monitor::check)?;
+        if let Some(Command::Proxy(args)) = &self.command {
+            return Ok(Settings::read(&args.file).map(drop)?);
+        }
+        let fleet = self.read_fleet()?;
+        let path = self.fleet_path().display();
+        if let Some(id) = self.module.as_ref().filter(|id| fleet.modules.iter().all(|known| known.id != **id))
+        {
+            anyhow::bail!("{path} describes no module {id}; add it there, or correct --module");
+        }
+        if let Some(id) = self.site.as_ref().filter(|id| fleet.sites.iter().all(|known| known.id != **id)) {
+            anyhow::bail!("{path} describes no site {id}; add it there, or correct --site");
+        }
+        Ok(self.settings().map(drop)?)
     }
 
     /// The settings of the proxy: from their file, else from the flags. `None` where neither says that there is one.
@@ -159,11 +196,33 @@ mod tests {
     #[test]
     fn the_proxy_alone_needs_its_settings_and_nothing_else() {
         let Some(Command::Proxy(args)) =
-            parse("flareshift-agent proxy farm.toml --log-json").unwrap().command
+            parse("flareshift-agent proxy farm.toml --log-format json").unwrap().command
         else {
             panic!("a command was given");
         };
         assert_eq!((args.file, args.data), ("farm.toml".into(), "data/proxy".into()));
+    }
+
+    #[test]
+    fn a_check_looks_at_files_listeners_and_who_is_served() {
+        let fleet = concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy/fleet.toml");
+        let check = |arguments: &str, expected: Option<&str>| {
+            let checked =
+                parse(&format!("flareshift-agent {}", arguments.replace("FLEET", fleet))).unwrap().check();
+            match (checked, expected) {
+                (Ok(()), None) => {}
+                (Err(error), Some(expected)) => assert!(error.to_string().contains(expected), "{error}"),
+                (checked, _) => panic!("{arguments}: {checked:?}"),
+            }
+        };
+        check("--fleet FLEET --module well-7-mine", None);
+        check("--fleet FLEET --simulate --site well-7", None);
+        check("--fleet FLEET --module well-7-lost", Some("describes no module well-7-lost"));
+        check("--fleet FLEET --simulate --site well-8", Some("describes no site well-8"));
+        check("--fleet /nowhere/f.toml --module m", Some("/nowhere/f.toml"));
+        check("--fleet FLEET --module well-7-mine --proxy /nowhere/p.toml", Some("/nowhere/p.toml"));
+        check("--fleet FLEET --module well-7-mine --metrics 0.0.0.0:1", Some("not on loopback"));
+        check("proxy /nowhere/p.toml", Some("/nowhere/p.toml"));
     }
 
     #[test]

@@ -16,6 +16,7 @@ pub mod edge;
 pub mod held;
 pub mod local;
 pub mod meterbook;
+pub mod metrics;
 pub mod outbox;
 pub mod proxy;
 pub mod recorder;

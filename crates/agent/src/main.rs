@@ -1,5 +1,6 @@
 //! `flareshift-agent`: reads the command line and hands over to [`agent::run`].
 
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -9,22 +10,23 @@ use agent::bare;
 use agent::boot;
 use agent::config::{Command, Config};
 use agent::edge::Stratum;
+use agent::metrics::Watched;
 use agent::run::Options;
 use agent::settings::Settings;
 use anyhow::Context;
 use api::clock::WallClock;
-use clap::Parser;
 use control::sabotage::Sabotages;
 use model::ModuleId;
 use model::fleet::Fleet;
+use service::monitor;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
-use tracing_subscriber::EnvFilter;
+use tracing::{error, info};
 
 fn main() -> ExitCode {
-    let config = Config::parse();
-    log(config.log_json);
+    let config: Config = service::settings::parse();
+    service::log::init(config.log_format);
     match carry_out(config) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -35,11 +37,21 @@ fn main() -> ExitCode {
 }
 
 fn carry_out(config: Config) -> anyhow::Result<()> {
+    if config.check_config {
+        config.check()?;
+        println!("the settings can be used");
+        return Ok(());
+    }
     let runtime = || tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     match &config.command {
         Some(Command::Proxy(args)) => {
             let settings = Settings::read(&args.file)?;
-            runtime()?.block_on(async { alone::run(settings, &args.file, &args.data, until_told()?).await })
+            runtime()?.block_on(async {
+                let cancel = until_told()?;
+                let watched = Watched::new(Arc::new(WallClock), [ModuleId::new(alone::LEDGER)?]);
+                show(config.metrics, &watched, &cancel).await?;
+                alone::run(settings, &args.file, &args.data, &watched, cancel).await
+            })
         }
         None => {
             let fleet = config.read_fleet()?;
@@ -48,10 +60,22 @@ fn carry_out(config: Config) -> anyhow::Result<()> {
     }
 }
 
-fn log(json: bool) {
-    let filter = EnvFilter::try_from_env("FLARESHIFT_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    if json { lines.json().init() } else { lines.init() }
+/// Shows what is watched where an address is given for it. It ends with the process, which waits for no reader.
+async fn show(
+    address: Option<SocketAddr>,
+    watched: &Watched,
+    cancel: &CancellationToken,
+) -> anyhow::Result<()> {
+    let Some(address) = address else { return Ok(()) };
+    let listener = monitor::bind(address).await?;
+    info!(address = %listener.local_addr()?, "metrics and health are shown");
+    let served = monitor::serve(listener, watched.clone(), cancel.clone());
+    tokio::spawn(async move {
+        if let Err(error) = served.await {
+            error!(%error, "metrics and health are not shown any more; the agent goes on");
+        }
+    });
+    Ok(())
 }
 
 async fn run(config: Config, fleet: Fleet) -> anyhow::Result<()> {
@@ -87,6 +111,9 @@ async fn serve(config: Config, fleet: &Fleet, cancel: CancellationToken) -> anyh
     // The sender lives as long as the agent: a plug that is never pulled.
     let (_plug, link) = watch::channel(true);
     let stratum = settings.map(|settings| Stratum { settings, sabotage: Default::default() });
+    let watched = Watched::new(Arc::new(WallClock), [id.clone()]);
+    show(config.metrics, &watched, &cancel).await?;
+    let (tell, told) = oneshot::channel();
     let options = Options {
         module,
         site,
@@ -104,9 +131,16 @@ async fn serve(config: Config, fleet: &Fleet, cancel: CancellationToken) -> anyh
         lose_segments: false,
         on_segment: None,
         pace: None,
-        started: None,
+        started: Some(tell),
     };
-    agent::run::run(options, cancel).await
+    let watch = async {
+        // One that does not start says why itself.
+        if let Ok(started) = told.await {
+            watched.add(id, started.into());
+        }
+    };
+    let (ended, ()) = tokio::join!(agent::run::run(options, cancel), watch);
+    ended
 }
 
 fn unknown(id: &ModuleId, fleet: &Path) -> String {
@@ -118,17 +152,24 @@ async fn simulate(_: Config, _: Fleet, _: CancellationToken) -> anyhow::Result<(
     anyhow::bail!("this build has no simulator; build it with `cargo build -p agent --features sim`")
 }
 
+/// The modules whose agents this process runs.
+#[cfg(feature = "sim")]
+fn served(config: &Config, fleet: &Fleet) -> anyhow::Result<Vec<ModuleId>> {
+    match (&config.module, &config.site) {
+        (Some(module), _) => Ok(vec![module.clone()]),
+        (None, Some(site)) => Ok(fleet.modules_of(site).map(|module| module.id.clone()).collect()),
+        (None, None) => anyhow::bail!("--module or --site names what to simulate"),
+    }
+}
+
 #[cfg(feature = "sim")]
 async fn simulate(config: Config, fleet: Fleet, cancel: CancellationToken) -> anyhow::Result<()> {
+    use agent::run::Started;
     use agent::simulated::{self, Wiring, World};
     use model::time::Clock;
     use tokio::task::JoinSet;
 
-    let modules: Vec<ModuleId> = match (&config.module, &config.site) {
-        (Some(module), _) => vec![module.clone()],
-        (None, Some(site)) => fleet.modules_of(site).map(|module| module.id.clone()).collect(),
-        (None, None) => anyhow::bail!("--module or --site names what to simulate"),
-    };
+    let modules = served(&config, &fleet)?;
     let first = modules.first().and_then(|id| fleet.modules.iter().find(|module| module.id == *id));
     let site = first
         .with_context(|| format!("{} describes no such module or site", config.fleet_path().display()))?
@@ -155,6 +196,8 @@ async fn simulate(config: Config, fleet: Fleet, cancel: CancellationToken) -> an
     let settings = if config.proxy.is_some() { config.settings()? } else { None };
     let (_plug, link) = watch::channel(true);
     let alone = modules.len() == 1;
+    let watched = Watched::new(Arc::new(world.clock.clone()), modules.clone());
+    show(config.metrics, &watched, &cancel).await?;
     let mut agents = JoinSet::new();
     for id in modules {
         let mut listen = settings.as_ref().map_or(config.stratum, |settings| settings.listen);
@@ -174,7 +217,9 @@ async fn simulate(config: Config, fleet: Fleet, cancel: CancellationToken) -> an
             lose_segments: false,
             on_segment: None,
         };
-        agents.spawn(simulated::run_agent(world.clone(), id, wiring, |_| {}, cancel.clone()));
+        let (watched, module) = (watched.clone(), id.clone());
+        let started = move |started: Started| watched.add(module, started.into());
+        agents.spawn(simulated::run_agent(world.clone(), id, wiring, started, cancel.clone()));
     }
     world.release();
     let mut ended = Ok(());

@@ -230,6 +230,11 @@ impl Outbox {
         self.sealed().iter().copied().collect()
     }
 
+    /// How many segments wait for the controller.
+    pub fn backlog(&self) -> usize {
+        self.sealed().len()
+    }
+
     /// Reads a sealed segment.
     pub fn read(&self, sequence: u64) -> Result<Segment, Error> {
         recover::read_sealed(&self.shared.dir, sequence)

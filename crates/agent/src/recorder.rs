@@ -12,6 +12,7 @@ use tracing::{error, info, warn};
 
 use crate::control_thread::{Snapshot, ToControl};
 use crate::meterbook::{Book, INTERVAL};
+use crate::metrics::Tallies;
 use crate::outbox::{Error, Outbox};
 use crate::proxy;
 
@@ -38,6 +39,8 @@ pub struct Recorder {
     pub reports: watch::Sender<Option<Arc<Report>>>,
     /// Told when a segment was sealed.
     pub sealed: Arc<Notify>,
+    /// What is counted for whoever watches.
+    pub tallies: Arc<Tallies>,
     /// Lines that the disk has refused so far, and when the book's state was written last.
     pub owed: Owed,
 }
@@ -69,6 +72,7 @@ impl Recorder {
         }
         for shed in &snapshot.sheds {
             info!(?shed, "load was shed");
+            self.tallies.shed(&shed.cause);
         }
         let lines = self.book.observe(snapshot.now, &snapshot.slow);
         if let Some(Err(error)) = self.owed.write(snapshot.now, lines, &self.book, &self.outbox) {

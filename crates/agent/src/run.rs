@@ -31,6 +31,7 @@ use crate::edge::{self, Stratum};
 use crate::held::Held;
 use crate::local;
 use crate::meterbook::Book;
+use crate::metrics::Tallies;
 use crate::outbox::{self, OnSegment, Outbox};
 use crate::proxy::journal::ShareJournal;
 use crate::proxy::{self, Proxy};
@@ -87,6 +88,8 @@ pub struct Started {
     pub directive: watch::Receiver<Option<Arc<Directive>>>,
     /// The latest report.
     pub reports: watch::Receiver<Option<Arc<Report>>>,
+    /// What it counts.
+    pub tallies: Arc<Tallies>,
 }
 
 /// The channels between the parts of one agent.
@@ -95,6 +98,7 @@ struct Lines {
     directive: watch::Sender<Option<Arc<Directive>>>,
     reports: watch::Sender<Option<Arc<Report>>>,
     sealed: Arc<Notify>,
+    tallies: Arc<Tallies>,
 }
 
 /// Runs an agent until cancelled, or until something it cannot do without fails.
@@ -114,6 +118,7 @@ pub async fn run(options: Options, cancel: CancellationToken) -> anyhow::Result<
         directive: watch::Sender::new(restored.clone().map(Arc::new)),
         reports: watch::Sender::new(None),
         sealed: Arc::new(Notify::new()),
+        tallies: Arc::default(),
     };
     let brain = brain(&module, &site, (options.reflex, options.sabotage), restored.clone());
     let (commits, intake) = commit::open(&data.join("commitments"), Some(outbox.clone()))?;
@@ -146,13 +151,14 @@ pub async fn run(options: Options, cancel: CancellationToken) -> anyhow::Result<
         link,
         clock: clock.clone(),
         pace: options.pace.clone(),
+        tallies: lines.tallies.clone(),
     };
     let thread = control_thread::spawn(plant, brain, inbox, snapshots_in).context("no control thread")?;
     tell_started(options.started, handle.clone(), &lines);
     info!(module = %module.id, "the agent runs");
     let mut tasks = JoinSet::new();
     tasks.spawn(recorder::run(recorder, snapshots));
-    tasks.spawn(keep_synced(outbox.clone()));
+    tasks.spawn(keep_synced(outbox.clone(), lines.tallies.clone()));
     tasks.spawn(commit::run(intake));
     local::spawn(&mut tasks, &data, local::Asked { proxy: handle, commits: claiming }, &cancel);
     if !session.controllers.is_empty() {
@@ -197,14 +203,15 @@ fn recorder(book: Book, outbox: &Outbox, proxy: Option<proxy::Handle>, lines: &L
         directive: lines.directive.subscribe(),
         reports: lines.reports.clone(),
         sealed: lines.sealed.clone(),
+        tallies: lines.tallies.clone(),
         owed: Owed::default(),
     }
 }
 
 fn tell_started(started: Option<oneshot::Sender<Started>>, proxy: Option<proxy::Handle>, lines: &Lines) {
     if let Some(started) = started {
-        let told =
-            Started { proxy, directive: lines.directive.subscribe(), reports: lines.reports.subscribe() };
+        let (directive, reports) = (lines.directive.subscribe(), lines.reports.subscribe());
+        let told = Started { proxy, directive, reports, tallies: lines.tallies.clone() };
         // Whoever asked may have gone; the agent runs all the same.
         let _ = started.send(told);
     }
@@ -230,11 +237,12 @@ fn journal(outbox: &Outbox, commits: &Commits, controllers: &[String]) -> Box<dy
     }
 }
 
-/// Has records reach the disk once a second.
-pub(crate) async fn keep_synced(outbox: Outbox) {
+/// Has records reach the disk once a second, and notes how many segments wait.
+pub(crate) async fn keep_synced(outbox: Outbox, tallies: Arc<Tallies>) {
     let mut every = tokio::time::interval(SYNC_EVERY);
     loop {
         every.tick().await;
+        tallies.backlog(outbox.backlog());
         let outbox = outbox.clone();
         match tokio::task::spawn_blocking(move || outbox.sync()).await {
             Ok(Ok(())) => {}

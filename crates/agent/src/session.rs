@@ -34,6 +34,7 @@ use self::sparse::{Say, Sparse};
 use crate::commit::Commits;
 use crate::control_thread::ToControl;
 use crate::held::Held;
+use crate::metrics::Tallies;
 use crate::outbox::{self, Outbox};
 
 /// Longest wait for a connection, a hello's answer, or any word while reports are sent.
@@ -107,6 +108,8 @@ pub struct Session {
     pub clock: Arc<dyn Clock>,
     /// Is told up to when reports were acknowledged, and `None` when there is no session: simulated time waits for it.
     pub pace: Option<Pace>,
+    /// What is counted for whoever watches.
+    pub tallies: Arc<Tallies>,
 }
 
 /// See [`Session::pace`].
@@ -120,6 +123,8 @@ pub async fn run(mut session: Session, cancel: CancellationToken) {
             let address = course.address().to_owned();
             let started = Instant::now();
             let ended = session.serve(&address).await;
+            session.tallies.link(false);
+            session.tallies.ended.add(ended.word());
             if let Some(pace) = &session.pace {
                 pace(None);
             }
@@ -138,6 +143,18 @@ pub async fn run(mut session: Session, cancel: CancellationToken) {
 }
 
 impl Ended {
+    /// The cause under which it is counted.
+    fn word(&self) -> &'static str {
+        match self {
+            Ended::Unreachable { .. } | Ended::Broken(_) | Ended::Closed => "broken",
+            Ended::Silent => "silent",
+            Ended::Refused { .. } => "refused",
+            Ended::Redirected { .. } => "redirected",
+            Ended::Busy | Ended::Held(_) | Ended::Outbox(_) => "failed",
+            Ended::Unplugged => "unplugged",
+        }
+    }
+
     fn parting(&self) -> Parting {
         match self {
             Ended::Redirected { leader, within } => Parting::Redirected(leader.clone(), *within),
@@ -292,6 +309,7 @@ impl Session {
         match kind {
             controller_message::Kind::Welcome(welcome) => {
                 info!(module = %self.module, controller = welcome.controller_version, "the controller welcomes this agent");
+                self.tallies.link(true);
                 self.outbox.resume_after(welcome.ledger_watermark, self.clock.now())?;
                 self.outbox.acknowledge(welcome.ledger_watermark)?;
                 stream.sent = welcome.ledger_watermark;

@@ -443,6 +443,9 @@ pub struct DevArgs {
     /// Where the controller listens for the tenants' REST API.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:7680")]
     pub rest: SocketAddr,
+    /// Metrics and health of controller and agents: /metrics, /healthz, /readyz; loopback only. Off when left out.
+    #[arg(long, value_name = "ADDRESS")]
+    pub metrics: Option<SocketAddr>,
     /// Write log lines here while the live table is shown; to `flareshift.log` in the data directory when left out.
     #[arg(long, value_name = "FILE")]
     pub log: Option<PathBuf>,

@@ -16,6 +16,7 @@ use model::fleet_file::{self, MAX_BYTES};
 use model::market::{Market, subsidy_at};
 use model::report::Finding;
 use model::{MicroDollars, Span, Time};
+use service::{log, monitor};
 
 pub use place::Place;
 
@@ -51,6 +52,10 @@ pub struct Flags {
     /// REST for tenants; loopback only until TLS comes.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:7680")]
     pub rest: SocketAddr,
+    /// Metrics and health for whoever watches this controller: /metrics, /healthz, /readyz; loopback only until TLS comes. Off
+    /// when left out.
+    #[arg(long, value_name = "ADDRESS", env = "FLARESHIFT_METRICS", hide_env_values = true)]
+    pub metrics: Option<SocketAddr>,
     /// Take sites that exist only in a simulator, and miner groups with a scale above 1.
     #[arg(long)]
     pub accept_simulated: bool,
@@ -73,6 +78,23 @@ pub struct Flags {
     /// link that is gone shows that much later (docs/sessions.md).
     #[arg(long, value_name = "SECONDS", default_value_t = 0, value_parser = clap::value_parser!(i64).range(0..=30))]
     pub quiet_seconds: i64,
+    /// What log lines look like.
+    #[arg(
+        long,
+        global = true,
+        value_name = "FORMAT",
+        env = "FLARESHIFT_LOG_FORMAT",
+        hide_env_values = true,
+        value_enum,
+        default_value_t
+    )]
+    pub log_format: log::Format,
+    /// Settings in TOML: the long flags with _ for -. Flags and environment go before them (docs/configuration.md).
+    #[arg(long, global = true, value_name = "FILE", env = "FLARESHIFT_CONFIG", hide_env_values = true)]
+    pub config: Option<PathBuf>,
+    /// Check all settings and the fleet file, and end: 0 where they can be used, 2 where they cannot.
+    #[arg(long)]
+    pub check_config: bool,
     /// What to do instead of serving.
     #[command(subcommand)]
     pub errand: Option<Errand>,
@@ -105,6 +127,9 @@ pub enum Error {
         /// What was given.
         address: SocketAddr,
     },
+    /// Metrics would be open to the network.
+    #[error(transparent)]
+    Metrics(#[from] monitor::Error),
     /// An address that nobody could follow to.
     #[error(
         "--advertise {address:?} is no address of a controller; write http://HOST:PORT, as agents and operators reach it"
@@ -134,6 +159,7 @@ impl Flags {
                 return Err(Error::NotLoopback { flag, address });
             }
         }
+        self.metrics.map_or(Ok(()), monitor::check)?;
         if let Some(address) = self.advertise.as_ref().filter(|address| !can_be_followed(address)) {
             return Err(Error::Advertise { address: address.clone() });
         }
@@ -237,6 +263,8 @@ mod tests {
         };
         check(&["--listen", "0.0.0.0:7600"], "not on loopback, and there is no TLS yet");
         check(&["--rest", "[::]:80"], "--rest [::]:80 is not on loopback");
+        check(&["--metrics", "0.0.0.0:9464"], "--metrics 0.0.0.0:9464 is not on loopback");
+        check(&["--log-format", "xml"], "[possible values: text, json]");
         for wrong in ["10.0.0.1:7600", "http://host", "https://h:1", "http://h:1/path", "http://:1", "h t"] {
             check(&["--advertise", wrong], "write http://HOST:PORT");
         }

@@ -25,6 +25,7 @@ use crate::cache::Cache;
 use crate::commit::{self, call};
 use crate::ledger::Sink;
 use crate::live::Live;
+use crate::metrics::Counts;
 use crate::quote::Desk;
 use crate::term::Event;
 
@@ -55,6 +56,8 @@ pub struct Context {
     pub audits: Audits,
     /// Where quotes are made and promises admitted.
     pub quotes: Desk,
+    /// What is counted for whoever watches.
+    pub counts: Arc<Counts>,
     /// What does not change while it runs.
     pub settings: Arc<Settings>,
 }
@@ -117,7 +120,8 @@ impl Context {
     pub async fn write(&self, txn: Txn) -> Result<Option<Revision>, Problem> {
         let office = self.office()?;
         let fence = office.fence.clone();
-        let outcome = call(&self.store, txn.when(fence.clone())).await.map_err(problem)?;
+        let outcome = call(&self.store, txn.when(fence.clone())).await;
+        let outcome = outcome.inspect_err(|error| self.counts.store_error(error)).map_err(problem)?;
         if !outcome.succeeded {
             let present = timeout(commit::STORE_TIMEOUT, self.store.get(fence.key())).await;
             let present = present.map_err(|_| problem(commit::Error::Timeout))?;

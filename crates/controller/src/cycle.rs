@@ -5,7 +5,7 @@
 //! thread of its own kind; only the commit touches the store. Read next: `commit.rs`; `term.rs` for when a round is due.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use model::plan::Plan;
 use model::report::Finding;
@@ -47,6 +47,17 @@ pub enum Error {
 pub struct Checked {
     /// The round it came from.
     pub round: Round,
+    /// What it took.
+    pub took: Took,
+}
+
+/// Wall time that a round took on its thread.
+#[derive(Clone, Copy, Debug)]
+pub struct Took {
+    /// Until a plan was there, one that did not do before it included.
+    pub plan: Duration,
+    /// To judge it.
+    pub check: Duration,
 }
 
 /// What to plan.
@@ -116,12 +127,15 @@ fn checked(
     if sabotage == Some(Sabotage::Nondeterministic) {
         perturb(&mut plan, input.now.millis());
     }
-    let took = Span::new(i64::try_from(started.elapsed().as_millis()).unwrap_or(i64::MAX));
+    let plan_took = started.elapsed();
     let findings = findings(&plan, &input);
+    let took = Took { plan: plan_took, check: started.elapsed().saturating_sub(plan_took) };
     if !findings.is_empty() {
         return Err(Error::Refused { generation: plan.generation, findings });
     }
-    Ok(Checked { round: Round { input, plan: plan.into(), report: planned.report, took } })
+    let span = Span::new(i64::try_from(plan_took.as_millis()).unwrap_or(i64::MAX));
+    let round = Round { input, plan: plan.into(), report: planned.report, took: span };
+    Ok(Checked { round, took })
 }
 
 fn findings(plan: &Plan, input: &Input) -> Vec<Finding> {

@@ -57,6 +57,7 @@ pub(crate) async fn run(
                 tracing::warn!("office lost, standing by");
             }
             Err(error) => {
+                context.counts.store_error(&error);
                 if !silent {
                     let error = &error as &dyn std::error::Error;
                     tracing::warn!(
@@ -91,6 +92,7 @@ async fn lead(
     let (inbox, messages) = mpsc::channel(INBOX);
     let fence = outputs.live.borrow().term.unwrap_or_default();
     tracing::info!(epoch = fence.epoch, leader = fence.leader, "leading");
+    context.counts.term();
     outputs.office.send_replace(Some(Office { fence: term.fence_compare(), term: fence, inbox }));
     let (ended, slots) = tokio::select! {
         ended = term.run(messages, cancel) => ended,

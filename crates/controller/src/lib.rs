@@ -4,7 +4,7 @@
 //! [`tracker`] (who is in touch), [`publish`] (what an agent is told), [`observe`] (what the planner sees). Beside them [`quote`]
 //! judges what may be promised. Around them are thin
 //! shells: [`term`] is the one task that acts while this controller leads, [`session`], [`operator`], [`tenant`] and [`rest`]
-//! serve the three audiences, and [`run`] wires it all together. Start at [`run`], then [`term`].
+//! serve the three audiences, [`metrics`] shows how it stands, and [`run`] wires it all together. Start at [`run`], then [`term`].
 //!
 //! Invariant: only [`rest`] knows HTTP status, and only [`commit`], [`context`], [`leader`] and [`maintenance`] write to the store
 //! outside of `term`.
@@ -26,6 +26,7 @@ pub mod ledger;
 pub mod lifecycle;
 pub mod live;
 pub mod maintenance;
+pub mod metrics;
 pub mod observe;
 pub mod operator;
 pub mod publish;

@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use api::clock::WallClock;
-use clap::Parser as _;
 use controller::config::{Errand, Flags, Place};
 use controller::maintenance;
 use controller::run::{Options, run};
@@ -19,20 +18,22 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-use tracing_subscriber::EnvFilter;
 
 /// How long agents are kept, when this controller ends, to be told who leads now: a standby takes the vacant office in some
 /// milliseconds, over a slow etcd within a second.
 const HAND_OVER: Duration = Duration::from_secs(1);
 
 fn main() -> ExitCode {
-    let flags = Flags::parse();
-    let filter = EnvFilter::try_from_env("FLARESHIFT_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let flags: Flags = service::settings::parse();
+    service::log::init(flags.log_format);
     if let Some(Errand::Store { json, command }) = &flags.errand {
         return maintain(&flags.place, command, *json);
     }
     let fleet = match flags.check().and_then(|()| flags.read_fleet()) {
+        Ok(_) if flags.check_config => {
+            println!("the settings can be used");
+            return ExitCode::SUCCESS;
+        }
         Ok(fleet) => fleet,
         Err(error) => {
             eprintln!("flareshift-controller: {:#}", anyhow::Error::from(error));
@@ -93,6 +94,10 @@ async fn serve(flags: Flags, fleet: model::fleet::Fleet) -> anyhow::Result<()> {
     let store = flags.place.open().await?;
     let grpc = bind(flags.listen).await?;
     let rest = bind(flags.rest).await?;
+    let metrics = match flags.metrics {
+        Some(address) => Some(service::monitor::bind(address).await?),
+        None => None,
+    };
     let clock = WallClock;
     let (market_in, market) = watch::channel(flags.market(clock.now()));
     let options = Options {
@@ -101,6 +106,7 @@ async fn serve(flags: Flags, fleet: model::fleet::Fleet) -> anyhow::Result<()> {
         accept_simulated: flags.accept_simulated,
         lease_ttl: flags.lease_ttl(),
         quiet: flags.quiet(),
+        metrics,
         advertise: flags.advertise.clone(),
         hand_over: if flags.place.is_shared()? { HAND_OVER } else { Duration::ZERO },
         ..Options::new(Arc::new(clock), store, market, grpc, rest, flags.data.clone())

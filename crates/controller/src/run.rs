@@ -12,17 +12,20 @@ use api::agent::agent_service_server::AgentServiceServer;
 use api::limits::MAX_MESSAGE_BYTES;
 use api::operator::operator_service_server::OperatorServiceServer;
 use api::tenant::tenant_service_server::TenantServiceServer;
+use axum::middleware::from_fn_with_state;
 use model::Span;
 use model::envelope::DEFAULT_VALIDITY;
 use model::fleet::Fleet;
 use model::market::Market;
 use model::time::Clock;
+use service::monitor;
 use store::{Prefix, Store};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{broadcast, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
+use tonic::service::Routes;
 use tonic::transport::Server;
 
 use crate::audit::{self, Audits};
@@ -31,6 +34,7 @@ use crate::context::{Context, Settings};
 use crate::cycle::Planner;
 use crate::ledger::{self, Sink};
 use crate::live::Live;
+use crate::metrics::{self, Counts, Monitor};
 use crate::quote::Desk;
 use crate::sabotage::Sabotage;
 use crate::term::{Committed, Rules};
@@ -63,6 +67,8 @@ pub struct Options {
     pub grpc: TcpListener,
     /// Tenants by REST.
     pub rest: TcpListener,
+    /// Metrics and health, for whoever watches it.
+    pub metrics: Option<TcpListener>,
     /// Where ledger segments are kept.
     pub ledger_dir: PathBuf,
     /// Simulated sites are welcome.
@@ -138,6 +144,7 @@ impl Options {
             market,
             grpc,
             rest,
+            metrics: None,
             ledger_dir,
             accept_simulated: false,
             sabotage: None,
@@ -186,6 +193,7 @@ pub async fn start(options: Options, cancel: CancellationToken) -> Result<Handle
         sink,
         audits,
         quotes: Desk::default(),
+        counts: Arc::new(Counts::default()),
         settings: Arc::new(settings),
     };
     let rules = Rules { freshness, planner: options.planner, sabotage: options.sabotage };
@@ -198,11 +206,14 @@ pub async fn start(options: Options, cancel: CancellationToken) -> Result<Handle
     tasks.spawn(ok(leader::run(context.clone(), rules, ttl, outputs, cancel.clone())));
     tasks.spawn(ok(load_fleet(context.clone(), options.fleet, cancel.clone())));
     tasks.spawn(ok(run_sessions(running, cancel.clone(), last.clone())));
-    tasks.spawn(follow(context.store.clone(), cache_in, last.clone()));
+    tasks.spawn(follow(context.store.clone(), context.counts.clone(), cache_in, last.clone()));
     let (connections, incoming) = mpsc::channel(1);
     tasks.spawn(ok(admission::run(options.grpc, connections)));
     tasks.spawn(serve_grpc(context.clone(), sessions, incoming, (cancel.clone(), last.clone())));
-    tasks.spawn(serve_rest(context.clone(), options.rest, last));
+    tasks.spawn(serve_rest(context.clone(), options.rest, last.clone()));
+    if let Some(listener) = options.metrics {
+        tasks.spawn(serve_metrics(context.clone(), listener, last));
+    }
     Ok(Handle { context, commits, tasks, cancel })
 }
 
@@ -248,7 +259,12 @@ async fn ok(task: impl Future<Output = ()>) -> Result<(), Error> {
 }
 
 /// Feeds the cache from one watch over everything. A store that stopped ends the process: whoever runs it starts it again.
-async fn follow(store: Store, cache: watch::Sender<Cache>, cancel: CancellationToken) -> Result<(), Error> {
+async fn follow(
+    store: Store,
+    counts: Arc<Counts>,
+    cache: watch::Sender<Cache>,
+    cancel: CancellationToken,
+) -> Result<(), Error> {
     let mut pause = WATCH_RETRY;
     loop {
         let mut watch = store.watch(&Prefix::all(), None);
@@ -268,6 +284,7 @@ async fn follow(store: Store, cache: watch::Sender<Cache>, cancel: CancellationT
                         error = &error as &dyn std::error::Error,
                         "the store's watch ended, begun anew"
                     );
+                    counts.store_error(&error.into());
                     break;
                 }
             }
@@ -324,22 +341,35 @@ async fn serve_grpc(
         .map_err(|error| failed(error.into()))?;
     let agents = AgentServiceServer::new(sessions).max_decoding_message_size(MAX_MESSAGE_BYTES);
     let operators = OperatorServiceServer::new(operator::Service::new(context.clone(), cancel));
-    let tenants = TenantServiceServer::new(tenant::grpc::Service::new(context));
-    let served = Server::builder()
-        .http2_keepalive_interval(Some(PING))
-        .http2_keepalive_timeout(Some(PING))
-        .max_concurrent_streams(STREAMS)
-        .add_service(health_service)
+    let tenants = TenantServiceServer::new(tenant::grpc::Service::new(context.clone()));
+    let routes = Routes::new(health_service)
         .add_service(reflection)
         .add_service(agents)
         .add_service(operators)
         .add_service(tenants)
+        .into_axum_router()
+        .layer(from_fn_with_state(context.counts, metrics::grpc));
+    let served = Server::builder()
+        .http2_keepalive_interval(Some(PING))
+        .http2_keepalive_timeout(Some(PING))
+        .max_concurrent_streams(STREAMS)
+        .add_routes(Routes::from(routes))
         .serve_with_incoming_shutdown(ReceiverStream::new(incoming), last.cancelled_owned());
     served.await.map_err(|error| failed(error.into()))
 }
 
 async fn serve_rest(context: Context, listener: TcpListener, cancel: CancellationToken) -> Result<(), Error> {
-    let served =
-        axum::serve(listener, rest::router(context)).with_graceful_shutdown(cancel.cancelled_owned());
+    let counted = from_fn_with_state(context.counts.clone(), metrics::rest);
+    let router = rest::router(context).layer(counted);
+    let served = axum::serve(listener, router).with_graceful_shutdown(cancel.cancelled_owned());
     served.await.map_err(|source| Error::Server { what: "REST", source: source.into() })
+}
+
+async fn serve_metrics(
+    context: Context,
+    listener: TcpListener,
+    cancel: CancellationToken,
+) -> Result<(), Error> {
+    let served = monitor::serve(listener, Monitor(context), cancel).await;
+    served.map_err(|source| Error::Server { what: "metrics", source: source.into() })
 }

@@ -30,6 +30,7 @@ use crate::cache::Cache;
 use crate::context::{Context, Office};
 use crate::latest::Latest;
 use crate::live::Agent;
+use crate::metrics::Greeting;
 use crate::term::Event;
 use crate::tracker::SessionId;
 
@@ -57,6 +58,17 @@ pub(crate) enum End {
     Refused(RefusalCode, String),
     /// Another controller leads, at this address, if it is known.
     Redirect(String),
+}
+
+impl End {
+    /// How a stream that ends so before it became a session was answered.
+    fn greeting(&self) -> Greeting {
+        match self {
+            End::Gone => Greeting::Gone,
+            End::Refused(..) => Greeting::Refused,
+            End::Redirect(_) => Greeting::Redirected,
+        }
+    }
 }
 
 /// A session that was asked for: its two directions.
@@ -145,18 +157,24 @@ impl Session {
         full: bool,
         cancel: CancellationToken,
     ) {
+        let _open = self.context.counts.stream();
         let end = if full {
+            self.context.counts.session(Greeting::Refused);
             End::Refused(RefusalCode::Overloaded, "too many sessions; try again with back-off".into())
         } else {
             match self.greet(&mut inbound).await {
                 Ok(mut peer) => {
+                    self.context.counts.session(Greeting::Welcomed);
                     let end = self.serve(&mut inbound, &mut peer, &cancel).await;
                     let closed = Event::Closed { module: peer.module.clone(), session: self.id };
                     // A term that ended meanwhile has forgotten the session already.
                     let _ = peer.office.inbox.send(closed).await;
                     end
                 }
-                Err(end) => end,
+                Err(end) => {
+                    self.context.counts.session(end.greeting());
+                    end
+                }
             }
         };
         let retry_within = wire_span(return_within(self.context.cache.borrow().modules.len()));
@@ -295,6 +313,8 @@ impl Session {
             Up::ShareNote(note) => self.on_share_note(note, &peer.module).await,
             Up::ShareAnswer(answer) => self.on_share_answer(answer, &peer.module).await,
             Up::DirectiveStatus(status) => {
+                let applied = matches!(status.outcome, Some(wire::directive_status::Outcome::Applied(_)));
+                self.context.counts.answer(applied);
                 if let Some(wire::directive_status::Outcome::Refused(refused)) = status.outcome {
                     let module = peer.module.as_str();
                     tracing::warn!(

@@ -12,6 +12,7 @@ mod touch;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Instant;
 
 use model::envelope::{Directive, Fence};
 use model::plan::Plan;
@@ -28,6 +29,7 @@ use crate::grants::{Heard, Offer};
 use crate::history::History;
 use crate::latest::Latest;
 use crate::live::{Agent, Live};
+use crate::metrics::{Outcome, Phase};
 use crate::observe;
 use crate::records::LostRecord;
 use crate::sabotage::{Sabotage, fence};
@@ -225,6 +227,7 @@ impl Term {
                 if matches!(error, commit::Error::NotLeader) {
                     break Ended::Lost;
                 }
+                self.context.counts.store_error(&error);
                 tracing::warn!(error = &error as &dyn std::error::Error, "a write was put off");
             }
         };
@@ -382,8 +385,15 @@ impl Term {
             None => return Ok(()),
         };
         let prune = prunable(&self.context.cache.borrow(), KEEP_PLANS);
+        let counts = self.context.counts.clone();
+        counts.phase(Phase::Plan, checked.took.plan);
+        counts.phase(Phase::Check, checked.took.check);
+        let began = Instant::now();
         match cycle::commit(&self.context.store, self.fence(), parent.as_ref(), &checked, prune).await {
-            Ok(in_force) => self.in_force(checked.round, in_force, why, now).await,
+            Ok(in_force) => {
+                counts.phase(Phase::Commit, began.elapsed());
+                self.in_force(checked.round, in_force, why, now).await
+            }
             Err(cycle::Error::Commit(commit::Error::Outrun)) => self.outrun(now).await,
             Err(error) => self.refused(error, now),
         }
@@ -405,6 +415,7 @@ impl Term {
             Some(_) => self.due = self.due.min(self.whole),
             None => self.whole = now + ROUND,
         }
+        self.context.counts.round(if repaired.is_some() { Outcome::Repair } else { Outcome::Whole });
         let took_ms = round.took.millis();
         tracing::info!(generation, took_ms, why = why.as_deref(), repaired, "plan committed");
         self.live.send_modify(|live| {
@@ -432,10 +443,12 @@ impl Term {
         match error {
             cycle::Error::Commit(error) => {
                 self.due = now + RETRY;
+                self.context.counts.round(Outcome::PutOff);
                 Err(error)
             }
             cycle::Error::Refused { generation, findings } => {
                 let shown: Vec<String> = findings.iter().map(ToString::to_string).collect();
+                self.context.counts.round(Outcome::Refused);
                 tracing::error!(generation, findings = ?shown, "plan refused by its check; the old one stays");
                 self.live.send_modify(|live| {
                     live.refused += 1;
@@ -446,6 +459,7 @@ impl Term {
             }
             error @ cycle::Error::Planner(_) => {
                 tracing::error!(error = &error as &dyn std::error::Error, "planning failed");
+                self.context.counts.round(Outcome::Failed);
                 self.live.send_modify(|live| live.refused += 1);
                 Ok(())
             }
@@ -456,6 +470,7 @@ impl Term {
     /// after all. It is read again, and planned upon.
     async fn outrun(&mut self, now: Time) -> Result<(), commit::Error> {
         self.due = now + RETRY;
+        self.context.counts.round(Outcome::Outrun);
         let in_force = commit::load(&self.context.store).await?;
         let generation = in_force.as_ref().map_or(0, |in_force| in_force.plan.generation);
         tracing::warn!(generation, "the plan in force was replaced, it is planned upon");

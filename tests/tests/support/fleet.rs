@@ -48,11 +48,16 @@ impl Place {
     }
 
     pub fn controller(&self) -> Process {
+        self.controller_with(&[])
+    }
+
+    /// The same with more flags.
+    pub fn controller_with(&self, more: &[&str]) -> Process {
         let (fleet, ledger) = (repository("deploy/fleet.toml"), self.ledger());
         let args = ["--store", &self.store, "--fleet", text(&fleet), "--data", text(&ledger)];
         let listeners = ["--listen", &self.grpc, "--rest", &self.rest];
         let rules = ["--accept-simulated", "--lease-ttl-seconds", "2"];
-        let args = [&args[..], &listeners, &rules].concat();
+        let args = [&args[..], &listeners, &rules, more].concat();
         Process::start("flareshift-controller", &args, self.dir.path(), "controller")
     }
 
@@ -61,14 +66,23 @@ impl Place {
         self.agent_of(site, &[&self.grpc])
     }
 
+    /// The same with more flags.
+    pub fn agent_with(&self, site: &str, more: &[&str]) -> Process {
+        self.start_agent(site, &[&self.grpc], more)
+    }
+
     /// The same with several controllers to try.
     pub fn agent_of(&self, site: &str, controllers: &[&str]) -> Process {
+        self.start_agent(site, controllers, &[])
+    }
+
+    fn start_agent(&self, site: &str, controllers: &[&str], more: &[&str]) -> Process {
         let (fleet, data) = (repository("deploy/fleet.toml"), self.dir.at(&format!("agent-{site}")));
         let controllers: Vec<String> = controllers.iter().map(|grpc| format!("http://{grpc}")).collect();
         let controller = controllers.join(",");
         let args = ["--fleet", text(&fleet), "--simulate", "--site", site, "--controller", &controller];
         let rest = ["--data", &data, "--hash-budget", HASH_BUDGET, "--stratum", "127.0.0.1:0"];
-        let args = [&args[..], &rest].concat();
+        let args = [&args[..], &rest, more].concat();
         Process::start("flareshift-agent", &args, self.dir.path(), &format!("agent-{site}"))
     }
 

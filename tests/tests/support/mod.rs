@@ -10,6 +10,7 @@ pub mod etcd;
 pub mod fleet;
 pub mod ledger;
 pub mod process;
+pub mod prometheus;
 
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};

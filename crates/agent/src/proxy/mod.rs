@@ -164,6 +164,21 @@ pub struct Detail {
     pub words: BTreeMap<String, String>,
 }
 
+/// One pool over all accounts, for whoever watches.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PoolStatus {
+    /// Its address.
+    pub pool: String,
+    /// A session with it is up.
+    pub up: bool,
+    /// Shares that it accepted.
+    pub accepted: u64,
+    /// Shares that it refused.
+    pub refused: u64,
+    /// Shares on which it gave no answer.
+    pub unknown: u64,
+}
+
 /// One account's way to its pools.
 #[derive(Clone, Debug, PartialEq)]
 pub struct UpstreamStatus {
@@ -263,6 +278,11 @@ impl Handle {
     /// The books.
     pub fn stats(&self) -> Stats {
         self.shared.state().stats()
+    }
+
+    /// Every pool that is configured, and what it answered, in order of the addresses.
+    pub fn pools(&self) -> Vec<PoolStatus> {
+        self.shared.state().pools()
     }
 
     /// Everything there is to tell, for people.

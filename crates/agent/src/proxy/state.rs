@@ -3,6 +3,7 @@
 //! Assumes calls in the order in which things happened. The order inside a share's way is the promise of the crate: journal
 //! first, then the books, then the wire; all shares of a read go it together, blocks before the others. Next: `miner.rs` and `upstream.rs`, the two callers.
 
+mod answers;
 mod detail;
 mod flights;
 mod lanes;
@@ -31,6 +32,7 @@ use stratum::weights;
 use super::journal::{Entry, JournalError, ShareJournal, ShareRecord, ShareSeq};
 use super::upstreams::{Route, routes};
 use super::{Config, GroupStatus, Groups, Sabotage, Stats};
+use answers::Answers;
 use flights::{Flights, InFlight, Records};
 use live::Live;
 use spool::Spool;
@@ -61,6 +63,7 @@ pub(super) struct State {
     epoch: u64,
     slice_counter: u64,
     counters: Counters,
+    answers: Answers,
     pass_through: bool,
     keep_alive: keepalive::Config,
     idle_after_ms: Option<u64>,
@@ -184,6 +187,7 @@ impl State {
             epoch: 0,
             slice_counter: config.first_slice,
             counters: Counters::default(),
+            answers: Answers::default(),
             pass_through: config.upstreams.pass_through,
             keep_alive: config.upstreams.keep_alive,
             idle_after_ms: config.upstreams.idle_after_ms.filter(|_| !config.upstreams.pass_through),

@@ -12,6 +12,7 @@ use anyhow::Context;
 use api::operator::operator_service_client::OperatorServiceClient;
 use api::operator::{FleetStatus, GetStatusRequest};
 use controller::context::Office;
+use controller::metrics::Monitor;
 use controller::run::{Handle, Options};
 use controller::term::Committed;
 use model::Span;
@@ -82,6 +83,11 @@ impl Controllers {
     /// Where they answer, as URLs.
     pub fn endpoints(&self) -> Vec<String> {
         self.running.iter().map(|running| format!("http://{}", running.address)).collect()
+    }
+
+    /// Each as it is watched.
+    pub fn monitors(&self) -> Vec<Monitor> {
+        self.running.iter().map(|running| Monitor(running.handle.context().clone())).collect()
     }
 
     /// What each of them commits from now on.

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use agent::metrics::Watched;
 use agent::proxy;
 use agent::run::Started;
 use agent::simulated::{self, Wiring, World};
@@ -48,14 +49,26 @@ pub struct Handle {
 /// All agents, by module.
 pub type Handles = BTreeMap<ModuleId, Handle>;
 
+/// What agents find around them.
+#[derive(Clone, Copy)]
+pub struct Around<'a> {
+    /// Their plants, and the pool.
+    pub world: &'a Arc<World>,
+    /// Who checks them.
+    pub witness: &'a SharedWitness,
+    /// Controllers, as URLs.
+    pub endpoints: &'a [String],
+    /// Where they show how they stand.
+    pub watched: &'a Watched,
+}
+
 /// Starts the agent of every module and waits until they are seated.
 pub async fn start(
     scenario: &Scenario,
-    world: &Arc<World>,
-    witness: &SharedWitness,
-    endpoints: &[String],
+    around: Around<'_>,
     cancel: &CancellationToken,
 ) -> anyhow::Result<Agents> {
+    let Around { world, witness, endpoints, watched } = around;
     let cancel = cancel.child_token();
     let mut agents = Agents { tasks: JoinSet::new(), handles: BTreeMap::new(), cancel: cancel.clone() };
     let (tell, mut told) = mpsc::channel(scenario.fleet.modules.len().max(1));
@@ -66,6 +79,7 @@ pub async fn start(
             id: module.id.clone(),
             world: world.clone(),
             witness: witness.clone(),
+            watched: watched.clone(),
             handle,
             wiring: Template::new(scenario, endpoints),
         };
@@ -144,6 +158,7 @@ struct Agent {
     id: ModuleId,
     world: Arc<World>,
     witness: SharedWitness,
+    watched: Watched,
     handle: Handle,
     wiring: Template,
 }
@@ -161,6 +176,7 @@ impl Agent {
             }
             // The dead agent's books hold its directory; the next one opens it.
             *self.handle.proxy.lock().unwrap_or_else(PoisonError::into_inner) = None;
+            self.watched.remove(&self.id);
             tokio::time::sleep(RESTART_PAUSE).await;
         }
     }
@@ -182,9 +198,11 @@ impl Agent {
             on_segment: Some(Arc::new(move |segment| witness.ledger(segment))),
         };
         let (id, handle, witness) = (self.id.clone(), self.handle.clone(), self.witness.clone());
+        let watched = self.watched.clone();
         let clock = self.world.clock.clone();
         let on_started = move |started: Started| {
             *handle.proxy.lock().unwrap_or_else(PoisonError::into_inner) = started.proxy.clone();
+            watched.add(id.clone(), started.clone().into());
             witness.agent(&id, clock.now(), true);
             tokio::spawn(witness.watch_agent(id, clock, started));
             // Nobody waits for an agent that was started again.

@@ -6,6 +6,7 @@
 mod arrivals;
 mod controllers;
 mod fleet;
+mod monitor;
 mod resume;
 mod sabotage;
 pub mod scenario;
@@ -19,6 +20,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
+use agent::metrics::Watched;
 use agent::simulated::World;
 use anyhow::Context;
 use model::Span;
@@ -95,7 +97,11 @@ async fn drive(scenario: &Scenario) -> anyhow::Result<bool> {
     let controllers = Controllers::start(scenario, &world, &store, &market).await?;
     let endpoints = controllers.endpoints();
     let cancel = CancellationToken::new();
-    let mut agents = fleet::start(scenario, &world, &witness, &endpoints, &cancel).await?;
+    let modules = scenario.fleet.modules.iter().map(|module| module.id.clone());
+    let watched = Watched::new(Arc::new(world.clock.clone()), modules);
+    monitor::show(scenario.args.metrics, controllers.monitors(), watched.clone(), cancel.clone()).await?;
+    let around = fleet::Around { world: &world, witness: &witness, endpoints: &endpoints, watched: &watched };
+    let mut agents = fleet::start(scenario, around, &cancel).await?;
     let reserve = resume::keep(scenario, world.clock.participant(resume::SLACK), cancel.child_token());
     let outside = world.clock.participant(OUTSIDE_SLACK);
     outside.done_up_to(scenario.start);

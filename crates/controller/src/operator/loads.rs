@@ -11,7 +11,7 @@ use model::workload::{Phase, Tier, Workload};
 use model::{Hashrate, MicroDollars, Watts};
 
 /// The load of a module by use; together with the loss the parts make up the meter's reading where there is one.
-pub(super) fn by_use(module: &Module, report: &Report, runs: &[&Workload]) -> wire::LoadByUse {
+pub(crate) fn by_use(module: &Module, report: &Report, runs: &[&Workload]) -> wire::LoadByUse {
     let busy = |tier: Option<Tier>| -> Watts {
         let wanted = runs.iter().filter(|run| tier.is_none_or(|tier| run.spec.tier == tier));
         wanted.map(|run| gpu_watts(module, run)).sum()
@@ -50,7 +50,7 @@ pub(super) fn revenue(report: Option<&Report>, runs: &[&Workload], price: Hashpr
 }
 
 /// Adds one load to another.
-pub(super) fn add(sum: &mut wire::LoadByUse, part: &wire::LoadByUse) {
+pub(crate) fn add(sum: &mut wire::LoadByUse, part: &wire::LoadByUse) {
     sum.ai_watts += part.ai_watts;
     sum.firm_ai_watts += part.firm_ai_watts;
     sum.mining_watts += part.mining_watts;

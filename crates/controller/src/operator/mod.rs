@@ -4,7 +4,7 @@
 //! the live table are drawn.
 
 mod fleet;
-mod loads;
+pub(crate) mod loads;
 mod modules;
 mod outlook;
 mod plans;

@@ -85,8 +85,9 @@ impl Term {
         let validity = self.context.settings.validity;
         self.live.send_if_modified(|live| {
             let some = !outgoing.is_empty();
-            for Outgoing { module, published, .. } in outgoing {
+            for Outgoing { module, published, fresh, .. } in outgoing {
                 if let Some(slot) = self.slots.get(&module) {
+                    self.context.counts.envelope(fresh);
                     slot.send_replace(Some(Arc::new(published.directive(&module, validity))));
                 }
                 live.published.insert(module, published);

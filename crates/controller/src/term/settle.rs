@@ -3,6 +3,7 @@
 //! Each write compares the revision it was decided on, so that a tenant's cancellation is never overwritten; what loses that
 //! race is decided again when the cache has caught up. Read next: `lifecycle.rs` for the decisions themselves.
 
+use model::plan::ReasonCode;
 use model::report::RunReport;
 use model::workload::{Phase, Status, Workload};
 use model::{ModuleId, Time, WorkloadId};
@@ -117,6 +118,9 @@ impl Term {
                 let before = std::mem::replace(&mut workload.status, status.clone());
                 if before.phase != status.phase {
                     freed |= before.phase.holds() && !status.phase.holds();
+                    if is_evicted(before.phase, &status) {
+                        self.context.counts.eviction(status.reason);
+                    }
                     let what = format!("{} -> {} ({})", before.phase, status.phase, status.reason);
                     live.tell(now, format!("workload {id}"), what);
                 }
@@ -129,6 +133,12 @@ impl Term {
             self.hurry("a run ended".into());
         }
     }
+}
+
+/// Whether a run that went on is told to stop though neither its tenant ended it nor its work is done.
+fn is_evicted(before: Phase, status: &Status) -> bool {
+    let went_on = matches!(before, Phase::Starting | Phase::Running);
+    went_on && status.phase == Phase::Stopping && status.reason != ReasonCode::Cancelled
 }
 
 /// Takes a stored workload over: what was asked and decided from the store, what was seen since from here.
@@ -173,5 +183,25 @@ fn facts<'a>(live: &'a Live, workload: &Workload, now: Time) -> Facts<'a> {
         link: module.map_or(Link::Never, |module| live.tracker.link(module, now)),
         dropped: persisted,
         told: published.map_or(live.since, |published| published.sent),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing;
+
+    #[test]
+    fn a_run_is_evicted_once_when_it_is_told_to_stop_for_others_sake() {
+        let check = |before: Phase, after: Phase, reason: ReasonCode, expected: bool| {
+            let status = Status { phase: after, reason, ..testing::workload("w", "t", 1).status };
+            assert_eq!(is_evicted(before, &status), expected, "{before} -> {after} ({reason})");
+        };
+        check(Phase::Running, Phase::Stopping, ReasonCode::Preempted, true);
+        check(Phase::Starting, Phase::Stopping, ReasonCode::PowerShort, true);
+        check(Phase::Running, Phase::Stopping, ReasonCode::Cancelled, false);
+        check(Phase::Running, Phase::Completed, ReasonCode::Completed, false);
+        check(Phase::Running, Phase::Unreachable, ReasonCode::LinkLost, false);
+        check(Phase::Stopping, Phase::Pending, ReasonCode::Preempted, false);
     }
 }

@@ -52,6 +52,7 @@ impl State {
         lane.spool.on_lost(lane.pool, &live.upstream);
         self.note_sessions(index);
         for share in live.upstream.disconnect() {
+            self.note_answer(index, End::Unknown);
             self.finish(share, End::Unknown, &ShareEnd::Unknown);
         }
         self.settle();
@@ -268,14 +269,21 @@ impl State {
 
     fn on_outcome(&mut self, lane: usize, share: ShareRef, outcome: Outcome) {
         match outcome {
-            Outcome::Accepted => self.finish(share, End::ForwardedAccepted, &ShareEnd::Accepted),
+            Outcome::Accepted => {
+                self.note_answer(lane, End::ForwardedAccepted);
+                self.finish(share, End::ForwardedAccepted, &ShareEnd::Accepted);
+            }
             Outcome::Rejected { reject, text } => {
+                self.note_answer(lane, End::ForwardedRejected(reject));
                 // The ledger has a line for each end, so that a pool must not choose what it is called.
                 let end = ShareEnd::Refused(reject.code().to_owned());
                 self.finish(share, End::ForwardedRejected(reject), &end);
                 self.note_words(lane, reject, text);
             }
-            Outcome::Unknown => self.finish(share, End::Unknown, &ShareEnd::Unknown),
+            Outcome::Unknown => {
+                self.note_answer(lane, End::Unknown);
+                self.finish(share, End::Unknown, &ShareEnd::Unknown);
+            }
         }
     }
 }

@@ -10,7 +10,7 @@ use stratum::upstream;
 use stratum::verify::Verified;
 use tokio::sync::Notify;
 
-use super::super::{Stats, Upstreams};
+use super::super::{PoolStatus, Stats, Upstreams};
 use super::live::MAX_WAITING;
 use super::*;
 
@@ -382,4 +382,32 @@ fn what_waits_for_a_session_is_bounded_and_a_block_finds_room_and_goes_first() {
     let sent = nonces(&mut state);
     assert_eq!((sent.len(), &sent[..26]), (1_024, &(0..24).chain(0..2).collect::<Vec<u32>>()[..]));
     assert!(state.stats().balanced);
+}
+
+#[test]
+fn each_pool_has_its_answers_and_only_the_one_in_use_is_up() {
+    let (mut state, _) = state(|config| {
+        config.upstreams.backups = vec!["spare.example:3333".into()];
+        // Another account at the same pool: both together are one pool.
+        config.upstreams.others = vec![super::super::Account {
+            name: "other".into(),
+            password: "x".into(),
+            weight: 0,
+            pools: vec!["pool.example:3333".into()],
+        }];
+    });
+    state.on_outputs(0, &shares(1, 4), NOW).unwrap();
+    answer(&mut state, 2);
+    state.on_pool_line(0, br#"{"id":18,"result":null,"error":[23,"no",null]}"#, &mut Vec::new());
+    state.settle();
+    let shown = |state: &State| -> Vec<(String, bool, [u64; 3])> {
+        let counts = |pool: &PoolStatus| [pool.accepted, pool.refused, pool.unknown];
+        state.pools().iter().map(|pool| (pool.pool.clone(), pool.up, counts(pool))).collect()
+    };
+    let (pool, spare) = ("stratum+tcp://pool.example:3333", "stratum+tcp://spare.example:3333");
+    let expected = [(pool.to_owned(), true, [2, 1, 0]), (spare.to_owned(), false, [0; 3])];
+    assert_eq!(shown(&state), expected);
+    state.close(0, 9);
+    let expected = [(pool.to_owned(), false, [2, 1, 1]), (spare.to_owned(), false, [0; 3])];
+    assert_eq!(shown(&state), expected, "what was on the wire will have no answer");
 }
