@@ -1,7 +1,7 @@
 //! The dispatch: which pending work starts where, which spot runs give way, and what is left to the miners, as one optimisation.
 //!
 //! [`problem`] is the model (docs/planner.md has it as formulas), [`pay`] and [`ahead`] its money, [`state`] a solution in the making with its exact value,
-//! [`greedy`], [`refill`], [`exchange`] and [`displace`] improve it, [`bound`] says how good any solution can be at most. Searches
+//! [`greedy`] (by [`index`]), [`refill`], [`exchange`] and [`displace`] improve it, [`bound`] says how good any solution can be at most. Searches
 //! are bounded in iterations, never in time, and ties go to the lower index, so that the same input gives the same plan.
 //!
 //! Assumes that what must stop has been stopped: only spot runs are victims here. Read next: `problem`.
@@ -12,6 +12,7 @@ pub mod curve;
 pub(crate) mod displace;
 pub(crate) mod exchange;
 pub(crate) mod greedy;
+pub(crate) mod index;
 pub(crate) mod pay;
 pub mod problem;
 pub(crate) mod rank;

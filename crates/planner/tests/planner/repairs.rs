@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use model::SiteId;
 use model::plan::Subject;
 use model::workload::Phase;
-use planner::repair::part;
+use planner::repair::{part, unfit};
 use planner::{Input, Planned, appraise, check, diff, plan, repair};
 use proptest::prelude::*;
 
@@ -61,15 +61,19 @@ proptest! {
 }
 
 #[test]
-fn an_island_whose_plan_no_longer_fits_is_planned_though_nobody_named_it() {
+fn an_island_whose_plan_no_longer_fits_is_named() {
     let (mut input, before) = (0..20).find_map(|seed| at_rest(seed * 3 + 2, Class::Normal, size(2))).unwrap();
     let run = input.workloads.values_mut().find(|run| run.status.phase == Phase::Running).unwrap();
     run.cancel = true;
     let (name, home) = (run.id.clone(), run.status.placement.clone().unwrap().module);
-    let made = repair(&input, &before.report, &BTreeSet::new());
+    let site = &input.modules[&home].module.site;
+    let overlooked = repair(&input, &before.report, &BTreeSet::new());
+    assert!(!check(&overlooked.plan, &input).is_empty(), "a repair that leaves it out is refused");
+    let named = unfit(&input);
+    assert_eq!(named, BTreeSet::from([site.clone()]));
+    let made = repair(&input, &before.report, &named);
     assert_eq!(check(&made.plan, &input), Vec::new());
     assert!(made.plan.placement(&name).is_none());
-    let site = &input.modules[&home].module.site;
     let same = |id: &SiteId| made.plan.sites[id] == before.plan.sites[id];
     assert!(input.sites.keys().all(|id| same(id) != (id == site)));
 }
