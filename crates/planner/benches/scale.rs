@@ -12,7 +12,6 @@ mod instances;
 #[path = "../tests/planner/scene.rs"]
 mod scene;
 
-use std::collections::BTreeSet;
 use std::time::Instant;
 
 use instances::{Class, Size, happen, instance};
