@@ -7,7 +7,7 @@
 use std::cmp::{Ordering, Reverse};
 
 use model::plan::{Decision, Subject};
-use model::workload::{Phase, Tier, Workload};
+use model::workload::{Phase, Workload};
 use model::{MicroDollars, Shared, Time, WorkloadId};
 
 use super::reasons::Said;
@@ -24,12 +24,22 @@ pub(super) struct Idle<'i> {
     pub(super) said: Option<&'i Shared<Decision>>,
 }
 
-/// Everybody who runs nowhere, in order of id.
-pub(super) fn idle<'i>(input: &'i Input, said: &Said<'i>) -> Vec<Idle<'i>> {
+/// Who runs nowhere.
+pub(super) struct Census<'i> {
+    /// Everybody, in order of id.
+    pub(super) idle: Vec<Idle<'i>>,
+    /// The best of those who wait for what there is.
+    pub(super) waiting: Vec<&'i Workload>,
+}
+
+/// One walk beside the workloads. `takes` tells whether there is what somebody waits for.
+pub(super) fn census<'i>(input: &'i Input, said: &Said<'i>, takes: impl Fn(&Workload) -> bool) -> Census<'i> {
     let mut tail = said.idle().iter().peekable();
     let mut idle = Vec::with_capacity(tail.len());
+    let mut waiting: [Vec<&Workload>; 3] = Default::default();
     for (id, workload) in &input.workloads {
-        if runs(workload.status.phase) {
+        let phase = workload.status.phase;
+        if runs(phase) {
             continue;
         }
         let same = loop {
@@ -39,28 +49,25 @@ pub(super) fn idle<'i>(input: &'i Input, said: &Said<'i>) -> Vec<Idle<'i>> {
                 Some(Ordering::Greater) | None => break None,
             }
         };
-        if same.is_some() || !said.starts(id) {
-            idle.push(Idle { workload, said: same });
+        if same.is_none() && said.starts(id) {
+            continue;
+        }
+        idle.push(Idle { workload, said: same });
+        if phase == Phase::Pending && !workload.cancel && takes(workload) {
+            waiting[workload.spec.tier as usize].push(workload);
         }
     }
     idle.extend(tail.filter_map(|said| stopped(input, said)));
-    idle
+    Census { idle, waiting: waiting.into_iter().flat_map(best).collect() }
 }
 
-/// The best of those who wait, by promise and price: as many of each tier, so that no tier hides another.
-pub(super) fn waiting<'i>(idle: &[Idle<'i>], takes: impl Fn(&Workload) -> bool) -> Vec<&'i Workload> {
-    let waits = |one: &Workload| one.status.phase == Phase::Pending && !one.cancel;
-    let mut found: Vec<&Workload> = Vec::new();
-    for tier in [Tier::Firm, Tier::OnDemand, Tier::Spot] {
-        let of_tier = idle.iter().map(|one| one.workload).filter(|one| one.spec.tier == tier);
-        let mut best: Vec<&Workload> = of_tier.filter(|one| waits(one) && takes(one)).collect();
-        if best.len() > WAITING {
-            best.select_nth_unstable_by(WAITING, |a, b| rank(a).cmp(&rank(b)));
-            best.truncate(WAITING);
-        }
-        found.extend(best);
+/// The best of one tier, by price: as many of each, so that no tier hides another.
+fn best(mut waiting: Vec<&Workload>) -> Vec<&Workload> {
+    if waiting.len() > WAITING {
+        waiting.select_nth_unstable_by(WAITING, |a, b| rank(a).cmp(&rank(b)));
+        waiting.truncate(WAITING);
     }
-    found
+    waiting
 }
 
 fn rank(one: &Workload) -> (Reverse<MicroDollars>, Time, &WorkloadId) {

@@ -19,7 +19,7 @@ use model::report::Finding;
 use model::workload::Workload;
 use model::{MicroDollars, ModuleId, Shared, SiteId};
 
-use self::census::Idle;
+use self::census::{Census, Idle};
 use self::reasons::Said;
 pub use self::unfit::{homes, unfit};
 use crate::input::{Input, ModuleInput};
@@ -31,20 +31,20 @@ use crate::report::Report;
 pub fn repair(input: &Input, report: &Report, touched: &BTreeSet<SiteId>) -> Planned {
     let Some(parent) = &input.parent else { return plan::whole(input) };
     let said = Said::of(parent);
-    let idle = census::idle(input, &said);
-    let part = cut(input, parent, touched, &idle);
+    let Cut { part, idle } = cut(input, parent, touched, &said);
     let made = plan::unbounded(&part);
     let decisions = reasons::renewed(input, &said, &idle, &made.plan);
     let findings = findings(report, &part, made.report.findings);
-    let mut sites = kept(&parent.sites, input);
-    let others = sites.iter().filter(|(id, _)| !part.sites.contains_key(*id));
-    let elsewhere: MicroDollars = others.flat_map(|(_, site)| &site.steps).map(|step| step.worth).sum();
+    // What the plan in force pays for its starts and stops it still pays; its islands that were planned again are weighed anew.
+    let before = part.parent.iter().flat_map(|head| head.sites.values()).flat_map(|site| &site.steps);
+    let before: MicroDollars = before.map(|step| step.worth).sum();
+    let worth = parent.worth - before + made.plan.worth;
     let mut views = kept(&report.sites, input);
     views.extend(made.report.sites);
-    let Plan { generation, parent: number, made: at, input: digest, sites: planned, worth, .. } = made.plan;
+    let Plan { generation, parent: number, made: at, input: digest, sites: planned, .. } = made.plan;
+    let mut sites = kept(&parent.sites, input);
     sites.extend(planned);
     let (parent, bound) = (number, parent.bound);
-    let worth = worth + elsewhere;
     let plan = Plan { generation, parent, made: at, input: digest, sites, worth, bound, decisions };
     Planned { plan, report: Report { sites: views, findings }, bound: None }
 }
@@ -52,21 +52,34 @@ pub fn repair(input: &Input, report: &Report, touched: &BTreeSet<SiteId>) -> Pla
 /// The part of an input that a repair plans: islands, their modules and runs, and who waits for GPUs as they have them.
 pub fn part(input: &Input, touched: &BTreeSet<SiteId>) -> Input {
     let Some(parent) = &input.parent else { return input.clone() };
-    cut(input, parent, touched, &census::idle(input, &Said::of(parent)))
+    cut(input, parent, touched, &Said::of(parent)).part
 }
 
-fn cut(input: &Input, parent: &Plan, touched: &BTreeSet<SiteId>, idle: &[Idle<'_>]) -> Input {
+/// A part, and everybody in the fleet who runs nowhere.
+struct Cut<'i> {
+    part: Input,
+    idle: Vec<Idle<'i>>,
+}
+
+fn cut<'i>(input: &'i Input, parent: &Plan, touched: &BTreeSet<SiteId>, said: &Said<'i>) -> Cut<'i> {
     let islands = islands(input, parent, touched);
     let modules = modules(input, parent, &islands);
-    let mut workloads = runs(input, parent, &islands, &modules);
-    let held = idle.iter().map(|one| one.workload).filter(|one| holds_one_of(&modules, one));
-    workloads.extend(held);
-    let pools = || modules.values().flat_map(|given| given.module.pools.values());
+    // The largest pool of each type; a part has few types.
+    let mut largest: Vec<(&str, u32)> = Vec::new();
+    for pool in modules.values().flat_map(|given| given.module.pools.values()) {
+        match largest.iter_mut().find(|(gpu, _)| *gpu == pool.gpu) {
+            Some((_, most)) => *most = pool.total_gpus().max(*most),
+            None => largest.push((&pool.gpu, pool.total_gpus())),
+        }
+    }
     let takes =
-        |one: &Workload| pools().any(|pool| pool.gpu == one.spec.gpu && pool.total_gpus() >= one.spec.gpus);
-    workloads.extend(census::waiting(idle, takes));
+        |one: &Workload| largest.iter().any(|(gpu, most)| *most >= one.spec.gpus && *gpu == one.spec.gpu);
+    let Census { idle, waiting } = census::census(input, said, takes);
+    let mut workloads = runs(input, parent, &islands, &modules);
+    workloads.extend(idle.iter().map(|one| one.workload).filter(|one| holds_one_of(&modules, one)));
+    workloads.extend(waiting);
     let planned = islands.iter().filter_map(|&id| Some(owned(parent.sites.get_key_value(id)?)));
-    Input {
+    let part = Input {
         now: input.now,
         parent: Some(Plan { sites: planned.collect(), ..head(parent) }),
         sites: islands.iter().filter_map(|&id| Some(owned(input.sites.get_key_value(id)?))).collect(),
@@ -74,7 +87,8 @@ fn cut(input: &Input, parent: &Plan, touched: &BTreeSet<SiteId>, idle: &[Idle<'_
         modules,
         market: input.market,
         touched: None,
-    }
+    };
+    Cut { part, idle }
 }
 
 /// Islands to plan: those that were touched, and those that the plan in force does not know.

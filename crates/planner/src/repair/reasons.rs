@@ -4,6 +4,9 @@
 //! runs nowhere in order of id. A plan in force whose decisions are cut short, as the store keeps them, leaves gaps; they are filled
 //! with decisions that say nothing. Read next: [`super`].
 
+use std::cell::OnceCell;
+use std::cmp::Ordering;
+
 use model::plan::{Decision, Plan, ReasonCode, SitePlan, Subject};
 use model::{Shared, SiteId, WorkloadId};
 
@@ -13,12 +16,10 @@ use crate::input::Input;
 /// The decisions of one plan, taken apart.
 pub(super) struct Said<'p> {
     decisions: &'p [Shared<Decision>],
-    /// Where each island's block begins.
-    blocks: Vec<(&'p SiteId, usize)>,
     /// Where the last block ends and those begin who run nowhere.
     tail: usize,
-    /// Who stands in a block and did not run before: the plan starts it.
-    starts: Vec<&'p WorkloadId>,
+    /// Who stands in a block and did not run before: the plan starts it. Looked for when somebody asks.
+    starts: OnceCell<Vec<&'p WorkloadId>>,
 }
 
 impl<'p> Said<'p> {
@@ -27,16 +28,7 @@ impl<'p> Said<'p> {
         let last = decisions.iter().rposition(|said| matches!(said.subject, Subject::Site(_)));
         let length = last.and_then(|last| Some(block_of(plan.sites.get(site(&decisions[last])?)?)));
         let tail = last.map_or(0, |last| (last + length.unwrap_or(1)).min(decisions.len()));
-        let (mut blocks, mut starts) = (Vec::with_capacity(plan.sites.len()), Vec::new());
-        for (nth, said) in decisions[..tail].iter().enumerate() {
-            match &said.subject {
-                Subject::Site(id) => blocks.push((id, nth)),
-                Subject::Workload(id) if said.reason != ReasonCode::Kept => starts.push(id),
-                Subject::Workload(_) | Subject::Module(_) => {}
-            }
-        }
-        starts.sort_unstable();
-        Self { decisions, blocks, tail, starts }
+        Self { decisions, tail, starts: OnceCell::new() }
     }
 
     /// Of those who run nowhere.
@@ -46,13 +38,39 @@ impl<'p> Said<'p> {
 
     /// Whether the plan starts this one.
     pub(super) fn starts(&self, id: &WorkloadId) -> bool {
-        self.starts.binary_search(&id).is_ok()
+        let all = || {
+            let started = self.decisions[..self.tail].iter().filter(|said| said.reason != ReasonCode::Kept);
+            let mut starts: Vec<&WorkloadId> = started.filter_map(|said| name(said)).collect();
+            starts.sort_unstable();
+            starts
+        };
+        self.starts.get_or_init(all).binary_search(&id).is_ok()
     }
 
     /// The blocks, in order of id.
     fn blocks(&self) -> impl Iterator<Item = (&'p SiteId, &'p [Shared<Decision>])> + '_ {
-        let ends = self.blocks.iter().skip(1).map(|(_, begin)| *begin).chain([self.tail]);
-        self.blocks.iter().zip(ends).map(|(&(id, begin), end)| (id, &self.decisions[begin..end]))
+        let begins = (0..self.tail).filter_map(|at| Some((site(&self.decisions[at])?, at)));
+        begins.map(|(id, begin)| (id, &self.decisions[begin..self.end(begin)]))
+    }
+
+    /// Where the block of an island begins, by bisection over the blocks.
+    fn begin(&self, id: &SiteId) -> Option<usize> {
+        let (mut low, mut high) = (0, self.tail);
+        while low < high {
+            let middle = low + (high - low) / 2;
+            let begin = (low..=middle).rev().find(|&at| site(&self.decisions[at]).is_some())?;
+            match site(&self.decisions[begin])?.cmp(id) {
+                Ordering::Equal => return Some(begin),
+                Ordering::Less => low = self.end(middle),
+                Ordering::Greater => high = begin,
+            }
+        }
+        None
+    }
+
+    /// Where the block around a place ends.
+    fn end(&self, at: usize) -> usize {
+        (at + 1..self.tail).find(|&at| site(&self.decisions[at]).is_some()).unwrap_or(self.tail)
     }
 }
 
@@ -76,7 +94,32 @@ pub(super) fn renewed(
     made: &Plan,
 ) -> Vec<Shared<Decision>> {
     let anew = Said::of(made);
-    let mut decisions = Vec::with_capacity(said.decisions.len() + made.decisions.len());
+    let mut decisions = spliced(input, said, &anew).unwrap_or_else(|| joined(input, said, &anew));
+    decisions.extend(waits(&anew, idle, made));
+    decisions
+}
+
+/// The blocks of a plan in force that says something of every island, with those that are new in their places.
+fn spliced(input: &Input, said: &Said<'_>, anew: &Said<'_>) -> Option<Vec<Shared<Decision>>> {
+    let parent = input.parent.as_ref()?;
+    if !parent.sites.keys().eq(input.sites.keys()) || said.begin(parent.sites.keys().next_back()?).is_none() {
+        return None;
+    }
+    let mut decisions = Vec::with_capacity(said.decisions.len() + anew.decisions.len());
+    let mut at = 0;
+    for (id, block) in anew.blocks() {
+        let begin = said.begin(id)?;
+        decisions.extend_from_slice(&said.decisions[at..begin]);
+        decisions.extend_from_slice(block);
+        at = said.end(begin);
+    }
+    decisions.extend_from_slice(&said.decisions[at..said.tail]);
+    Some(decisions)
+}
+
+/// The blocks one by one, where islands came or went, or the plan in force does not speak of all.
+fn joined(input: &Input, said: &Said<'_>, anew: &Said<'_>) -> Vec<Shared<Decision>> {
+    let mut decisions = Vec::with_capacity(said.decisions.len() + anew.decisions.len());
     let (mut new, mut old) = (anew.blocks().peekable(), said.blocks().peekable());
     for id in input.sites.keys() {
         while old.next_if(|(other, _)| *other < id).is_some() {}
@@ -86,7 +129,6 @@ pub(super) fn renewed(
             None => decisions.extend(unsaid_block(id, input)),
         }
     }
-    decisions.extend(waits(&anew, idle, made));
     decisions
 }
 
