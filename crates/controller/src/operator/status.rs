@@ -11,7 +11,7 @@ use api::operator as wire;
 use model::envelope::{Envelope, Fence};
 use model::market::Market;
 use model::module::Module;
-use model::plan::SitePlan;
+use model::plan::{Decision, SitePlan};
 use model::report::{Report, SiteReport};
 use model::site::{GridTie, Site, Storage};
 use model::workload::Workload;
@@ -263,8 +263,7 @@ fn latest_decisions(view: &View, most: usize) -> Vec<wire::PlanDecision> {
     let mut shown = Vec::new();
     let rounds: Vec<_> = view.live.rounds.iter().rev().collect();
     for round in &rounds {
-        let before: &[Shared<Decision>] =
-            round.input.parent.as_ref().map_or(&[], |parent| &parent.decisions);
+        let before: &[Shared<Decision>] = round.input.parent.as_ref().map_or(&[], |parent| &parent.decisions);
         let known: BTreeMap<_, _> =
             before.iter().map(|decision| (&decision.subject, decision.reason)).collect();
         let fresh = round.plan.decisions.iter().filter(|d| known.get(&d.subject) != Some(&d.reason));
