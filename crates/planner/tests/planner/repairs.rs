@@ -78,6 +78,24 @@ fn an_island_whose_plan_no_longer_fits_is_named() {
     assert!(input.sites.keys().all(|id| same(id) != (id == site)));
 }
 
+/// As the store keeps them: the longest lists of decisions are cut short.
+#[test]
+fn what_the_plan_in_force_does_not_say_is_filled_in() {
+    let (mut input, before) = (0..20).find_map(|seed| at_rest(seed * 3 + 2, Class::Normal, size(2))).unwrap();
+    let site = input.sites.keys().next().unwrap().clone();
+    happen(&mut input, &site, 0, 80);
+    let touched = BTreeSet::from([site]);
+    let whole = repair(&input, &before.report, &touched);
+    let modules = before.plan.sites.values().next().unwrap().modules.len();
+    for kept in [1 + modules, 1, 0] {
+        input.parent.as_mut().unwrap().decisions.truncate(kept);
+        let made = repair(&input, &before.report, &touched);
+        assert_eq!(subjects(&made), subjects(&whole), "{kept} were kept");
+        assert_eq!(made.plan.sites, whole.plan.sites, "{kept} were kept");
+        assert_eq!(made.plan.worth, whole.plan.worth, "{kept} were kept");
+    }
+}
+
 #[test]
 fn without_a_plan_in_force_everything_is_planned() {
     let input = fleet();
