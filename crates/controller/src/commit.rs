@@ -122,7 +122,7 @@ pub async fn read_plan(store: &Store, generation: u64) -> Result<Option<(Plan, P
     };
     for (site, stored) in &head.sites {
         let Some(entry) = get(store, key::plan_site(*stored, site)).await? else { return Ok(None) };
-        plan.sites.insert(site.clone(), decode_entry::<PlanSiteRecord>(&entry)?.0);
+        plan.sites.insert(site.clone(), decode_entry::<PlanSiteRecord>(&entry)?.0.into());
     }
     Ok(Some((plan, head)))
 }
@@ -196,7 +196,7 @@ fn head(plan: &Plan, parent: Option<&InForce>) -> PlanHead {
 fn batches(plan: &Plan, head: &PlanHead) -> Result<Vec<Vec<Op>>, Error> {
     let changed = head.sites.iter().filter(|(_, stored)| **stored == plan.generation);
     let ops = changed.filter_map(|(site, _)| {
-        let part = PlanSiteRecord(plan.sites.get(site)?.clone());
+        let part = PlanSiteRecord(plan.sites.get(site)?.clone().take());
         Some(put(key::plan_site(plan.generation, site), &part))
     });
     let ops = ops.collect::<Result<Vec<Op>, store::Error>>()?;
@@ -326,7 +326,7 @@ mod tests {
             shadow_price: None,
             rejected: None,
         };
-        plan.decisions = vec![decision; decisions];
+        plan.decisions = vec![decision.into(); decisions];
         plan
     }
 

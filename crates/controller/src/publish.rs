@@ -199,7 +199,7 @@ mod tests {
             shed: Watts::kilo(110),
         };
         site.contingencies.insert(ContingencyId::new("genset-g1").unwrap(), contingency);
-        site
+        site.take()
     }
 
     fn content() -> Content {

@@ -10,7 +10,7 @@ use model::plan::{Bound, Decision, SitePlan};
 use model::site::Site;
 use model::tenant::{Offering, Tenant};
 use model::workload::Workload;
-use model::{MicroDollars, SiteId, TenantId, Time, Watts};
+use model::{MicroDollars, Shared, SiteId, TenantId, Time, Watts};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use store::Error;
@@ -89,7 +89,7 @@ pub struct PlanHead {
     /// The last upper bound that was known; stale unless its time is `made`. Since schema 2.
     pub bound: Option<Bound>,
     /// Why, in order of site and subject.
-    pub decisions: Vec<Decision>,
+    pub decisions: Vec<Shared<Decision>>,
 }
 
 /// `plan/<generation>/<site>`.
@@ -331,6 +331,6 @@ mod tests {
         let workload = testing::workload("w", "t", 2);
         let plan = testing::plan_with(&workload.id, testing::placement("m1", 1));
         back(WorkloadRecord(workload));
-        back(PlanSiteRecord(plan.sites.values().next().unwrap().clone()));
+        back(PlanSiteRecord(plan.sites.values().next().unwrap().clone().take()));
     }
 }

@@ -107,7 +107,7 @@ pub fn plan_with(workload: &WorkloadId, placement: Placement) -> Plan {
         parent: None,
         made: Time(0),
         input: String::new(),
-        sites: [(model::SiteId::new("well-7").unwrap(), site)].into(),
+        sites: [(model::SiteId::new("well-7").unwrap(), site.into())].into(),
         worth: MicroDollars::ZERO,
         bound: None,
         decisions: Vec::new(),

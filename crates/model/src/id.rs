@@ -148,7 +148,8 @@ impl<K> Clone for Id<K> {
 }
 impl<K> PartialEq for Id<K> {
     fn eq(&self, other: &Self) -> bool {
-        self.text == other.text
+        // Most ids that are compared are clones of one.
+        Arc::ptr_eq(&self.text, &other.text) || self.text == other.text
     }
 }
 impl<K> Eq for Id<K> {}
@@ -159,7 +160,7 @@ impl<K> PartialOrd for Id<K> {
 }
 impl<K> Ord for Id<K> {
     fn cmp(&self, other: &Self) -> Ordering {
-        self.text.cmp(&other.text)
+        if Arc::ptr_eq(&self.text, &other.text) { Ordering::Equal } else { self.text.cmp(&other.text) }
     }
 }
 impl<K> Hash for Id<K> {

@@ -15,6 +15,7 @@ pub mod market;
 pub mod module;
 pub mod plan;
 pub mod report;
+pub mod shared;
 pub mod site;
 pub mod tenant;
 pub mod time;
@@ -26,5 +27,6 @@ pub use id::{
     ContingencyId, FeederId, GasSourceId, GensetId, Id, MinerGroupId, ModuleId, OfferingId, PoolId, SiteId,
     TenantId, WorkloadId,
 };
+pub use shared::Shared;
 pub use time::{BootStamp, Span, Time};
 pub use unit::{Hashrate, MicroDollars, WattSeconds, Watts, WattsPerSecond, Work};

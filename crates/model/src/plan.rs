@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::envelope::{FallbackStep, Rung, Share};
 use crate::id::{ContingencyId, GensetId, MinerGroupId, ModuleId, PoolId, SiteId, WorkloadId};
+use crate::shared::Shared;
 use crate::site::GasFlow;
 use crate::time::{Span, Time};
 use crate::unit::{MicroDollars, Watts, WattsPerSecond};
@@ -29,15 +30,15 @@ pub struct Plan {
     /// SHA-256 of the planner's input in canonical JSON, in hex: the same input must give the same plan. The controller fills
     /// it in; the planner leaves it empty.
     pub input: String,
-    /// What each site does.
-    pub sites: BTreeMap<SiteId, SitePlan>,
+    /// What each site does. Shared with other plans: most sites go on as in the parent.
+    pub sites: BTreeMap<SiteId, Shared<SitePlan>>,
     /// Expected money over the horizon.
     pub worth: MicroDollars,
     /// The last upper bound that is known: of this plan's own input, or of an earlier one, and then it is stale.
     #[serde(default)]
     pub bound: Option<Bound>,
-    /// Why, in order of site and subject.
-    pub decisions: Vec<Decision>,
+    /// Why, in order of site and subject; workloads that run nowhere stand at the end, in order of id.
+    pub decisions: Vec<Shared<Decision>>,
 }
 
 /// An upper bound on what a dispatch can be worth, and what was reached. Money over the dwell of half an hour, without what goes on

@@ -12,7 +12,6 @@ mod instances;
 #[path = "../tests/planner/scene.rs"]
 mod scene;
 
-use std::collections::BTreeSet;
 use std::time::Instant;
 
 use instances::{Class, Size, happen, instance};
@@ -22,6 +21,9 @@ use scene::carry_out;
 
 const CLASSES: [(Class, &str); 3] =
     [(Class::Normal, "normal"), (Class::Tight, "tight"), (Class::Overloaded, "overloaded")];
+
+/// Events that are measured.
+const EVENTS: usize = 250;
 
 fn main() {
     let of = |name: &str, otherwise: i64| {
@@ -33,7 +35,13 @@ fn main() {
         plans(least, most, of("PLANNER_REPEAT", 3));
     }
     if parts.contains("events") {
-        events();
+        println!(
+            "| modules | workloads | class | events | p50 ms | p99 ms | most ms | naming ms | check ms | whole plan ms | refused |"
+        );
+        println!("|---|---|---|---|---|---|---|---|---|---|---|");
+        for modules in [1_000, 10_000].into_iter().filter(|modules| (least..=most).contains(modules)) {
+            events(modules);
+        }
     }
 }
 
@@ -49,8 +57,10 @@ fn took<T>(what: impl FnOnce() -> T) -> (T, f64) {
 }
 
 fn plans(least: i64, most: i64, repeat: i64) {
-    println!("| modules | workloads | class | dispatch ms | plan ms | check ms | bound ms | of own bound |");
-    println!("|---|---|---|---|---|---|---|---|");
+    println!(
+        "| modules | workloads | class | greedy ms | dispatch ms | plan ms | check ms | bound ms | of own bound | greedy of it | most MiB |"
+    );
+    println!("|---|---|---|---|---|---|---|---|---|---|---|");
     for modules in [10, 100, 1_000, 10_000].into_iter().filter(|modules| (least..=most).contains(modules)) {
         for (class, name) in CLASSES {
             let input = instance(1, class, fleet_of(modules));
@@ -66,11 +76,15 @@ fn plans(least: i64, most: i64, repeat: i64) {
                 (worth, solved) = (found, solved.min(ms));
             }
             let (bound, bounded) = took(|| planner::appraise::bounded(&of.problem, worth));
-            let share = (worth + of.kept) as f64 / (bound + of.kept) as f64 * 100.0;
+            let (first, begun) = took(|| planner::appraise::begun(&of.problem));
+            let share = |worth: i64| (worth + of.kept) as f64 / (bound + of.kept) as f64 * 100.0;
             println!(
-                "| {} | {} | {name} | {solved:.2} | {planned:.1} | {checked:.1} | {bounded:.1} | {share:.3} % |",
+                "| {} | {} | {name} | {begun:.2} | {solved:.2} | {planned:.1} | {checked:.1} | {bounded:.1} | {:.3} % | {:.3} % | {} |",
                 input.modules.len(),
                 input.workloads.len(),
+                share(worth),
+                share(first),
+                peak_memory(),
             );
         }
     }
@@ -85,12 +99,10 @@ fn write(problem: &planner::dispatch::problem::Problem, class: &str, plan: i64) 
     std::fs::write(name, format!("{line}\n")).unwrap();
 }
 
-/// One event on each island of 1,000 modules, each on the fleet as it was before.
-fn events() {
-    println!("| class | events | p50 ms | p99 ms | whole plan ms | refused by the check |");
-    println!("|---|---|---|---|---|---|");
+/// One event on an island, each on the fleet as it was before; on as many islands as there are, up to [`EVENTS`].
+fn events(modules: i64) {
     for (class, name) in CLASSES.into_iter().take(2) {
-        let mut input = instance(1, class, fleet_of(1_000));
+        let mut input = instance(1, class, fleet_of(modules));
         let mut before = plan(&input);
         for _ in 0..3 {
             input = carry_out(&input, &before.plan);
@@ -98,19 +110,44 @@ fn events() {
         }
         input = carry_out(&input, &before.plan);
         let (_, whole) = took(|| plan(&input));
-        let sites: Vec<SiteId> = input.sites.keys().cloned().collect();
-        let mut times: Vec<f64> = Vec::new();
+        let every = input.sites.len().div_ceil(EVENTS);
+        let sites: Vec<SiteId> = input.sites.keys().step_by(every).cloned().collect();
+        let (mut named, mut repaired, mut checked) = (Vec::new(), Vec::new(), Vec::new());
         let mut refused = 0;
         for (nth, site) in sites.iter().enumerate() {
             let mut input = input.clone();
             happen(&mut input, site, nth as u8 % 4, 85);
-            let touched = BTreeSet::from([site.clone()]);
+            let (mut touched, ms) = took(|| planner::repair::unfit(&input));
+            named.push(ms);
+            touched.insert(site.clone());
             let (made, ms) = took(|| repair(&input, &before.report, &touched));
-            times.push(ms);
-            refused += usize::from(!check(&made.plan, &input).is_empty());
+            repaired.push(ms);
+            let (findings, ms) = took(|| check(&made.plan, &input));
+            checked.push(ms);
+            refused += usize::from(!findings.is_empty());
         }
-        times.sort_by(f64::total_cmp);
-        let at = |percent: usize| times[(times.len() - 1) * percent / 100];
-        println!("| {name} | {} | {:.2} | {:.2} | {whole:.0} | {refused} |", times.len(), at(50), at(99));
+        let [named, repaired, checked] = [named, repaired, checked].map(|mut times: Vec<f64>| {
+            times.sort_by(f64::total_cmp);
+            [50, 99, 100].map(|percent: usize| times[(times.len() - 1) * percent / 100])
+        });
+        println!(
+            "| {} | {} | {name} | {} | {:.2} | {:.2} | {:.2} | {:.2} | {:.1} | {whole:.0} | {refused} |",
+            input.modules.len(),
+            input.workloads.len(),
+            sites.len(),
+            repaired[0],
+            repaired[1],
+            repaired[2],
+            named[0],
+            checked[0],
+        );
     }
+}
+
+/// The most memory this process ever had, in MiB; zero where the system does not say.
+fn peak_memory() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let kib = line.and_then(|line| line.trim().split(' ').next()?.parse::<u64>().ok());
+    kib.unwrap_or(0) / 1024
 }

@@ -101,6 +101,11 @@ pub fn solved(problem: &Problem) -> i64 {
     dispatch::solve(problem, &[]).worth()
 }
 
+/// What the first step of the search makes of it.
+pub fn begun(problem: &Problem) -> i64 {
+    dispatch::greedy_only(problem).worth()
+}
+
 /// What nothing can make of it; what was `reached` guides the search for it.
 pub fn bounded(problem: &Problem, reached: i64) -> i64 {
     dispatch::bound::bound(problem, reached)

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use model::plan::{Decision, ReasonCode, SitePlan, Subject};
 use model::report::Finding;
 use model::workload::Tier;
-use model::{MicroDollars, SiteId, Watts, WorkloadId};
+use model::{MicroDollars, Shared, SiteId, Watts, WorkloadId};
 
 use crate::assign::Book;
 use crate::capacity::Limit;
@@ -22,12 +22,12 @@ use crate::tie;
 pub(crate) fn report(
     book: &Book<'_>,
     mined: &BTreeMap<SiteId, Mined>,
-    sites: &BTreeMap<SiteId, SitePlan>,
+    sites: &BTreeMap<SiteId, Shared<SitePlan>>,
 ) -> Report {
     let views = book
         .islands
         .iter()
-        .filter_map(|(id, island)| Some((id.clone(), view(island, mined.get(id)?, sites.get(id)?))));
+        .filter_map(|(id, island)| Some((id.clone(), view(island, mined.get(id)?, sites.get(id)?).into())));
     Report { sites: views.collect(), findings: findings(book) }
 }
 

@@ -34,6 +34,10 @@ pub fn diff(old: &Plan, new: &Plan) -> Vec<Change> {
     let mut changes = Vec::new();
     for id in keys(&old.sites, &new.sites) {
         let (before, after) = (old.sites.get(id), new.sites.get(id));
+        if before.zip(after).is_some_and(|(before, after)| before.is(after)) {
+            continue;
+        }
+        let (before, after) = (before.map(|site| &**site), after.map(|site| &**site));
         let subject = Subject::Site(id.clone());
         compare(&mut changes, &subject, site(before), site(after));
         let none = BTreeMap::new();

@@ -40,7 +40,7 @@ impl<'a> Island<'a> {
         modules: &[(&'a ModuleId, &'a ModuleInput)],
         input: &'a Input,
     ) -> Self {
-        let parent = input.parent.as_ref().and_then(|parent| parent.sites.get(id));
+        let parent = input.parent.as_ref().and_then(|parent| parent.sites.get(id)).map(|planned| &**planned);
         let potential = modules.iter().map(|(_, module)| module.module.most().at_least_zero()).sum();
         let reached = modules.iter().filter(|(_, module)| module.link.is_in_touch());
         let groups = reached.flat_map(|(_, module)| module.module.groups.values());

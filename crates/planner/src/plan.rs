@@ -6,9 +6,9 @@
 
 use std::collections::BTreeMap;
 
-use model::plan::{Bound, Plan, ReasonCode, SiteStep};
+use model::plan::{Bound, Plan, ReasonCode, SitePlan, SiteStep};
 use model::workload::Phase;
-use model::{MicroDollars, SiteId};
+use model::{MicroDollars, Shared, SiteId};
 use serde::{Deserialize, Serialize};
 
 use crate::assign::{Book, lost_work};
@@ -61,8 +61,8 @@ pub(crate) fn unbounded(input: &Input) -> Planned {
 fn decide_with(input: &Input, bounded: usize) -> Planned {
     let Settled { book, mined, bound } = settle_with(input, bounded);
     let parent = input.parent.as_ref().map(|parent| parent.generation);
-    let sites: BTreeMap<_, _> =
-        book.islands.iter().map(|(id, island)| (id.clone(), grant::site(island, input))).collect();
+    let sites: BTreeMap<SiteId, Shared<SitePlan>> =
+        book.islands.iter().map(|(id, island)| (id.clone(), grant::site(island, input).into())).collect();
     let steps: MicroDollars = sites.values().flat_map(|site| site.steps.iter()).map(worth).sum();
     let report = decide::report(&book, &mined, &sites);
     let decisions = decide::decisions(&book, &mined, &report);
@@ -74,7 +74,7 @@ fn decide_with(input: &Input, bounded: usize) -> Planned {
         sites,
         worth: steps - switching(&book),
         bound: bound.or_else(|| input.parent.as_ref().and_then(|parent| parent.bound)),
-        decisions,
+        decisions: decisions.into_iter().map(Shared::from).collect(),
     };
     Planned { plan, report, bound }
 }

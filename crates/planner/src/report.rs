@@ -7,14 +7,14 @@ use std::collections::BTreeMap;
 
 use model::report::Finding;
 use model::site::GasFlow;
-use model::{MicroDollars, SiteId, Watts};
+use model::{MicroDollars, Shared, SiteId, Watts};
 use serde::{Deserialize, Serialize};
 
 /// The operator's view of a plan.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Report {
     /// Per island.
-    pub sites: BTreeMap<SiteId, SiteView>,
+    pub sites: BTreeMap<SiteId, Shared<SiteView>>,
     /// What in the input kept the planner from doing better, and what to change.
     pub findings: Vec<Finding>,
 }

@@ -2,7 +2,7 @@
 
 use model::plan::{Bound, Contingency, Decision, ModulePlan, Plan, SitePlan, SiteStep, Subject};
 use model::site::GasFlow;
-use model::{MicroDollars, Watts};
+use model::{MicroDollars, Shared, Watts};
 
 use super::field::{
     Error, choice, id, list, map, map_with, message, optional, required, time, wire_list, wire_map, wire_time,
@@ -54,6 +54,19 @@ impl TryFrom<wire::Bound> for Bound {
             reached: MicroDollars::new(bound.reached_micro_dollars),
             made: time(bound.made, "made")?,
         })
+    }
+}
+
+impl From<Shared<SitePlan>> for wire::SitePlan {
+    fn from(site: Shared<SitePlan>) -> Self {
+        site.take().into()
+    }
+}
+
+impl TryFrom<wire::SitePlan> for Shared<SitePlan> {
+    type Error = Error;
+    fn try_from(site: wire::SitePlan) -> Result<Self, Error> {
+        SitePlan::try_from(site).map(Self::from)
     }
 }
 
@@ -175,6 +188,19 @@ impl TryFrom<wire::SiteStep> for SiteStep {
     }
 }
 
+impl From<Shared<Decision>> for wire::Decision {
+    fn from(decision: Shared<Decision>) -> Self {
+        decision.take().into()
+    }
+}
+
+impl TryFrom<wire::Decision> for Shared<Decision> {
+    type Error = Error;
+    fn try_from(decision: wire::Decision) -> Result<Self, Error> {
+        Decision::try_from(decision).map(Self::from)
+    }
+}
+
 impl From<Decision> for wire::Decision {
     fn from(Decision { subject, reason, binding, shadow_price, rejected }: Decision) -> Self {
         Self {
@@ -290,10 +316,10 @@ mod tests {
             parent: v.maybe(Vary::bits),
             made: v.time(),
             input: v.text(),
-            sites: v.map(site),
+            sites: v.map(|v| site(v).into()),
             worth: v.of(),
             bound: v.maybe(|v| Bound { most: v.of(), reached: v.of(), made: v.time() }),
-            decisions: v.list(decision),
+            decisions: v.list(|v| decision(v).into()),
         }
     }
 

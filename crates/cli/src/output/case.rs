@@ -5,6 +5,7 @@
 use std::fmt::Write as _;
 
 use api::operator as wire;
+use model::Shared;
 use model::report::Finding;
 use planner::{Report, SiteView};
 use serde::Serialize;
@@ -52,7 +53,7 @@ impl View for Checked {
 
 /// The operator's view.
 fn report(report: &Report) -> String {
-    let row = |(site, view): (&model::SiteId, &SiteView)| {
+    let row = |(site, view): (&model::SiteId, &Shared<SiteView>)| {
         vec![
             site.to_string(),
             watts(view.load.total().get()),

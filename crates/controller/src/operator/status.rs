@@ -11,11 +11,11 @@ use api::operator as wire;
 use model::envelope::{Envelope, Fence};
 use model::market::Market;
 use model::module::Module;
-use model::plan::SitePlan;
+use model::plan::{Decision, SitePlan};
 use model::report::{Report, SiteReport};
 use model::site::{GridTie, Site, Storage};
 use model::workload::Workload;
-use model::{Hashrate, ModuleId, SiteId, Span, Time, Watts};
+use model::{Hashrate, ModuleId, Shared, SiteId, Span, Time, Watts};
 use planner::Link;
 use tokio::sync::watch;
 
@@ -51,7 +51,7 @@ impl<'a> View<'a> {
     }
 
     fn plan(&self, site: &SiteId) -> Option<&SitePlan> {
-        self.live.in_force.as_ref()?.plan.sites.get(site)
+        Some(&**self.live.in_force.as_ref()?.plan.sites.get(site)?)
     }
 
     /// Workloads that hold GPUs on a module.
@@ -263,8 +263,7 @@ fn latest_decisions(view: &View, most: usize) -> Vec<wire::PlanDecision> {
     let mut shown = Vec::new();
     let rounds: Vec<_> = view.live.rounds.iter().rev().collect();
     for round in &rounds {
-        let before: &[model::plan::Decision] =
-            round.input.parent.as_ref().map_or(&[], |parent| &parent.decisions);
+        let before: &[Shared<Decision>] = round.input.parent.as_ref().map_or(&[], |parent| &parent.decisions);
         let known: BTreeMap<_, _> =
             before.iter().map(|decision| (&decision.subject, decision.reason)).collect();
         let fresh = round.plan.decisions.iter().filter(|d| known.get(&d.subject) != Some(&d.reason));
@@ -273,7 +272,7 @@ fn latest_decisions(view: &View, most: usize) -> Vec<wire::PlanDecision> {
     if let Some(round) = rounds.first().filter(|_| shown.is_empty()) {
         shown.extend(round.plan.decisions.iter().map(|decision| (round, decision)));
     }
-    let decision = |(round, decision): (&&std::sync::Arc<crate::live::Round>, &model::plan::Decision)| {
+    let decision = |(round, decision): (&&std::sync::Arc<crate::live::Round>, &Shared<Decision>)| {
         let (at, generation) = (wire_time(round.plan.made), round.plan.generation);
         wire::PlanDecision { at, generation, decision: Some(decision.clone().into()) }
     };

@@ -1,8 +1,8 @@
 //! What changed since the plan in force was made, by island: on an event these are planned again, and nothing else.
 //!
 //! Told from the two inputs alone and not from events, so that nothing is missed when several fall together or a round fails. What
-//! drifts by less than an urgent change waits for the next timed round, which plans everything. Read next: `planner::repair`, which
-//! adds islands whose plan no longer fits; `cycle.rs`, which plans the fleet after all where a repair does not do.
+//! drifts by less than an urgent change waits for the next timed round, which plans everything. Read next: `planner::repair`;
+//! `cycle.rs`, which plans the fleet after all where a repair does not do.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -62,6 +62,7 @@ fn touched<'i>(before: &'i Input, now: &'i Input) -> Option<(BTreeSet<SiteId>, V
         return None;
     }
     touched.extend(planner::repair::homes(now, came.iter().copied()));
+    touched.extend(planner::repair::unfit(now));
     (touched.len() <= now.sites.len() / PART).then_some((touched, came))
 }
 

@@ -115,7 +115,7 @@ fn limits(site: &SiteCheck<'_>, module: &ModuleCheck<'_>, findings: &mut Finding
             format!("is raised from {before} to {} on a stale report; wait for a fresh one", plan.ceiling);
         findings.add("raised-blind", module.subject(), message);
     }
-    let draw = module.planned_draw(site.input);
+    let draw = module.planned_draw();
     let works = !plan.runs.is_empty() || plan.miners.values().any(|target| target.awake > 0);
     if known && works && draw > plan.ceiling {
         let message = format!("is told to draw {draw} under a ceiling of {}", plan.ceiling);

@@ -68,9 +68,8 @@ fn truthful(module: &ModuleCheck<'_>, rung: &Rung, site: &SiteCheck<'_>, finding
             return;
         }
     };
-    let here = module.plan.runs.iter().filter(|(_, placement)| placement.pool == *pool);
-    let mut here = here.filter_map(|(run, _)| site.input.workloads.get(run));
-    if here.any(|run| run.spec.tier == Tier::Firm) {
+    let mut here = module.runs.iter().filter(|(placement, _)| placement.pool == *pool);
+    if here.any(|(_, run)| run.spec.tier == Tier::Firm) {
         findings.add(
             "firm-shed",
             module.subject(),

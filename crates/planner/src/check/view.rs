@@ -7,7 +7,7 @@ use model::module::{Actuator, MinerGroup, Module};
 use model::plan::{ModulePlan, SitePlan};
 use model::report::{FeederState, GensetState};
 use model::site::Genset;
-use model::workload::Workload;
+use model::workload::{Placement, Workload};
 use model::{GensetId, ModuleId, SiteId, Span, Watts};
 
 use crate::input::{Input, Link, ModuleInput, SiteInput};
@@ -33,6 +33,8 @@ pub(super) struct ModuleCheck<'c> {
     pub(super) plan: &'c ModulePlan,
     /// What it was granted before.
     pub(super) before: Option<&'c ModulePlan>,
+    /// What the plan has run there, as far as anybody ordered it. Looked up once: the rules ask for it again and again.
+    pub(super) runs: Vec<(&'c Placement, &'c Workload)>,
 }
 
 impl<'c> SiteCheck<'c> {
@@ -46,7 +48,9 @@ impl<'c> SiteCheck<'c> {
             // Modules seldom change their island.
             let here = parent.and_then(|parent| parent.sites.get(id)?.modules.get(module));
             let before = here.or_else(|| parent.and_then(|parent| parent.module(module)));
-            Some(ModuleCheck { id: module, given: input.modules.get(module)?, plan: planned, before })
+            let runs = planned.runs.iter().filter_map(|(id, at)| Some((at, input.workloads.get(id)?)));
+            let (given, runs) = (input.modules.get(module)?, runs.collect());
+            Some(ModuleCheck { id: module, given, plan: planned, before, runs })
         });
         Self { id, given, plan, input, online, modules: modules.collect() }
     }
@@ -80,9 +84,9 @@ impl<'c> SiteCheck<'c> {
 
     /// Runs of modules in touch, with the word whether the plan starts them.
     pub(super) fn runs(&self) -> impl Iterator<Item = (&ModuleCheck<'c>, &'c Workload, bool)> {
-        self.live().flat_map(move |module| {
-            let workloads = module.plan.runs.keys().filter_map(|id| self.input.workloads.get(id));
-            workloads.map(move |workload| (module, workload, !workload.status.phase.holds()))
+        self.live().flat_map(|module| {
+            let runs = module.runs.iter();
+            runs.map(move |&(_, workload)| (module, workload, !workload.status.phase.holds()))
         })
     }
 
@@ -138,7 +142,7 @@ impl<'c> ModuleCheck<'c> {
     }
 
     /// Everything the plan has it run and mine, at the meter.
-    pub(super) fn planned_draw(&self, input: &Input) -> Watts {
+    pub(super) fn planned_draw(&self) -> Watts {
         let config = self.config();
         let mut load = config.auxiliary;
         for (id, group) in &config.groups {
@@ -146,8 +150,8 @@ impl<'c> ModuleCheck<'c> {
             load += target.map_or(group.draw(0, 0), |target| group.draw(target.awake, target.point.into()));
         }
         for (id, pool) in &config.pools {
-            let here = self.plan.runs.iter().filter(|(_, placement)| placement.pool == *id);
-            let gpus = here.filter_map(|(run, _)| input.workloads.get(run)).map(|run| run.spec.gpus).sum();
+            let here = self.runs.iter().filter(|(placement, _)| placement.pool == *id);
+            let gpus = here.map(|(_, run)| run.spec.gpus).sum();
             load += pool.draw(gpus);
         }
         config.with_loss(load)

@@ -4,7 +4,7 @@
 //! steps of the dwell are played through with the work that is known, as plans without stops would. What comes later is not known,
 //! so a job may start later than this says; then it is asked again. Read next: `pay`, which turns the step into money.
 
-use super::greedy::Index;
+use super::index::Index;
 use super::problem::Problem;
 use super::state::{Seat, State};
 use model::Span;

@@ -1,10 +1,10 @@
 //! The first solution: jobs by promise and by worth a kilowatt, each into the tightest pool among those where it earns about the most.
 //!
-//! Pools stand in order of the GPUs they have both room and watts for, so that a fleet of thousands is not searched for each job.
-//! Read next: `refill`.
+//! [`super::index`] has the pools by room. Read next: `refill`.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
+use super::index::Index;
 use super::problem::Job;
 use super::state::{Seat, State};
 
@@ -18,55 +18,54 @@ const TRIES: usize = 128;
 /// Gains closer than this part of a job's value count as equal: tightness then decides.
 const GRAIN: i64 = 1_024;
 
-/// Pools by the GPUs they have room and watts for.
-pub(crate) struct Index {
-    by_gpu: Vec<BTreeSet<(i64, usize)>>,
-    room: Vec<i64>,
-}
-
-impl Index {
-    pub(crate) fn new(state: &State<'_>) -> Self {
-        let room: Vec<i64> = (0..state.problem.pools.len()).map(|pool| room(state, pool)).collect();
-        let of = |pools: &std::sync::Arc<[usize]>| pools.iter().map(|&pool| (room[pool], pool)).collect();
-        Self { by_gpu: state.pools_by_gpu.iter().map(of).collect(), room }
-    }
-
-    /// Follows a change at the island of a pool.
-    pub(crate) fn update(&mut self, state: &State<'_>, pool: usize) {
-        let (first, end) = state.pools_of[state.problem.site_of(pool)];
-        for pool in first..end {
-            let now = room(state, pool);
-            if now != self.room[pool] {
-                let set = &mut self.by_gpu[state.problem.pools[pool].gpu];
-                set.remove(&(self.room[pool], pool));
-                set.insert((now, pool));
-                self.room[pool] = now;
-            }
-        }
-    }
-
-    /// Pools with room for a job, tightest first.
-    pub(crate) fn fitting(&self, job: &Job) -> impl Iterator<Item = usize> + use<'_> {
-        let gpus = job.gpus;
-        let set = self.by_gpu.get(job.gpu);
-        set.into_iter().flat_map(move |set| set.range((gpus, 0)..)).map(|&(_, pool)| pool)
-    }
-}
-
-fn room(state: &State<'_>, pool: usize) -> i64 {
-    let limits = &state.problem.sites[state.problem.site_of(pool)].limits;
-    state.headroom(pool, limits[0].max(limits[1]))
-}
-
 /// Seats jobs in their order, where that gains anything.
 pub(crate) fn construct(state: &mut State<'_>) {
     let mut index = Index::new(state);
+    let mut hopeless = Hopeless::default();
     for job in 0..state.problem.jobs.len() {
-        if let Some((pool, _)) = best(state, &index, job) {
-            state.seat(job, Seat::Starts(pool));
-            index.update(state, pool);
+        if hopeless.contains(&state.problem.jobs[job]) {
+            continue;
+        }
+        match best(state, &index, job) {
+            Some((pool, _)) => {
+                state.seat(job, Seat::Starts(pool));
+                index.update(state, pool);
+            }
+            None => hopeless.insert(&state.problem.jobs[job]),
         }
     }
+}
+
+/// The most that somebody was worth who found no seat, by GPU type, class and size of gang: while seats only fill up, nobody finds
+/// one who asks for the same and is worth no more.
+#[derive(Default)]
+pub(crate) struct Hopeless {
+    worth: BTreeMap<(usize, usize, i64), i64>,
+}
+
+impl Hopeless {
+    pub(crate) fn contains(&self, wanted: &Job) -> bool {
+        self.worth.get(&alike(wanted)).is_some_and(|&worth| wanted.value <= worth)
+    }
+
+    pub(crate) fn insert(&mut self, wanted: &Job) {
+        let worth = self.worth.entry(alike(wanted)).or_insert(wanted.value);
+        *worth = wanted.value.max(*worth);
+    }
+
+    /// Somebody left a seat.
+    pub(crate) fn clear(&mut self) {
+        self.worth.clear();
+    }
+}
+
+fn alike(wanted: &Job) -> (usize, usize, i64) {
+    (wanted.gpu, wanted.level, wanted.gpus)
+}
+
+/// Whether a fleet is so large that only what promises most is tried.
+pub(crate) fn is_large(state: &State<'_>) -> bool {
+    state.problem.pools.len() > MANY_POOLS
 }
 
 /// The best pool for a job to start in, and what it gains there.
@@ -76,7 +75,7 @@ pub(crate) fn best(state: &mut State<'_>, index: &Index, job: usize) -> Option<(
     let grain = (wanted.value / GRAIN).max(1);
     let mut found: Option<(i64, usize, i64)> = None;
     let mut fits = 0;
-    let most = if problem.pools.len() > MANY_POOLS { FEW } else { CANDIDATES };
+    let most = if is_large(state) { FEW } else { CANDIDATES };
     for pool in index.fitting(wanted).take(TRIES) {
         let Some(gain) = state.gain(job, Seat::Starts(pool)).filter(|&gain| gain > 0) else { continue };
         let rank = gain / grain;

@@ -1,7 +1,7 @@
 //! The dispatch: which pending work starts where, which spot runs give way, and what is left to the miners, as one optimisation.
 //!
 //! [`problem`] is the model (docs/planner.md has it as formulas), [`pay`] and [`ahead`] its money, [`state`] a solution in the making with its exact value,
-//! [`greedy`], [`refill`], [`exchange`] and [`displace`] improve it, [`bound`] says how good any solution can be at most. Searches
+//! [`greedy`] (by [`index`]), [`refill`], [`exchange`] and [`displace`] improve it, [`bound`] says how good any solution can be at most. Searches
 //! are bounded in iterations, never in time, and ties go to the lower index, so that the same input gives the same plan.
 //!
 //! Assumes that what must stop has been stopped: only spot runs are victims here. Read next: `problem`.
@@ -12,6 +12,7 @@ pub mod curve;
 pub(crate) mod displace;
 pub(crate) mod exchange;
 pub(crate) mod greedy;
+pub(crate) mod index;
 pub(crate) mod pay;
 pub mod problem;
 pub(crate) mod rank;
@@ -23,6 +24,8 @@ use state::State;
 
 /// Rounds of improvement; the search usually rests after two or three.
 const ROUNDS: usize = 8;
+/// The same in a large fleet, where a second round brings less than a hundred-thousandth and takes as long as the first.
+const FEW_ROUNDS: usize = 1;
 
 /// The best solution found. `told` are the seats of the plan in force, as (job, pool): where they are worth more than anything
 /// found anew they stay, so that a plan is never worth less than the one before on the same news.
@@ -58,7 +61,8 @@ pub(crate) fn greedy_only(problem: &Problem) -> State<'_> {
 
 /// Improves a solution until it rests.
 fn improve(state: &mut State<'_>) {
-    for _ in 0..ROUNDS {
+    let rounds = if greedy::is_large(state) { FEW_ROUNDS } else { ROUNDS };
+    for _ in 0..rounds {
         let before = state.worth();
         refill::sweep(state);
         exchange::sweep(state);

@@ -347,9 +347,17 @@ impl<'p> State<'p> {
         let module = &self.problem.modules[config.module];
         let room =
             (limit - self.fixed[module.site][NOW]).min(module.limit - self.ceiling[config.module][NOW]);
-        let each = i128::from(config.per_gpu.max(1)) * i128::from(1_000 + module.loss_permille) * 1_010;
-        let gpus = i128::from(room.max(0)) * 1_000_000 / each.max(1);
-        i64::try_from(gpus).unwrap_or(i64::MAX).min(self.free[pool][NOW])
+        let (each, loss) = (config.per_gpu.max(1), 1_000 + module.loss_permille);
+        // Nearly always within 64 bits, where a division takes a third of the time.
+        let short = each.checked_mul(loss * 1_010).zip(room.max(0).checked_mul(1_000_000));
+        let gpus = short.map_or_else(
+            || {
+                let each = i128::from(each) * i128::from(loss) * 1_010;
+                i64::try_from(i128::from(room.max(0)) * 1_000_000 / each.max(1)).unwrap_or(i64::MAX)
+            },
+            |(each, room)| room / each.max(1),
+        );
+        gpus.min(self.free[pool][NOW])
     }
 
     /// What mining and gas lose when a pool draws `watts` more now.

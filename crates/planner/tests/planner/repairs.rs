@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use model::SiteId;
 use model::plan::Subject;
 use model::workload::Phase;
-use planner::repair::part;
+use planner::repair::{part, unfit};
 use planner::{Input, Planned, appraise, check, diff, plan, repair};
 use proptest::prelude::*;
 
@@ -61,17 +61,39 @@ proptest! {
 }
 
 #[test]
-fn an_island_whose_plan_no_longer_fits_is_planned_though_nobody_named_it() {
+fn an_island_whose_plan_no_longer_fits_is_named() {
     let (mut input, before) = (0..20).find_map(|seed| at_rest(seed * 3 + 2, Class::Normal, size(2))).unwrap();
     let run = input.workloads.values_mut().find(|run| run.status.phase == Phase::Running).unwrap();
     run.cancel = true;
     let (name, home) = (run.id.clone(), run.status.placement.clone().unwrap().module);
-    let made = repair(&input, &before.report, &BTreeSet::new());
+    let site = &input.modules[&home].module.site;
+    let overlooked = repair(&input, &before.report, &BTreeSet::new());
+    assert!(!check(&overlooked.plan, &input).is_empty(), "a repair that leaves it out is refused");
+    let named = unfit(&input);
+    assert_eq!(named, BTreeSet::from([site.clone()]));
+    let made = repair(&input, &before.report, &named);
     assert_eq!(check(&made.plan, &input), Vec::new());
     assert!(made.plan.placement(&name).is_none());
-    let site = &input.modules[&home].module.site;
     let same = |id: &SiteId| made.plan.sites[id] == before.plan.sites[id];
     assert!(input.sites.keys().all(|id| same(id) != (id == site)));
+}
+
+/// As the store keeps them: the longest lists of decisions are cut short.
+#[test]
+fn what_the_plan_in_force_does_not_say_is_filled_in() {
+    let (mut input, before) = (0..20).find_map(|seed| at_rest(seed * 3 + 2, Class::Normal, size(2))).unwrap();
+    let site = input.sites.keys().next().unwrap().clone();
+    happen(&mut input, &site, 0, 80);
+    let touched = BTreeSet::from([site]);
+    let whole = repair(&input, &before.report, &touched);
+    let modules = before.plan.sites.values().next().unwrap().modules.len();
+    for kept in [1 + modules, 1, 0] {
+        input.parent.as_mut().unwrap().decisions.truncate(kept);
+        let made = repair(&input, &before.report, &touched);
+        assert_eq!(subjects(&made), subjects(&whole), "{kept} were kept");
+        assert_eq!(made.plan.sites, whole.plan.sites, "{kept} were kept");
+        assert_eq!(made.plan.worth, whole.plan.worth, "{kept} were kept");
+    }
 }
 
 #[test]

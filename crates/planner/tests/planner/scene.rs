@@ -218,8 +218,12 @@ pub fn planned(input: &Input) -> Planned {
 pub fn carry_out(input: &Input, plan: &Plan) -> Input {
     let mut next = input.clone();
     next.parent = Some(plan.clone());
+    // Looked up once: asking the plan for each would take minutes in a fleet of thousands.
+    let modules: BTreeMap<_, _> = plan.sites.values().flat_map(|site| &site.modules).collect();
+    let placed: BTreeMap<_, _> = modules.values().flat_map(|module| &module.runs).collect();
+    let reasons: BTreeMap<_, _> = plan.decisions.iter().map(|said| (&said.subject, said.reason)).collect();
     for (id, module) in &mut next.modules {
-        let (Some(planned), Some(report)) = (plan.module(id), &mut module.report) else { continue };
+        let (Some(planned), Some(report)) = (modules.get(id), &mut module.report) else { continue };
         for (group, target) in &planned.miners {
             let (Some(config), Some(report)) =
                 (module.module.groups.get(group), report.groups.get_mut(group))
@@ -233,17 +237,15 @@ pub fn carry_out(input: &Input, plan: &Plan) -> Input {
         }
     }
     for (id, workload) in &mut next.workloads {
-        match plan.placement(id) {
-            Some(placement) => {
+        match placed.get(id) {
+            Some(&placement) => {
                 workload.status.phase = Phase::Running;
                 workload.status.placement = Some(placement.clone());
                 workload.status.progress += GpuTime::of(workload.spec.gpus, Span::minutes(20));
                 workload.status.saved = workload.status.progress;
             }
             None if workload.status.phase.holds() => {
-                let stopped =
-                    plan.decisions.iter().find(|d| d.subject == model::plan::Subject::Workload(id.clone()));
-                workload.status.reason = stopped.unwrap().reason;
+                workload.status.reason = reasons[&model::plan::Subject::Workload(id.clone())];
                 workload.status.phase = Phase::Pending;
                 if workload.status.reason == model::plan::ReasonCode::Preempted {
                     workload.status.preemptions += 1;

@@ -118,7 +118,11 @@ impl Pool {
 
     /// Cells of tables filled at each price.
     pub(super) fn cells(&self) -> usize {
-        if self.is_large() { 16 } else { (self.most + 1) * (self.later() + 2) + self.later() }
+        if self.is_large() {
+            16
+        } else {
+            self.most + self.later() + (self.free + 1) * later::ways(&self.covers)
+        }
     }
 }
 

@@ -68,37 +68,63 @@ impl Later {
 }
 
 fn table(pool: &Pool, packing: &Packing, charge: f64, relief: f64) -> Later {
-    // The cheapest way to free at least so many GPUs, watts that come free with them counted.
-    let all = pool.covers.len() - 1;
-    let mut frees: Vec<(f64, usize)> = vec![(f64::MAX, all); all + 1];
-    let mut least = (f64::MAX, all);
-    for gpus in (0..=all).rev() {
-        let cost = pool.covers[gpus] - relief * gpus as f64;
-        if cost <= least.0 {
-            least = (cost, gpus);
-        }
-        frees[gpus] = least;
-    }
-    let nobody = (-frees[0].0, 0, frees[0].1);
-    let corners: Vec<(usize, f64)> = packing
-        .corners
-        .iter()
-        .skip(1)
-        .map(|&waits| (waits, packing.best[waits] - charge * waits as f64))
-        .filter(|(_, net)| *net > 0.0)
-        .collect();
+    let stops = stops(&pool.covers, relief);
+    let (freed, cost) = stops.first().map_or((0, 0.0), |stop| (stop.up_to, stop.cost));
+    let nobody = (-cost, 0, freed);
+    let waiting = waiting(packing, charge, pool.free + pool.covers.len() - 1);
     let best = |free: usize| {
         let mut found = nobody;
-        for &(waits, net) in &corners {
-            let lacks = waits.saturating_sub(free);
-            let Some(&(cost, freed)) = frees.get(lacks) else { break };
-            if net - cost > found.0 {
-                found = (net - cost, waits, freed);
+        for stop in &stops {
+            let (net, waits) = waiting[free + stop.up_to];
+            if net - stop.cost > found.0 {
+                found = (net - stop.cost, waits, stop.up_to);
             }
         }
         found
     };
     Later::Table((0..=pool.free).map(best).collect())
+}
+
+/// The cheapest way to free up to so many GPUs.
+#[derive(Debug, PartialEq)]
+struct Stop {
+    up_to: usize,
+    cost: f64,
+}
+
+/// The cheapest ways to free GPUs, watts that come free with them counted: each costs more and frees more than the one before.
+fn stops(covers: &[f64], relief: f64) -> Vec<Stop> {
+    let mut stops: Vec<Stop> = Vec::new();
+    let mut least = f64::MAX;
+    for (gpus, cost) in covers.iter().enumerate().rev() {
+        let cost = cost - relief * gpus as f64;
+        if stops.is_empty() || cost < least {
+            stops.push(Stop { up_to: gpus, cost });
+            least = cost;
+        }
+    }
+    stops.reverse();
+    stops
+}
+
+/// How many ways there are to free GPUs where watts cost nothing.
+pub(super) fn ways(covers: &[f64]) -> usize {
+    stops(covers, 0.0).len()
+}
+
+/// The most that gangs in up to so many GPUs bring beyond the charge, and the GPUs they take.
+fn waiting(packing: &Packing, charge: f64, most: usize) -> Vec<(f64, usize)> {
+    let mut waiting = Vec::with_capacity(most + 1);
+    let mut best = (0.0, 0);
+    for &gpus in packing.corners.iter().skip(1).take_while(|&&gpus| gpus <= most) {
+        let net = packing.best[gpus] - charge * gpus as f64;
+        if net > best.0 {
+            waiting.resize(gpus, best);
+            best = (net, gpus);
+        }
+    }
+    waiting.resize(most + 1, best);
+    waiting
 }
 
 fn linear(pool: &Pool, packing: &Packing, charge: f64, relief: f64) -> Later {
@@ -148,6 +174,18 @@ mod tests {
     }
 
     #[test]
+    fn a_way_to_free_gpus_that_frees_less_for_more_is_none() {
+        let stop = |up_to, cost| Stop { up_to, cost };
+        let check = |covers: &[f64], relief, expected: &[Stop]| {
+            assert_eq!(stops(covers, relief), expected, "{covers:?} at {relief}");
+        };
+        check(&[0.0], 0.0, &[stop(0, 0.0)]);
+        check(&[0.0, 1.0, 1.0, 4.0], 0.0, &[stop(0, 0.0), stop(2, 1.0), stop(3, 4.0)]);
+        check(&[0.0, 1.0, 1.0, 4.0], 1.0, &[stop(2, -1.0), stop(3, 1.0)]);
+        check(&[0.0, 1.0, 1.0, 4.0], 4.0, &[stop(3, -8.0)]);
+    }
+
+    #[test]
     fn who_waits_pays_for_those_that_give_way() {
         let gangs = vec![Gang { gpus: 4, price: 10.0, class: 0 }];
         let packing = Packing::of(8, gangs);
@@ -163,8 +201,8 @@ mod tests {
                 "{free} free, watts at {watt}"
             );
         };
-        // The one GPU that three free ones lack is counted as if it came alone.
-        check(0.0, 3, 3.0, 1.0, 3.0);
+        // Three free ones lack one; the run that gives way frees four.
+        check(0.0, 3, 3.0, 1.0, 0.0);
         check(0.0, 0, 3.0, 1.0, 0.0);
         // At half a dollar a watt who gives way frees four dollars' worth of them, and who waits pays as much.
         check(0.5, 0, 3.0, 1.0, 0.0);
