@@ -1,6 +1,6 @@
 # Everything a developer runs. `make test` is what CI runs; docs/development.md says what takes how long.
 
-.PHONY: test deps fmt lint lean unit cli-alone fuzz dev
+.PHONY: test deps fmt lint lean unit cli-alone fuzz soak dev
 
 # One dev-profile build serves unit, conformance and end-to-end tests. The command line comes before the workspace: in an empty
 # target folder nothing has run protoc yet that it could profit from.
@@ -12,11 +12,11 @@ test:
 		echo "== $$step took $$(( $$(date +%s) - started )) s"; \
 	done
 
-# What the tests need beside Rust: etcd itself, and protoc for etcd-client's build script.
+# What the tests need beside Rust: etcd itself, its own client (backups, history), and protoc for our etcd client's build script.
 deps:
-	@if ! command -v etcd >/dev/null || ! command -v protoc >/dev/null || [ ! -d /usr/include/google/protobuf ]; then \
-		echo "installing etcd-server, protobuf-compiler and libprotobuf-dev"; \
-		apt-get update -qq && apt-get install -y -qq etcd-server protobuf-compiler libprotobuf-dev; \
+	@if ! command -v etcd >/dev/null || ! command -v etcdctl >/dev/null || ! command -v protoc >/dev/null || [ ! -d /usr/include/google/protobuf ]; then \
+		echo "installing etcd-server, etcd-client, protobuf-compiler and libprotobuf-dev"; \
+		apt-get update -qq && apt-get install -y -qq etcd-server etcd-client protobuf-compiler libprotobuf-dev; \
 	fi
 
 fmt:
@@ -47,6 +47,12 @@ cli-alone:
 fuzz:
 	STRATUM_FUZZ=80000 cargo test --workspace --locked --test main fuzz::
 	PROPTEST_CASES=400 PROPTEST_RNG_SEED=1 cargo test --workspace --locked --test planner fuzz::
+
+# Every fault of docs/faults.md with the real programs, one after another; each prints how long it took. `make test` runs one of each
+# kind. A quarter of an hour.
+soak: deps
+	cargo build --workspace --all-targets --locked
+	FLARESHIFT_REQUIRE_ETCD=1 cargo test -p e2e --locked --test main faults:: -- --include-ignored --nocapture --test-threads=1
 
 dev:
 	cargo run --release --locked -- dev

@@ -77,6 +77,9 @@ pub struct Config {
     /// How much the wells' gas varies: 0 is steady, 0.3 an ordinary shale pad, 1 the most.
     #[arg(long, value_name = "SHARE", default_value_t = 1.0, requires = "simulate", value_parser = share)]
     pub gas_variability: f64,
+    /// What the simulation's own meters saw of the invariants is written here every second; for drills.
+    #[arg(long, value_name = "FILE", requires = "simulate", hide = true)]
+    pub witness: Option<PathBuf>,
     /// Log lines as JSON.
     #[arg(long, global = true)]
     pub log_json: bool,

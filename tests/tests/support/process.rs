@@ -72,6 +72,11 @@ impl Process {
         String::from_utf8_lossy(&std::fs::read(&self.err).unwrap_or_default()).into_owned()
     }
 
+    /// Its number.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// The end of its log, for a failure's message.
     pub fn tail(&self) -> String {
         let text = self.stderr();
