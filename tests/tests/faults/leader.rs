@@ -23,6 +23,7 @@ pub fn is_killed(installation: &mut Installation) {
 /// SIGSTOP until another leads and has planned, then SIGCONT: what it had begun gets nowhere.
 pub fn is_paused(installation: &mut Installation) {
     let leader = installation.leader();
+    let lost = installation.seats[leader].running().count_lines("standing by");
     let begun = Instant::now();
     installation.seats[leader].running().signal("STOP");
     installation.seats[leader].away = true;
@@ -30,7 +31,7 @@ pub fn is_paused(installation: &mut Installation) {
     installation.recovered("a paused leader, still paused", begun);
     let before = committed(installation.seats[leader].running());
     installation.seats[leader].running().signal("CONT");
-    installation.seats[leader].running().wait_for_line("standing by", PATIENCE);
+    installation.seats[leader].running().wait_for_another_line("standing by", lost, PATIENCE);
     installation.seats[leader].away = false;
     // It asks the store like any other standby: whatever it had begun is over.
     wait_for("the former leader follows the store", PATIENCE, || {
@@ -40,7 +41,7 @@ pub fn is_paused(installation: &mut Installation) {
     });
     installation.recovered("a paused leader that went on", begun);
     assert_eq!(committed(installation.seats[leader].running()), before, "it committed after its pause");
-    let shown = installation.history.judge(installation.generation);
+    let shown = installation.history.judge(&installation.cluster, installation.generation);
     let newest = shown.leaders.last().unwrap();
     let by_next: BTreeSet<u64> = shown.by_leader[newest].iter().copied().collect();
     let logged = committed(installation.seats[next].running());

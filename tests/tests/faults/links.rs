@@ -11,13 +11,20 @@ use crate::support::{PATIENCE, wait_for};
 /// Envelopes are valid for two minutes; half a minute of the fallback programme on top.
 const BEYOND_ENVELOPES: Duration = Duration::from_secs(150);
 
+/// What a former leader says.
+const LOST: &str = "office lost";
+
+/// What a watch says that cannot be resumed.
+const ANEW: &str = "watch starts over with a snapshot";
+
 /// The leader hears nothing of etcd for longer than its lease; agents and operators still reach it.
 pub fn leader_is_cut_from_etcd(installation: &mut Installation) {
     let leader = installation.leader();
+    let before = installation.seats[leader].running().count_lines(LOST);
     let begun = Instant::now();
     installation.seats[leader].cut_from_etcd(true);
     installation.seats[leader].away = true;
-    installation.seats[leader].running().wait_for_line("office lost", PATIENCE);
+    installation.seats[leader].running().wait_for_another_line(LOST, before, PATIENCE);
     println!("it gave the office up {} ms after it was cut off", begun.elapsed().as_millis());
     let next = installation.leader();
     assert_ne!(next, leader);
@@ -33,6 +40,7 @@ pub fn leader_is_cut_from_etcd(installation: &mut Installation) {
 pub fn standby_misses_a_compaction(installation: &mut Installation) {
     let leader = installation.leader();
     let standby = (leader + 1) % installation.seats.len();
+    let before = installation.seats[standby].running().count_lines(ANEW);
     let begun = Instant::now();
     installation.seats[standby].cut_from_etcd(true);
     installation.seats[standby].away = true;
@@ -42,11 +50,11 @@ pub fn standby_misses_a_compaction(installation: &mut Installation) {
     let cancelled = installation.cli().run(&["workload", "cancel", &order]);
     assert_eq!(cancelled.code, Some(0), "{}", cancelled.stderr);
     installation.recovered("a standby cut from etcd", begun);
-    installation.cluster.compact();
+    installation.cluster.compact(installation.history.newest());
     installation.seats[standby].cut_from_etcd(false);
     installation.seats[standby].away = false;
     caught_up(installation, standby);
-    installation.seats[standby].running().wait_for_line("watch starts over with a snapshot", PATIENCE);
+    installation.seats[standby].running().wait_for_another_line(ANEW, before, PATIENCE);
     installation.recovered("a standby that missed a compaction", begun);
 }
 

@@ -35,7 +35,7 @@ fn agents_follow_an_etcd_restored_from_a_backup_and_nothing_runs_twice() {
     for seat in &mut installation.seats {
         ended_in_order(seat.process.take().unwrap());
     }
-    installation.history.judge(installation.generation);
+    installation.history.judge(&installation.cluster, installation.generation);
     installation.cluster.restore(&backup);
     raise_epoch(&installation);
     installation.begin_anew();
@@ -66,7 +66,7 @@ fn running_at(cli: &Cli, workload: &str) -> Result<String, String> {
     let all = cli.ask(&["workload", "list", "--all"])?;
     let all = all["workloads"].as_array().unwrap();
     let found = all.iter().find(|found| found["workload"] == workload).ok_or("it is not there")?;
-    let module = found["module"].as_str().filter(|_| found["phase"] == "running");
+    let module = found["placement"]["module"].as_str().filter(|_| found["phase"] == "running");
     module.map(str::to_owned).ok_or_else(|| Value::to_string(found))
 }
 

@@ -20,7 +20,6 @@ pub struct Cluster {
     members: Vec<Member>,
     /// Restores so far: each makes a cluster of its own, and directories of its own.
     restores: u32,
-    quota: Option<u64>,
 }
 
 struct Member {
@@ -41,13 +40,7 @@ impl Cluster {
             process: None,
         };
         let members = (0..MEMBERS).map(member).collect();
-        Some(Self { dir: TempDir::new("cluster"), members, restores: 0, quota: None })
-    }
-
-    /// Its members stop writing beyond so many bytes.
-    pub fn with_quota(mut self, bytes: u64) -> Self {
-        self.quota = Some(bytes);
-        self
+        Some(Self { dir: TempDir::new("cluster"), members, restores: 0 })
     }
 
     /// Where clients ask each member.
@@ -75,9 +68,6 @@ impl Cluster {
             .args(["--listen-client-urls", &client, "--advertise-client-urls", &client])
             .args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer])
             .args(["--initial-cluster", &self.peers(), "--initial-cluster-token", &self.token()]);
-        if let Some(quota) = self.quota {
-            command.args(["--quota-backend-bytes", &quota.to_string()]);
-        }
         let process = Process::spawn(&mut command, self.dir.path(), &member.name);
         self.members[index].process = Some(process);
     }
@@ -125,11 +115,8 @@ impl Cluster {
         Process::spawn(&mut command, self.dir.path(), &format!("{name}-{count}"))
     }
 
-    /// Throws all history away up to now.
-    pub fn compact(&self) {
-        let status = self.ask(&["endpoint", "status", "-w", "json"]).unwrap();
-        let status: serde_json::Value = serde_json::from_str(&status).unwrap();
-        let revision = status[0]["Status"]["header"]["revision"].as_u64().unwrap();
+    /// Throws history away up to a revision.
+    pub fn compact(&self, revision: u64) {
         self.ask(&["compact", &revision.to_string()]).unwrap();
     }
 

@@ -1,7 +1,7 @@
 //! What was written to etcd, revision by revision, as etcd's own client saw it: whether commits form one chain, and whether
 //! anything was written while nobody led.
 //!
-//! Assumes that the watch began before the first write, or from the first revision that is still there. Read next: `cluster.rs`.
+//! Assumes that nothing is compacted that was not read before. Read next: `cluster.rs`.
 
 use std::collections::BTreeMap;
 
@@ -14,8 +14,9 @@ use super::{PATIENCE, wait_for};
 /// Below which the controllers of a test keep everything.
 const PREFIX: &str = "e2e/";
 
-/// A watch over everything, which writes to a file.
-pub struct History(Process);
+/// All that was seen so far.
+#[derive(Default)]
+pub struct History(Vec<Change>);
 
 /// One change of one key.
 #[derive(Clone, Debug)]
@@ -41,37 +42,41 @@ pub struct Shown {
 }
 
 impl History {
-    /// Begins to watch everything that was ever written.
-    pub fn watch(cluster: &Cluster) -> Self {
-        let addresses = cluster.addresses();
+    /// Reads on from where it stopped until the plan in force has been seen, and judges everything.
+    pub fn judge(&mut self, cluster: &Cluster, newest_plan: u64) -> Shown {
+        let (addresses, next) = (cluster.addresses(), (self.newest() + 1).to_string());
         let members: Vec<&str> = addresses.iter().map(String::as_str).collect();
-        let args = ["watch", "--prefix", PREFIX, "--rev", "1", "-w", "json"];
-        Self(cluster.client(&members, &args, "history"))
-    }
-
-    /// Waits until the plan in force has been seen, and judges everything.
-    pub fn judge(&self, newest_plan: u64) -> Shown {
-        wait_for("the history has the newest plan", PATIENCE, || {
-            let shown = judge(&self.changes());
-            if shown.plans.last() >= Some(&newest_plan) {
-                Ok(shown)
+        // A watch of its own each time: one that lives through the loss of two members may stay silent for minutes.
+        let watch =
+            cluster.client(&members, &["watch", "--prefix", PREFIX, "--rev", &next, "-w", "json"], "history");
+        self.0 = wait_for("the history has the newest plan", PATIENCE, || {
+            let all = [self.0.clone(), changes(&watch)].concat();
+            let plans = judge(&all).plans;
+            if plans.last() >= Some(&newest_plan) {
+                Ok(all)
             } else {
-                Err(format!("{:?}", shown.plans.last()))
+                Err(format!("{:?}; {}", plans.last(), watch.tail()))
             }
-        })
+        });
+        judge(&self.0)
     }
 
-    fn changes(&self) -> Vec<Change> {
-        let text = self.0.stdout();
-        // The last line may not be whole yet.
-        let whole = text.split_inclusive('\n').filter(|line| line.ends_with('\n'));
-        let events = |line: &str| {
-            let response: Value = serde_json::from_str(line).unwrap();
-            assert_eq!(response["CompactRevision"], 0, "the watch fell behind: {line}");
-            response["Events"].as_array().cloned().unwrap_or_default()
-        };
-        whole.flat_map(events).map(|event| change(&event)).collect()
+    /// The newest revision that was seen.
+    pub fn newest(&self) -> u64 {
+        self.0.last().map_or(0, |change| change.revision)
     }
+}
+
+fn changes(watch: &Process) -> Vec<Change> {
+    let text = watch.stdout();
+    // The last line may not be whole yet; each holds whole revisions.
+    let whole = text.split_inclusive('\n').filter(|line| line.ends_with('\n'));
+    let events = |line: &str| {
+        let response: Value = serde_json::from_str(line).unwrap();
+        assert_eq!(response["CompactRevision"], 0, "the watch fell behind: {line}");
+        response["Events"].as_array().cloned().unwrap_or_default()
+    };
+    whole.flat_map(events).map(|event| change(&event)).collect()
 }
 
 fn change(event: &Value) -> Change {

@@ -79,8 +79,8 @@ impl Installation {
         let mut cluster = Cluster::ready_or_skip()?;
         let begun = Instant::now();
         cluster.start();
-        let history = History::watch(&cluster);
         let seats = (0..controllers).map(|_| Seat::new(&cluster)).collect();
+        let history = History::default();
         let mut installation = Self { seats, agents: Vec::new(), history, cluster, generation: 0, begun };
         installation.seats.iter_mut().for_each(Seat::start);
         installation.agents = SITES.iter().map(|site| Some(installation.agent(site))).collect();
@@ -131,7 +131,7 @@ impl Installation {
 
     /// The store was replaced by another: what it says of revisions and plans begins anew.
     pub fn begin_anew(&mut self) {
-        self.history = History::watch(&self.cluster);
+        self.history = History::default();
         self.generation = 0;
     }
 
@@ -139,7 +139,8 @@ impl Installation {
     pub fn recovered(&mut self, what: &str, begun: Instant) {
         self.wait_until_whole();
         let whole = begun.elapsed().as_millis();
-        let Shown { leaders, plans, changes, by_leader: _ } = self.history.judge(self.generation);
+        let Shown { leaders, plans, changes, by_leader: _ } =
+            self.history.judge(&self.cluster, self.generation);
         for file in self.pages() {
             Page::read(&file).unwrap().assert_unbroken(what);
         }
@@ -221,7 +222,7 @@ impl Installation {
         let runs = assert_nothing_ran_twice(&self.pages(), "at the end");
         let ledger = self.ledger();
         ledger.assert_contiguous();
-        let shown = self.history.judge(self.generation);
+        let shown = self.history.judge(&self.cluster, self.generation);
         for seat in &mut self.seats {
             if let Some(process) = seat.process.take() {
                 ended_in_order(process);

@@ -97,6 +97,18 @@ impl Process {
         })
     }
 
+    /// Lines of its log that contain `text`.
+    pub fn count_lines(&self, text: &str) -> usize {
+        self.stderr().lines().filter(|line| line.contains(text)).count()
+    }
+
+    /// Waits until it has logged such a line more often than `before`.
+    pub fn wait_for_another_line(&self, text: &str, before: usize, patience: Duration) {
+        wait_for(&format!("{} logs {text:?} again", self.name), patience, || {
+            if self.count_lines(text) > before { Ok(()) } else { Err(self.tail()) }
+        });
+    }
+
     /// SIGKILL: it gets no chance to tidy up.
     pub fn kill_nine(mut self) {
         assert!(self.is_running(), "{} ended before it was killed; {}", self.name, self.tail());
