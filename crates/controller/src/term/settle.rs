@@ -135,6 +135,8 @@ impl Term {
             for Step { id, status, .. } in steps {
                 let Some(workload) = live.workloads.get_mut(&id) else { continue };
                 let before = std::mem::replace(&mut workload.status, status.clone());
+                // A run that the store had forgotten has ended: a plan numbers the next start.
+                freed |= status.phase == Phase::Pending && number(&before) < number(&status);
                 if before.phase != status.phase {
                     freed |= before.phase.holds() && !status.phase.holds();
                     let what = format!("{} -> {} ({})", before.phase, status.phase, status.reason);
@@ -187,6 +189,11 @@ fn words(news: News) -> String {
         ),
         News::Over => "no workload of a module out of touch waits any more".to_owned(),
     }
+}
+
+/// The number of a workload's last start.
+fn number(status: &Status) -> Option<u64> {
+    status.placement.as_ref().map(|placement| placement.incarnation)
 }
 
 /// When a module was last sent a directive, at the latest.
