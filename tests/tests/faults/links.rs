@@ -14,6 +14,8 @@ const BEYOND_ENVELOPES: Duration = Duration::from_secs(150);
 /// What a former leader says.
 const LOST: &str = "office lost";
 
+/// What a watch says whose connection fell silent: until then etcd still holds for it what it missed.
+const BROKEN: &str = "watch interrupted";
 /// What a watch says that cannot be resumed.
 const ANEW: &str = "watch starts over with a snapshot";
 
@@ -40,10 +42,11 @@ pub fn leader_is_cut_from_etcd(installation: &mut Installation) {
 pub fn standby_misses_a_compaction(installation: &mut Installation) {
     let leader = installation.leader();
     let standby = (leader + 1) % installation.seats.len();
-    let before = installation.seats[standby].running().count_lines(ANEW);
+    let before = [BROKEN, ANEW].map(|text| installation.seats[standby].running().count_lines(text));
     let begun = Instant::now();
     installation.seats[standby].cut_from_etcd(true);
     installation.seats[standby].away = true;
+    installation.seats[standby].running().wait_for_another_line(BROKEN, before[0], PATIENCE);
     let order =
         wait_for("an order meanwhile", PATIENCE, || installation.cli().submit(TENANT, "order-unseen"));
     // Something goes, too: a watch that merely went on would keep it.
@@ -54,7 +57,7 @@ pub fn standby_misses_a_compaction(installation: &mut Installation) {
     installation.seats[standby].cut_from_etcd(false);
     installation.seats[standby].away = false;
     caught_up(installation, standby);
-    installation.seats[standby].running().wait_for_another_line(ANEW, before, PATIENCE);
+    installation.seats[standby].running().wait_for_another_line(ANEW, before[1], PATIENCE);
     installation.recovered("a standby that missed a compaction", begun);
 }
 
