@@ -1,6 +1,6 @@
 # Everything a developer runs. `make test` is what CI runs; docs/development.md says what takes how long.
 
-.PHONY: test deps fmt lint lean unit cli-alone fuzz dev
+.PHONY: test deps fmt lint lean unit cli-alone fuzz soak dev
 
 # One dev-profile build serves unit, conformance and end-to-end tests. The command line comes before the workspace: in an empty
 # target folder nothing has run protoc yet that it could profit from.
@@ -12,13 +12,14 @@ test:
 		echo "== $$step took $$(( $$(date +%s) - started )) s"; \
 	done
 
-# What the tests need beside Rust: etcd itself, protoc for etcd-client's build script, and Prometheus to read our metrics.
+# What the tests need beside Rust: etcd itself and its own client (backups, history), protoc for our etcd client's build script, and
+# Prometheus to read our metrics.
 deps:
-	@if ! command -v etcd >/dev/null || ! command -v protoc >/dev/null || [ ! -d /usr/include/google/protobuf ] \
-		|| ! command -v promtool >/dev/null; then \
-		echo "installing etcd-server, protobuf-compiler, libprotobuf-dev and prometheus"; \
+	@if ! command -v etcd >/dev/null || ! command -v etcdctl >/dev/null || ! command -v protoc >/dev/null \
+		|| [ ! -d /usr/include/google/protobuf ] || ! command -v promtool >/dev/null; then \
+		echo "installing etcd-server, etcd-client, protobuf-compiler, libprotobuf-dev and prometheus"; \
 		apt-get update -qq && apt-get install -y -qq --no-install-recommends \
-			etcd-server protobuf-compiler libprotobuf-dev prometheus; \
+			etcd-server etcd-client protobuf-compiler libprotobuf-dev prometheus; \
 	fi
 
 fmt:
@@ -50,6 +51,12 @@ cli-alone:
 fuzz:
 	STRATUM_FUZZ=80000 cargo test --workspace --locked --test main fuzz::
 	PROPTEST_CASES=400 PROPTEST_RNG_SEED=1 cargo test --workspace --locked --test planner fuzz::
+
+# Every fault of docs/faults.md with the real programs, one after another; each prints how long it took. `make test` runs one of each
+# kind. A quarter of an hour.
+soak: deps
+	cargo build --workspace --all-targets --locked
+	FLARESHIFT_REQUIRE_ETCD=1 cargo test -p e2e --locked --test main faults:: -- --include-ignored --nocapture --test-threads=1
 
 dev:
 	cargo run --release --locked -- dev

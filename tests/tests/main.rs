@@ -7,6 +7,7 @@ mod architecture;
 mod bad_input;
 mod dev_runs;
 mod durable;
+mod faults;
 mod hand_over;
 mod observability;
 mod paused_leader;

@@ -78,6 +78,9 @@ pub struct Config {
     /// How much the wells' gas varies: 0 is steady, 0.3 an ordinary shale pad, 1 the most.
     #[arg(long, value_name = "SHARE", default_value_t = 1.0, requires = "simulate", value_parser = share)]
     pub gas_variability: f64,
+    /// What the simulation's own meters saw of the invariants is written here every second; for drills.
+    #[arg(long, value_name = "FILE", requires = "simulate", hide = true)]
+    pub witness: Option<PathBuf>,
     /// Metrics and health for whoever watches this agent: /metrics, /healthz, /readyz; loopback only until TLS comes. Off when left
     /// out.
     #[arg(long, global = true, value_name = "ADDRESS", env = "FLARESHIFT_METRICS", hide_env_values = true)]

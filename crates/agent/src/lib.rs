@@ -26,3 +26,5 @@ pub mod settings;
 mod share_journal;
 #[cfg(feature = "sim")]
 pub mod simulated;
+#[cfg(feature = "sim")]
+pub mod witnessed;

@@ -165,8 +165,8 @@ fn served(config: &Config, fleet: &Fleet) -> anyhow::Result<Vec<ModuleId>> {
 #[cfg(feature = "sim")]
 async fn simulate(config: Config, fleet: Fleet, cancel: CancellationToken) -> anyhow::Result<()> {
     use agent::run::Started;
-    use agent::simulated::{self, Wiring, World};
-    use model::time::Clock;
+    use agent::simulated::{self, Wiring};
+    use agent::witnessed::Watching;
     use tokio::task::JoinSet;
 
     let modules = served(&config, &fleet)?;
@@ -175,24 +175,10 @@ async fn simulate(config: Config, fleet: Fleet, cancel: CancellationToken) -> an
         .with_context(|| format!("{} describes no such module or site", config.fleet_path().display()))?
         .site
         .clone();
-    let world = World::start(
-        simulated::Config {
-            fleet: simulated::scaled(fleet, 1.0, config.hash_budget),
-            sites: vec![site],
-            start: WallClock.now(),
-            speed: 1.0,
-            budget: config.hash_budget,
-            seed: config.seed,
-            mark: simulated::mark(&modules),
-            gas_variability: config.gas_variability,
-            load_permille: 0,
-            faults: Vec::new(),
-            until: None,
-        },
-        Box::new(simulated::Nobody),
-    )
-    .await?;
-    let world = Arc::new(world);
+    let fleet = simulated::scaled(fleet, 1.0, config.hash_budget);
+    let witness = config.witness.clone().map(|file| Watching::new(&fleet, file));
+    let world = Arc::new(start(&config, fleet, site, &modules, witness.as_ref()).await?);
+    let written = witness.clone().map(|witness| tokio::spawn(witness.keep(world.clone())));
     let settings = if config.proxy.is_some() { config.settings()? } else { None };
     let (_plug, link) = watch::channel(true);
     let alone = modules.len() == 1;
@@ -215,10 +201,15 @@ async fn simulate(config: Config, fleet: Fleet, cancel: CancellationToken) -> an
             proxy_sabotage: Default::default(),
             misattribute: false,
             lose_segments: false,
-            on_segment: None,
+            on_segment: witness.as_ref().map(Watching::on_segment),
         };
-        let (watched, module) = (watched.clone(), id.clone());
-        let started = move |started: Started| watched.add(module, started.into());
+        let (watched, seen, there, module) = (watched.clone(), witness.clone(), world.clone(), id.clone());
+        let started = move |started: Started| {
+            if let Some(witness) = seen {
+                witness.join(module.clone(), &there, &started);
+            }
+            watched.add(module, started.into());
+        };
         agents.spawn(simulated::run_agent(world.clone(), id, wiring, started, cancel.clone()));
     }
     world.release();
@@ -228,5 +219,42 @@ async fn simulate(config: Config, fleet: Fleet, cancel: CancellationToken) -> an
         cancel.cancel();
         ended = ended.and(agent.context("an agent panicked")?);
     }
-    ended.and(world.stop())
+    if let Some(written) = written {
+        written.abort();
+        // Cancelled is what it is meant to be; only then does nobody else write the file.
+        let _ = written.await;
+    }
+    let told = witness.map_or(Ok(()), |witness| witness.write(&world, true));
+    ended.and(told).and(world.stop())
+}
+
+/// The site behind the agents of these modules, with time standing still.
+#[cfg(feature = "sim")]
+async fn start(
+    config: &Config,
+    fleet: Fleet,
+    site: model::SiteId,
+    modules: &[ModuleId],
+    witness: Option<&agent::witnessed::Watching>,
+) -> anyhow::Result<agent::simulated::World> {
+    use agent::simulated::{self, Nobody, World};
+    use model::time::Clock as _;
+    use sim::lockstep::Observer;
+
+    let world = simulated::Config {
+        fleet,
+        sites: vec![site],
+        start: WallClock.now(),
+        speed: 1.0,
+        budget: config.hash_budget,
+        seed: config.seed,
+        mark: simulated::mark(modules),
+        gas_variability: config.gas_variability,
+        load_permille: 0,
+        faults: Vec::new(),
+        until: None,
+    };
+    let observer =
+        witness.map_or_else(|| Box::new(Nobody) as Box<dyn Observer>, |witness| witness.onlooker());
+    World::start(world, observer).await
 }

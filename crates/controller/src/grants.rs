@@ -237,6 +237,19 @@ impl Book {
             .collect()
     }
 
+    /// What each module may be sent while another one of the island may act under an envelope that is not in this book: what its own
+    /// report shows to be in force, and nothing more.
+    pub fn keep(&self, site: &SiteId, desires: &BTreeMap<ModuleId, Desire>) -> BTreeMap<ModuleId, Allowed> {
+        let known = self.at(site).filter_map(|(id, account)| Some((id, account, *desires.get(id)?)));
+        known
+            .map(|(id, account, desire)| {
+                let most = account.granted().min(account.certain());
+                let fallback = desire.fallback.min(account.fallback().min(account.shown.1)).min(most);
+                (id.clone(), Allowed { ceiling: desire.ceiling.min(most), fallback })
+            })
+            .collect()
+    }
+
     /// Notes an envelope *before* it is persisted and sent: from now on it counts. `answered` is when the report that it
     /// answers was received.
     pub fn record(&mut self, module: &ModuleId, offer: Offer, answered: Time) {
@@ -301,8 +314,12 @@ impl Account {
     /// What it may be offered without asking for room: all that counts, or while the island's sum does not fit, only what is
     /// certainly in force already.
     fn base(&self, room: Watts) -> Watts {
-        let certain = self.shown.0.max(self.shown.1).max(self.least);
-        if room < Watts::ZERO { self.granted().min(certain) } else { self.granted() }
+        if room < Watts::ZERO { self.granted().min(self.certain()) } else { self.granted() }
+    }
+
+    /// What its last report shows to be in force.
+    fn certain(&self) -> Watts {
+        self.shown.0.max(self.shown.1).max(self.least)
     }
 
     /// The same for the fallback ceiling.

@@ -1,7 +1,8 @@
 //! The life of a workload: what its stored status becomes, given the plan in force and what the module's agent reports.
 //!
 //! It never lets a workload run twice: a start elsewhere waits until the agent that had it has said that it stopped, or until
-//! that agent, out of touch, must have stopped it by itself. A start raises the incarnation, and agents stop lower ones.
+//! that agent, out of touch, must have stopped it by itself. A start raises the incarnation, and agents stop lower ones. Runs that
+//! the store does not know, because it was restored, end first (`strays.rs`).
 //!
 //! Assumes that placements of a plan carry the incarnation of the run they mean ([`misnumbered`] refuses a plan where they do
 //! not). Pure: applying a step twice changes nothing. Read next: `publish.rs`, which tells agents only what stands here.
@@ -12,6 +13,8 @@ use model::report::{Finding, RunPhase, RunReport};
 use model::workload::{Phase, Placement, Status, Workload};
 use model::{Span, Time};
 use planner::Link;
+
+use crate::strays::is_active;
 
 /// How long an agent keeps a run without hearing from a controller, before it stops it by itself. Five envelopes' validity:
 /// a link that is gone for less costs no restart, which takes 2 to 10 minutes.
@@ -34,6 +37,12 @@ pub struct Facts<'a> {
     pub dropped: bool,
     /// When that agent was last sent a directive, at the latest.
     pub told: Time,
+    /// A run of it that what is stored does not explain.
+    pub stray: Option<&'a RunReport>,
+    /// After a restore it may run on a module that has not reported since.
+    pub hidden: bool,
+    /// Too many were given up of late for want of a link: this one waits.
+    pub queued: bool,
 }
 
 /// The next status. `workload.status` is the stored one, with the progress last seen.
@@ -44,10 +53,18 @@ pub fn step(workload: &Workload, facts: &Facts) -> Status {
     }
     let current = status.placement.as_ref().map(|placement| placement.incarnation);
     let run = facts.run.filter(|run| Some(run.incarnation) == current);
-    if status.phase.holds() {
-        hold(workload, facts, run, &mut status);
+    match facts.stray {
+        Some(stray) if is_forgotten(stray, current) => forgotten(stray, facts, &mut status),
+        // It may have moved on since the copy was made: it is told to go on where it is stored only if it does so already.
+        _ if status.phase.holds() && facts.hidden && run.is_none() && facts.link != Link::Lost => {
+            (status.phase, status.reason) = (Phase::Stopping, ReasonCode::LinkLost);
+        }
+        _ if status.phase.holds() => hold(workload, facts, run, &mut status),
+        _ => {}
     }
-    if status.phase == Phase::Pending {
+    // Who still has an older run is told to end it: nothing starts beside it.
+    let free = !facts.hidden && !facts.stray.is_some_and(is_active);
+    if status.phase == Phase::Pending && (free || workload.cancel) {
         start(workload, facts, &mut status);
     }
     if status.phase != workload.status.phase {
@@ -129,8 +146,39 @@ fn stop(workload: &Workload, facts: &Facts, status: &mut Status) {
     };
 }
 
+/// Whether the agent of a module out of touch, last told at `told`, must have ended by itself what it ran.
+pub fn has_ended(told: Time, now: Time) -> bool {
+    now > told + Envelope::controller_hold(KEEP_WITHOUT_LINK)
+}
+
+/// A run with a number that the store has forgotten, or has given to another.
+fn is_forgotten(stray: &RunReport, current: Option<u64>) -> bool {
+    stray.incarnation >= current.unwrap_or(0)
+}
+
+/// The store went back in time: what it says of this workload is not so. While a run that it does not know is active nothing of the
+/// workload is told to run; afterwards it goes on from what that run saved, with a number above its own.
+fn forgotten(stray: &RunReport, facts: &Facts, status: &mut Status) {
+    if is_active(stray) {
+        if status.phase.holds() {
+            (status.phase, status.reason) = (Phase::Stopping, ReasonCode::LinkLost);
+        }
+        return;
+    }
+    let last = status.placement.as_ref().or(facts.planned);
+    // Without a plan that places it there is nothing to number yet.
+    let Some(last) = last else { return };
+    status.placement = Some(Placement { incarnation: stray.incarnation, ..last.clone() });
+    status.saved = stray.saved.max(status.saved);
+    status.progress = stray.progress;
+    release(Some(stray), status);
+    if stray.phase == RunPhase::Completed {
+        (status.phase, status.reason) = (Phase::Completed, ReasonCode::Completed);
+    }
+}
+
 fn out_of_touch(facts: &Facts, run: Option<&RunReport>, status: &mut Status) {
-    if facts.now > facts.told + Envelope::controller_hold(KEEP_WITHOUT_LINK) {
+    if has_ended(facts.told, facts.now) && !facts.queued {
         // The agent has stopped it by itself; what it saved after we lost sight of it is not known and is done again.
         release(run, status);
         status.reason = ReasonCode::LinkLost;

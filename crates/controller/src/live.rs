@@ -14,12 +14,18 @@ use model::{ModuleId, Span, Time, WorkloadId};
 use planner::Input;
 
 use crate::commit::InForce;
+use crate::drift::Drifts;
 use crate::grants::Book;
+use crate::lifecycle::KEEP_WITHOUT_LINK;
 use crate::publish::Published;
+use crate::strays::{Strays, may_be_hidden};
 use crate::tracker::{Freshness, Tracker};
 
-/// Inputs kept in memory, so that plans can be made again and explained.
+/// Rounds kept in memory with their inputs, so that plans can be made again and explained.
 const MAX_ROUNDS: usize = 8;
+/// And at most so many modules in all of them together, the newest round apart: a round takes 10 to 15 KiB a module (its input
+/// holds the plan before), so that older ones take 30 MiB at most, however large the fleet.
+const MAX_ROUND_MODULES: usize = 2_048;
 /// Events kept for those who ask what happened lately.
 const MAX_EVENTS: usize = 256;
 
@@ -32,6 +38,12 @@ pub struct Live {
     pub since: Time,
     /// Links and reports.
     pub tracker: Tracker,
+    /// Modules that do not do what they were told.
+    pub drifts: Drifts,
+    /// Runs that the store does not know of.
+    pub strays: Strays,
+    /// When the store was restored or imported, if it ever was: it may have forgotten what came after its copy was made.
+    pub restored: Option<Time>,
     /// What modules may draw.
     pub book: Book,
     /// What modules were told last.
@@ -94,6 +106,9 @@ impl Live {
             term: None,
             since,
             tracker: Tracker::new(freshness, since),
+            drifts: Drifts::default(),
+            strays: Strays::default(),
+            restored: None,
             book: Book::new(validity),
             published: BTreeMap::new(),
             agents: BTreeMap::new(),
@@ -114,7 +129,9 @@ impl Live {
 
     /// Takes a committed round into force.
     pub fn adopt(&mut self, round: Round, in_force: InForce) {
-        bounded(&mut self.rounds, Arc::new(round), MAX_ROUNDS);
+        self.rounds.push_back(Arc::new(round));
+        let kept = kept(self.rounds.iter().rev().map(|round| round.input.modules.len()));
+        self.rounds.drain(..self.rounds.len() - kept);
         self.in_force = Some(in_force);
         self.refusal.clear();
     }
@@ -131,6 +148,23 @@ impl Live {
         planned.report.is_none() || site.is_some_and(|site| site.report.is_none())
     }
 
+    /// Whether the store was restored so lately that runs may go on of which nobody has said anything yet.
+    pub fn hides_runs(&self, now: Time) -> bool {
+        may_be_hidden(self.restored, self.since, self.tracker.all_heard(), KEEP_WITHOUT_LINK, now)
+    }
+
+    /// Whether it was restored so lately that one of these modules, which has not reported since, may act under an envelope that
+    /// is not in the book.
+    pub fn hides_grants<'a>(
+        &self,
+        mut modules: impl Iterator<Item = &'a ModuleId>,
+        validity: Span,
+        now: Time,
+    ) -> bool {
+        let heard = modules.all(|module| self.tracker.report(module).is_some());
+        may_be_hidden(self.restored, self.since, heard, validity, now)
+    }
+
     /// The newest bound there is: the one that the plan in force carries, or one that was computed since.
     pub fn last_bound(&self) -> Option<Bound> {
         let carried = self.in_force.as_ref().and_then(|in_force| in_force.plan.bound);
@@ -141,6 +175,16 @@ impl Live {
     pub fn round(&self) -> Option<&Arc<Round>> {
         self.rounds.back()
     }
+}
+
+/// How many rounds are kept, of those with so many modules each, newest first.
+fn kept(modules: impl Iterator<Item = usize>) -> usize {
+    let mut older = 0;
+    let fits = |(index, modules): &(usize, usize)| {
+        older += if *index == 0 { 0 } else { *modules };
+        older <= MAX_ROUND_MODULES
+    };
+    modules.take(MAX_ROUNDS).enumerate().take_while(fits).count()
 }
 
 fn bounded<T>(queue: &mut VecDeque<T>, item: T, most: usize) {
@@ -162,5 +206,19 @@ mod tests {
         }
         assert_eq!(live.events.len(), MAX_EVENTS);
         assert_eq!(live.events.back().map(|event| event.at), Some(Time(299)));
+    }
+
+    #[test]
+    fn a_large_fleet_keeps_its_newest_round_and_a_small_one_eight() {
+        let check = |modules: usize, expected: usize| {
+            assert_eq!(kept(std::iter::repeat_n(modules, 20)), expected, "{modules} modules");
+        };
+        check(2, 8);
+        check(292, 8);
+        check(1_000, 3);
+        check(2_049, 1);
+        assert_eq!(kept([10_000, 4, 4].into_iter()), 3);
+        assert_eq!(kept([4, 10_000, 4].into_iter()), 1);
+        assert_eq!(kept(std::iter::empty()), 0);
     }
 }

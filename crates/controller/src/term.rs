@@ -25,6 +25,7 @@ use tokio_util::sync::CancellationToken;
 use crate::commit::{self, InForce, KEEP_PLANS, call, prunable};
 use crate::context::Context;
 use crate::cycle::{self, Order, Planner};
+use crate::evict::Evictions;
 use crate::grants::{Heard, Offer};
 use crate::history::History;
 use crate::latest::Latest;
@@ -138,6 +139,7 @@ pub(crate) struct Term {
     why: Option<String>,
     history: History,
     certifier: Certifier,
+    evictions: Evictions,
 }
 
 impl Term {
@@ -173,6 +175,7 @@ impl Term {
             why: Some("a new leader".into()),
             history: History::default(),
             certifier: Certifier::default(),
+            evictions: Evictions::default(),
         };
         term.sync_workloads();
         Ok(term)
@@ -565,6 +568,7 @@ fn inherit(context: &Context, rules: &Rules, fence: Fence, in_force: Option<InFo
     let cache = context.cache.borrow();
     let mut live = Live::new(rules.freshness, context.settings.validity, now);
     live.term = Some(fence);
+    live.restored = restored_at(fence.epoch);
     live.in_force = in_force;
     register(&mut live, &cache);
     for (module, grant) in &cache.grants {
@@ -577,6 +581,12 @@ fn inherit(context: &Context, rules: &Rules, fence: Fence, in_force: Option<InFo
     }
     live.tell(now, "controller", "leads");
     live
+}
+
+/// When the store was restored or imported, by its epoch: the first one is 1, every later one the seconds since 1970 or more
+/// (`maintenance.rs`).
+fn restored_at(epoch: u64) -> Option<Time> {
+    (epoch > 1).then(|| Time(i64::try_from(epoch).unwrap_or(i64::MAX).saturating_mul(1_000)))
 }
 
 fn register(live: &mut Live, cache: &crate::cache::Cache) {
@@ -603,6 +613,11 @@ fn take(live: &mut Live, session: SessionId, report: Report, now: Time) -> Taken
     if let Taken::Accepted { rebooted, .. } = taken {
         heard.rebooted = rebooted;
         live.book.heard(&module, &heard);
+        let Live { tracker, strays, drifts, published, workloads, .. } = live;
+        if let Some(report) = tracker.report(&module) {
+            strays.note(report, workloads, now);
+            drifts.note(published.get(&module), report, now);
+        }
     }
     taken
 }

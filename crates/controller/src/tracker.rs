@@ -162,6 +162,11 @@ impl Tracker {
         self.modules.values().all(|seen| !seen.known || seen.last.is_some())
     }
 
+    /// Every module that is configured has reported in this term.
+    pub fn all_heard(&self) -> bool {
+        self.modules.values().all(|seen| seen.last.is_some())
+    }
+
     /// What is known of one module.
     pub fn seen(&self, module: &ModuleId) -> Option<&Seen> {
         self.modules.get(module)

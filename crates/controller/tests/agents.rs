@@ -110,6 +110,41 @@ async fn an_unchanged_envelope_is_renewed_without_a_write() {
     controller.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_directive_that_is_not_taken_is_told_again_and_shown_until_it_is() {
+    let dir = Dir::new();
+    let controller = Controller::leading(&dir).await;
+    let mut agents = [Agent::connect(&controller, "m1").await, Agent::connect(&controller, "m2").await];
+    drive(&controller, &mut agents, |live| live.published.len() == 2).await;
+    let told = async || {
+        let status = controller.operator().await.get_status(GetStatusRequest { decisions: 0 }).await;
+        let module = status.unwrap().into_inner().modules.remove(1);
+        assert_eq!(module.module, "m2");
+        module.findings.into_iter().find(|finding| finding.code == "directive_not_taken")
+    };
+    let mut shown = None;
+    for _ in 0..60 {
+        controller.clock.advance(Span::secs(1));
+        // It forgets what it is told: whatever it persists gets lost.
+        agents[1].directive = None;
+        for agent in &mut agents {
+            agent.report(&controller.clock).await;
+        }
+        shown = told().await.filter(|finding| !finding.message.contains("told again 0 times"));
+        if shown.is_some() {
+            break;
+        }
+    }
+    let shown = shown.expect("it is told again, and that is shown");
+    assert!(shown.message.contains("holds directive 0 and not"), "{}", shown.message);
+    drive(&controller, &mut agents, |live| {
+        live.drifts.finding(&agents_id(), controller.clock.now()).is_none()
+    })
+    .await;
+    assert_eq!(told().await, None);
+    controller.stop().await;
+}
+
 fn agents_id() -> model::ModuleId {
     model::ModuleId::new("m2").unwrap()
 }

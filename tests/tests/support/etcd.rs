@@ -19,16 +19,7 @@ pub struct Etcd {
 impl Etcd {
     /// An etcd that does not run yet. `None`, with a line that says so, where none is installed and none is required.
     pub fn ready_or_skip() -> Option<Self> {
-        let installed = Command::new("etcd").arg("--version").stdout(Stdio::null()).status().is_ok();
-        let required = std::env::var("FLARESHIFT_REQUIRE_ETCD").is_ok_and(|value| value == "1");
-        assert!(
-            installed || !required,
-            "FLARESHIFT_REQUIRE_ETCD=1, but no etcd is on the PATH: install etcd-server"
-        );
-        if !installed {
-            eprintln!("SKIPPED: no etcd on the PATH (install etcd-server)");
-            return None;
-        }
+        installed_or_skip("etcd")?;
         Some(Self { dir: TempDir::new("etcd"), address: free_address(), peer: free_address(), process: None })
     }
 
@@ -51,4 +42,18 @@ impl Etcd {
     pub fn kill_nine(&mut self) {
         self.process.take().unwrap().kill_nine();
     }
+}
+
+/// Whether a program of etcd's is on the PATH. `None`, with a line that says so, where it is not and need not be.
+pub fn installed_or_skip(program: &str) -> Option<()> {
+    let asked = Command::new(program).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
+    let required = std::env::var("FLARESHIFT_REQUIRE_ETCD").is_ok_and(|value| value == "1");
+    assert!(
+        asked.is_ok() || !required,
+        "FLARESHIFT_REQUIRE_ETCD=1, but no {program} is on the PATH: install etcd-server and etcd-client"
+    );
+    if asked.is_err() {
+        eprintln!("SKIPPED: no {program} on the PATH (install etcd-server and etcd-client)");
+    }
+    asked.ok().map(drop)
 }

@@ -23,13 +23,15 @@ pub struct Place {
     pub store: String,
     pub grpc: String,
     pub rest: String,
+    /// Where agents reach it, where that is not its own address.
+    pub advertise: Option<String>,
 }
 
 impl Place {
     /// A fresh place with a store of this name.
     pub fn new(store: &str) -> Self {
         let dir = TempDir::new("fleet");
-        Self { dir, store: store.to_owned(), grpc: free_address(), rest: free_address() }
+        Self { dir, store: store.to_owned(), grpc: free_address(), rest: free_address(), advertise: None }
     }
 
     /// A fresh place with an embedded store.
@@ -57,7 +59,8 @@ impl Place {
         let args = ["--store", &self.store, "--fleet", text(&fleet), "--data", text(&ledger)];
         let listeners = ["--listen", &self.grpc, "--rest", &self.rest];
         let rules = ["--accept-simulated", "--lease-ttl-seconds", "2"];
-        let args = [&args[..], &listeners, &rules, more].concat();
+        let advertise: Vec<&str> = self.advertise.iter().flat_map(|url| ["--advertise", url]).collect();
+        let args = [&args[..], &listeners, &rules, &advertise, more].concat();
         Process::start("flareshift-controller", &args, self.dir.path(), "controller")
     }
 
@@ -77,20 +80,35 @@ impl Place {
     }
 
     fn start_agent(&self, site: &str, controllers: &[&str], more: &[&str]) -> Process {
-        let (fleet, data) = (repository("deploy/fleet.toml"), self.dir.at(&format!("agent-{site}")));
+        let (fleet, data) = (repository("deploy/fleet.toml"), self.agent_data(site));
+        let (data, witness) = (text(&data), self.witness(site));
         let controllers: Vec<String> = controllers.iter().map(|grpc| format!("http://{grpc}")).collect();
         let controller = controllers.join(",");
         let args = ["--fleet", text(&fleet), "--simulate", "--site", site, "--controller", &controller];
-        let rest = ["--data", &data, "--hash-budget", HASH_BUDGET, "--stratum", "127.0.0.1:0"];
-        let args = [&args[..], &rest, more].concat();
+        let rest = ["--data", data, "--hash-budget", HASH_BUDGET, "--stratum", "127.0.0.1:0"];
+        let args = [&args[..], &rest, &["--witness", text(&witness)], more].concat();
         Process::start("flareshift-agent", &args, self.dir.path(), &format!("agent-{site}"))
+    }
+
+    /// Where the agents of a site keep their things, one directory for each module.
+    pub fn agent_data(&self, site: &str) -> PathBuf {
+        self.dir.path().join(format!("agent-{site}"))
+    }
+
+    /// What the simulation's meters saw at that site.
+    pub fn witness(&self, site: &str) -> PathBuf {
+        self.dir.path().join(format!("witness-{site}.json"))
     }
 
     /// Waits until every module is online under a valid envelope and a plan newer than `after` is in force. Answers its
     /// generation.
     pub fn wait_until_whole(&self, after: u64) -> u64 {
-        let cli = self.cli();
-        wait_for("the fleet is whole", 3 * PATIENCE, || whole(&cli.ask(&["status"])?, after))
+        wait_for("the fleet is whole", 3 * PATIENCE, || self.whole(after))
+    }
+
+    /// Whether it is, as its controller says.
+    pub fn whole(&self, after: u64) -> Result<u64, String> {
+        whole(&self.cli().ask(&["status"])?, after)
     }
 }
 

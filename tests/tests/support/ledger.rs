@@ -29,6 +29,25 @@ impl Ledger {
         ledger
     }
 
+    /// What the agents whose directories lie in `dir` have sealed and not yet handed over.
+    pub fn waiting(dir: &Path) -> Self {
+        let mut ledger = Self::default();
+        ledger.read(dir, "sealed-", |module| format!("{module}/outbox"));
+        ledger
+    }
+
+    /// Takes over what another holds. A segment that both hold is the same in both.
+    pub fn merge(&mut self, other: Self) {
+        for (module, segments) in other.0 {
+            let known = self.0.entry(module.clone()).or_default();
+            for (sequence, content) in segments {
+                let before = known.insert(sequence, content.clone());
+                let same = before.is_none_or(|before| before == content);
+                assert!(same, "segment {sequence} of {module} lies in two places with other content");
+            }
+        }
+    }
+
     fn read(&mut self, dir: &Path, prefix: &str, place: impl Fn(&str) -> String) {
         for entry in fs::read_dir(dir).into_iter().flatten() {
             let module = entry.unwrap().file_name().into_string().unwrap();
@@ -37,7 +56,8 @@ impl Ledger {
                 let name = file.file_name().into_string().unwrap();
                 let number = name.strip_prefix(prefix).and_then(|name| name.strip_suffix(".seg"));
                 if let Some(sequence) = number.and_then(|number| number.parse().ok()) {
-                    let segment = fs::read_to_string(file.path()).unwrap();
+                    // An agent may have handed it over meanwhile.
+                    let Ok(segment) = fs::read_to_string(file.path()) else { continue };
                     self.0.entry(module.clone()).or_default().insert(sequence, content(&segment));
                 }
             }

@@ -5,12 +5,19 @@
 //! Read next: `process.rs`.
 
 pub mod cli;
+pub mod cluster;
 pub mod dev;
 pub mod etcd;
 pub mod fleet;
+pub mod history;
+pub mod installation;
 pub mod ledger;
+pub mod link;
+pub mod load;
 pub mod process;
 pub mod prometheus;
+pub mod small_disk;
+pub mod witness;
 
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};

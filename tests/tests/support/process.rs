@@ -72,6 +72,11 @@ impl Process {
         String::from_utf8_lossy(&std::fs::read(&self.err).unwrap_or_default()).into_owned()
     }
 
+    /// Its number.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// The end of its log, for a failure's message.
     pub fn tail(&self) -> String {
         let text = self.stderr();
@@ -90,6 +95,18 @@ impl Process {
             let found = self.stderr().lines().find(|line| line.contains(text)).map(str::to_owned);
             found.ok_or_else(|| self.tail())
         })
+    }
+
+    /// Lines of its log that contain `text`.
+    pub fn count_lines(&self, text: &str) -> usize {
+        self.stderr().lines().filter(|line| line.contains(text)).count()
+    }
+
+    /// Waits until it has logged such a line more often than `before`.
+    pub fn wait_for_another_line(&self, text: &str, before: usize, patience: Duration) {
+        wait_for(&format!("{} logs {text:?} again", self.name), patience, || {
+            if self.count_lines(text) > before { Ok(()) } else { Err(self.tail()) }
+        });
     }
 
     /// SIGKILL: it gets no chance to tidy up.

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use agent::run::Started;
 use agent::simulated::{self, World};
+use agent::witnessed::edge_tally;
 use controller::term::Committed;
 use model::fleet::Fleet;
 use model::ledger::Segment;
@@ -14,9 +15,9 @@ use sim::clock::SimClock;
 use sim::island::Island;
 use sim::lockstep::Observer;
 use sim::pool::Refusal;
-use sim::witness::{CommitSeen, EdgeTally, Options, PoolTally, Summary, Witness};
+use sim::witness::{CommitSeen, Options, PoolTally, Summary, Witness};
 use store::{Store, key};
-use stratum::account::{End, Tally};
+use stratum::account::Tally;
 use tokio::sync::broadcast::{self, error::RecvError};
 use tokio::task::JoinSet;
 
@@ -147,6 +148,7 @@ impl SharedWitness {
                 low_difficulty: of(Refusal::LowDifficulty),
                 malformed: of(Refusal::Malformed),
             };
+            // Asked at the end only, when every agent has sealed what it owed.
             self.lock().shares(&module, at, edge_tally(&proxy.stats()), pool);
         }
     }
@@ -159,27 +161,6 @@ impl SharedWitness {
     fn lock(&self) -> MutexGuard<'_, Witness> {
         // A witness that panicked in one check has printed so; what it saw before still counts.
         self.shared.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-fn edge_tally(stats: &agent::proxy::Stats) -> EdgeTally {
-    let of = |wanted: fn(&End) -> bool| {
-        stats.ends.iter().filter(|(end, _)| wanted(end)).fold(Tally::default(), |sum, (_, tally)| Tally {
-            shares: sum.shares + tally.shares,
-            work: sum.work + tally.work,
-        })
-    };
-    EdgeTally {
-        received: stats.received,
-        rejected: of(|end| matches!(end, End::RejectedLocally(_))),
-        counted: of(|end| matches!(end, End::CountedBelowUpstream)),
-        keep_alive: of(|end| matches!(end, End::CountedKeepAlive)),
-        accepted: of(|end| matches!(end, End::ForwardedAccepted)),
-        refused: of(|end| matches!(end, End::ForwardedRejected(_))),
-        unknown: of(|end| matches!(end, End::Unknown)),
-        in_flight: stats.in_flight,
-        // Asked at the end only, when every agent has sealed what it owed.
-        sealed: true,
     }
 }
 

@@ -389,3 +389,20 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn while_a_grant_may_be_unknown_nobody_is_offered_more_than_is_in_force() {
+    let mut book = book(&["a", "b"]);
+    book.record(&id("a"), offer(1, 300), Time(0));
+    book.record(&id("a"), offer(2, 500), Time(0));
+    book.heard(&id("a"), &heard(1, 300, Some(200), 1));
+    let wish = |kilo: i64| [(id("a"), desire(kilo, 0)), (id("b"), desire(kilo, 0))].into();
+    let kept = |kilo: i64| -> Vec<i64> {
+        let kept = book.keep(&site(), &wish(kilo));
+        kept.values().map(|allowed| allowed.ceiling.get() / 1_000).collect()
+    };
+    // The agent of a holds 300 kW, whatever else was offered; b holds what it draws with everything asleep.
+    assert_eq!(kept(900), [300, 10]);
+    assert_eq!(kept(100), [100, 10]);
+    assert_eq!(book.offer(&site(), LIMITS, &wish(400)).values().next().unwrap().ceiling, Watts::kilo(400));
+}

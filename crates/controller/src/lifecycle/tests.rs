@@ -29,6 +29,9 @@ fn facts<'a>() -> Facts<'a> {
         link: Link::Online,
         dropped: false,
         told: NOW - Span::secs(20),
+        stray: None,
+        hidden: false,
+        queued: false,
     }
 }
 
@@ -180,4 +183,59 @@ fn a_plan_with_a_stale_incarnation_is_found_out() {
     check(Phase::Stopping, "m2", 4, 0);
     assert_eq!(PoolId::new("p").unwrap(), placement("m1", 1).pool);
     assert_eq!(ModuleId::new("m1").unwrap(), placement("m1", 1).module);
+}
+
+#[test]
+fn what_a_restored_store_has_forgotten_ends_first_and_its_number_is_passed() {
+    let planned = placement("m1", 1);
+    let here = Facts { planned: Some(&planned), ..facts() };
+    let (running, stopping, stopped) =
+        (run(RunPhase::Running, 3), run(RunPhase::Stopping, 3), run(RunPhase::Stopped, 3));
+    // The store says that it waits, and that it runs, where somebody else has its third start.
+    for phase in [Phase::Pending, Phase::Starting, Phase::Running, Phase::Stopping] {
+        let expected = if phase.holds() { Phase::Stopping } else { Phase::Pending };
+        for stray in [&running, &stopping] {
+            check(&in_phase(phase), &Facts { stray: Some(stray), ..here }, expected);
+        }
+        let status = check(&in_phase(phase), &Facts { stray: Some(&stopped), ..here }, Phase::Pending);
+        let number = status.placement.map(|placement| placement.incarnation);
+        assert_eq!((number, status.saved, status.progress), (Some(3), GpuTime::new(50), GpuTime::new(50)));
+        assert_eq!(status.held, GpuTime::new(100));
+    }
+    let done = run(RunPhase::Completed, 3);
+    let status = check(&in_phase(Phase::Running), &Facts { stray: Some(&done), ..here }, Phase::Completed);
+    assert_eq!(status.progress, GpuTime::new(70));
+    // An older run elsewhere is told to end by its agent; what runs by now goes on, and nothing new starts.
+    let (old, own) = (run(RunPhase::Running, 0), run(RunPhase::Running, 1));
+    check(&in_phase(Phase::Running), &Facts { stray: Some(&old), run: Some(&own), ..here }, Phase::Running);
+    check(&in_phase(Phase::Pending), &Facts { stray: Some(&old), ..here }, Phase::Pending);
+    check(&in_phase(Phase::Pending), &here, Phase::Starting);
+}
+
+#[test]
+fn after_a_restore_nothing_starts_while_somebody_may_still_run_it() {
+    let planned = placement("m1", 1);
+    let hidden = Facts { planned: Some(&planned), hidden: true, ..facts() };
+    check(&in_phase(Phase::Pending), &hidden, Phase::Pending);
+    check(&in_phase(Phase::Starting), &hidden, Phase::Stopping);
+    check(&in_phase(Phase::Running), &hidden, Phase::Stopping);
+    let running = run(RunPhase::Running, 1);
+    check(&in_phase(Phase::Stopping), &Facts { run: Some(&running), ..hidden }, Phase::Running);
+    check(&in_phase(Phase::Running), &Facts { link: Link::Lost, ..hidden }, Phase::Unreachable);
+    check(&in_phase(Phase::Stopping), &Facts { hidden: false, ..hidden }, Phase::Starting);
+    let mut cancelled = in_phase(Phase::Pending);
+    cancelled.cancel = true;
+    check(&cancelled, &hidden, Phase::Cancelled);
+}
+
+#[test]
+fn who_could_be_given_up_waits_for_its_turn_and_for_its_module() {
+    let long = Facts { link: Link::Lost, told: NOW - Span::hours(1), ..facts() };
+    check(&in_phase(Phase::Unreachable), &Facts { queued: true, ..long }, Phase::Unreachable);
+    check(&in_phase(Phase::Unreachable), &long, Phase::Pending);
+    let planned = placement("m1", 1);
+    let running = run(RunPhase::Running, 1);
+    let back =
+        Facts { link: Link::Online, planned: Some(&planned), run: Some(&running), queued: true, ..long };
+    check(&in_phase(Phase::Unreachable), &back, Phase::Running);
 }

@@ -191,6 +191,7 @@ pub(super) fn module(view: &View, config: &Module) -> wire::ModuleStatus {
     let audit = view.context.audits.summary(id);
     let reported = report.iter().flat_map(|report| report.findings.clone());
     let audited: Vec<_> = audit.iter().flat_map(|audit| audit.findings.clone()).collect();
+    let drift = view.live.drifts.finding(id, view.now);
     let claimed: Vec<Hashrate> = groups().filter_map(|group| group.claimed).collect();
     wire::ModuleStatus {
         module: id.as_str().to_owned(),
@@ -211,7 +212,7 @@ pub(super) fn module(view: &View, config: &Module) -> wire::ModuleStatus {
         groups: group_states(view, config, report),
         pools: pool_states(view, config, report),
         runs: run_states(view, report),
-        findings: reported.chain(audited).map(Into::into).collect(),
+        findings: reported.chain(audited).chain(drift).map(Into::into).collect(),
         revenue: Some(revenue_of(view, config)),
         ledger_sequence: view.cache.watermarks.get(id).copied().unwrap_or(0),
         agent_version: agent.map(|agent| agent.version.clone()).unwrap_or_default(),

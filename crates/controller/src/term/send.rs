@@ -86,6 +86,7 @@ impl Term {
         self.live.send_if_modified(|live| {
             let some = !outgoing.is_empty();
             for Outgoing { module, published, fresh, .. } in outgoing {
+                live.drifts.told(&module, published.sent);
                 if let Some(slot) = self.slots.get(&module) {
                     self.context.counts.envelope(fresh);
                     slot.send_replace(Some(Arc::new(published.directive(&module, validity))));
@@ -143,6 +144,9 @@ impl Term {
             Some(Sabotage::OverGrant) => {
                 desires.iter().map(|(id, desire)| (id.clone(), all(&cache, id, desire))).collect()
             }
+            _ if live.hides_grants(modules_of(&cache, site), self.context.settings.validity, now) => {
+                live.book.keep(site, &desires)
+            }
             _ => live.book.offer(site, limits, &desires),
         };
         let compose = |(id, (report, received)): (&ModuleId, (&Report, Time))| {
@@ -170,7 +174,10 @@ impl Term {
             published.content == content && published.generation == live.book.generation(module)
         });
         let validity = self.context.settings.validity;
-        if known.is_some_and(|published| !publish::renewal_due(published, stamp, validity, now)) {
+        let due = |published: &Published| {
+            publish::renewal_due(published, stamp, validity, now) || live.drifts.is_due(module, now)
+        };
+        if known.is_some_and(|published| !due(published)) {
             return None;
         }
         let (fence, generation) = match known {

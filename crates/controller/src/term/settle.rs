@@ -3,6 +3,8 @@
 //! Each write compares the revision it was decided on, so that a tenant's cancellation is never overwritten; what loses that
 //! race is decided again when the cache has caught up. Read next: `lifecycle.rs` for the decisions themselves.
 
+use std::collections::BTreeSet;
+
 use model::plan::ReasonCode;
 use model::report::RunReport;
 use model::workload::{Phase, Status, Workload};
@@ -12,7 +14,8 @@ use store::{Compare, Revision, key};
 
 use super::Term;
 use crate::commit::{self, call, put};
-use crate::lifecycle::{Facts, is_decision, step};
+use crate::evict::{Candidate, News};
+use crate::lifecycle::{Facts, has_ended, is_decision, step};
 use crate::live::Live;
 use crate::records::WorkloadRecord;
 
@@ -50,7 +53,8 @@ impl Term {
 
     /// Steps the workloads of one module, or all of them.
     pub(super) async fn settle(&mut self, only: Option<&ModuleId>) -> Result<(), commit::Error> {
-        let steps = self.steps(only);
+        let queued = if only.is_none() { self.queue() } else { BTreeSet::new() };
+        let steps = self.steps(only, &queued);
         if steps.is_empty() {
             return Ok(());
         }
@@ -65,7 +69,22 @@ impl Term {
         Ok(())
     }
 
-    fn steps(&self, only: Option<&ModuleId>) -> Vec<Step> {
+    /// Workloads of modules out of touch that could be given up and have to wait: not all at once. One whose module reports is none
+    /// of them.
+    fn queue(&mut self) -> BTreeSet<WorkloadId> {
+        let now = self.context.clock.now();
+        let (candidates, holding) = candidates(&self.live.borrow(), now);
+        let chosen = self.evictions.choose(candidates.clone(), holding, now);
+        let mut waiting: BTreeSet<WorkloadId> =
+            candidates.into_iter().map(|candidate| candidate.workload).collect();
+        waiting.retain(|workload| !chosen.contains(workload));
+        if let Some(news) = self.evictions.note(chosen.len(), waiting.len(), holding, now) {
+            self.live.send_modify(|live| live.tell(now, "controller", words(news)));
+        }
+        waiting
+    }
+
+    fn steps(&self, only: Option<&ModuleId>, queued: &BTreeSet<WorkloadId>) -> Vec<Step> {
         let now = self.context.clock.now();
         let live = self.live.borrow();
         let here = |workload: &&Workload| {
@@ -73,7 +92,8 @@ impl Term {
             only.is_none() || (workload.status.phase.holds() && module == only)
         };
         let decide = |workload: &Workload| {
-            let status = step(workload, &facts(&live, workload, now));
+            let facts = Facts { queued: queued.contains(&workload.id), ..facts(&live, workload, now) };
+            let status = step(workload, &facts);
             if status == workload.status {
                 return None;
             }
@@ -116,6 +136,8 @@ impl Term {
             for Step { id, status, .. } in steps {
                 let Some(workload) = live.workloads.get_mut(&id) else { continue };
                 let before = std::mem::replace(&mut workload.status, status.clone());
+                // A run that the store had forgotten has ended: a plan numbers the next start.
+                freed |= status.phase == Phase::Pending && number(&before) < number(&status);
                 if before.phase != status.phase {
                     freed |= before.phase.holds() && !status.phase.holds();
                     if is_evicted(before.phase, &status) {
@@ -157,6 +179,38 @@ fn merge(live: &mut Live, stored: &Workload) {
     live.workloads.insert(stored.id.clone(), merged);
 }
 
+/// Workloads that could be given up for want of a link, and how many hold GPUs in all.
+fn candidates(live: &Live, now: Time) -> (Vec<Candidate>, usize) {
+    let holding = || live.workloads.values().filter(|workload| workload.status.phase.holds());
+    let lost = holding().filter_map(|workload| {
+        let module = &workload.status.placement.as_ref()?.module;
+        let lost = live.tracker.link(module, now) == Link::Lost && has_ended(told(live, module), now);
+        let Workload { id, spec, status, .. } = workload;
+        lost.then(|| Candidate { tier: spec.tier, since: status.since, workload: id.clone() })
+    });
+    (lost.collect(), holding().count())
+}
+
+/// News of evictions for operators.
+fn words(news: News) -> String {
+    match news {
+        News::Wait { waiting, most } => format!(
+            "{waiting} workloads of modules out of touch wait to be started elsewhere, {most} a minute: what comes back meanwhile              need not be restarted"
+        ),
+        News::Over => "no workload of a module out of touch waits any more".to_owned(),
+    }
+}
+
+/// The number of a workload's last start.
+fn number(status: &Status) -> Option<u64> {
+    status.placement.as_ref().map(|placement| placement.incarnation)
+}
+
+/// When a module was last sent a directive, at the latest.
+fn told(live: &Live, module: &ModuleId) -> Time {
+    live.published.get(module).map_or(live.since, |published| published.sent)
+}
+
 fn facts<'a>(live: &'a Live, workload: &Workload, now: Time) -> Facts<'a> {
     let placement = workload.status.placement.as_ref();
     let module = placement.map(|placement| &placement.module);
@@ -182,7 +236,10 @@ fn facts<'a>(live: &'a Live, workload: &Workload, now: Time) -> Facts<'a> {
         run: run.filter(|_| !waits),
         link: module.map_or(Link::Never, |module| live.tracker.link(module, now)),
         dropped: persisted,
-        told: published.map_or(live.since, |published| published.sent),
+        told: module.map_or(live.since, |module| told(live, module)),
+        stray: live.strays.of(workload, now),
+        hidden: live.restored.is_some_and(|at| workload.created < at) && live.hides_runs(now),
+        queued: false,
     }
 }
 
