@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// The arrows of docs/architecture.md. `cli` and `e2e` may depend on all.
-const ARROWS: [(&str, &[&str]); 10] = [
+const ARROWS: [(&str, &[&str]); 11] = [
     ("model", &[]),
     ("planner", &["model"]),
     ("backtest", &["model", "planner"]),
@@ -14,7 +14,8 @@ const ARROWS: [(&str, &[&str]); 10] = [
     ("api", &["model"]),
     ("store", &["model"]),
     ("sim", &["model", "control", "stratum"]),
-    ("controller", &["model", "planner", "stratum", "api", "store"]),
+    ("archive", &["model"]),
+    ("controller", &["model", "planner", "stratum", "api", "store", "archive"]),
     ("agent", &["model", "control", "stratum", "api", "sim"]),
 ];
 
@@ -123,6 +124,25 @@ fn the_command_line_pulls_in_only_what_was_reviewed() {
     for heavy in ["etcd-client", "arrow", "parquet", "kube", "asic-rs"] {
         assert!(!found.contains(heavy), "{heavy} belongs to the service binaries, not to the command line");
     }
+}
+
+/// `cargo build --workspace` compiles neither: who does not ask for the archive does not wait for it (decision 0017).
+#[test]
+fn only_a_feature_pulls_in_the_archive() {
+    let tree = |more: &[&str]| {
+        let args = ["tree", "--edges", "all", "--prefix", "none", "--locked", "--offline", "--format", "{p}"];
+        let tree = cargo(&[&args[..], more].concat());
+        tree.lines()
+            .filter_map(|line| line.split(' ').next())
+            .map(str::to_owned)
+            .collect::<BTreeSet<String>>()
+    };
+    let default = tree(&["--workspace"]);
+    let heavy = ["object_store", "parquet", "reqwest"];
+    let found: Vec<&str> = heavy.into_iter().filter(|name| default.contains(*name)).collect();
+    assert!(found.is_empty(), "a default build compiles {found:?}");
+    let asked = tree(&["-p", "controller", "--features", "archive"]);
+    assert!(heavy.iter().all(|name| asked.contains(*name)), "the feature brings {heavy:?}");
 }
 
 fn rust_files(dir: &Path) -> Vec<PathBuf> {
