@@ -193,8 +193,8 @@ impl Rows {
 
     /// By the first `columns` columns.
     fn compare(&self, a: usize, b: usize, columns: usize) -> Ordering {
-        let pairs = (0..columns).map(|column| self.cell(a, column).cmp(&self.cell(b, column)));
-        pairs.fold(Ordering::Equal, Ordering::then)
+        let mut orders = (0..columns).map(|column| self.cell(a, column).cmp(&self.cell(b, column)));
+        orders.find(|order| order.is_ne()).unwrap_or(Ordering::Equal)
     }
 }
 
