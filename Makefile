@@ -1,6 +1,6 @@
 # Everything a developer runs. `make test` is what CI runs; docs/development.md says what takes how long.
 
-.PHONY: test deps fmt lint lean unit cli-alone fuzz soak dev
+.PHONY: test deps fmt lint lean unit cli-alone archive fuzz soak dev
 
 # One dev-profile build serves unit, conformance and end-to-end tests. The command line comes before the workspace: in an empty
 # target folder nothing has run protoc yet that it could profit from.
@@ -45,6 +45,20 @@ unit:
 cli-alone:
 	PROTOC=/nonexistent cargo build -p cli --locked
 	target/debug/flareshift version --client
+
+# The archive, whose dependencies no other build compiles (decision 0017), without etcd: clippy, then the crate's own tests, then the
+# binary, read by DuckDB, in a folder and on an S3 server. Both come from PyPI into the target folder.
+ARCHIVE = -p archive -p controller --no-default-features --features archive/parquet,controller/archive --locked
+ARCHIVE_VENV = $(abspath $(or $(CARGO_TARGET_DIR),target))/archive-python
+archive:
+	@if ! python3 -m venv --help >/dev/null 2>&1 || ! python3 -c 'import ensurepip' 2>/dev/null; then \
+		echo "installing python3-venv"; \
+		apt-get update -qq && apt-get install -y -qq python3-venv; \
+	fi
+	test -x $(ARCHIVE_VENV)/bin/moto_server || (python3 -m venv $(ARCHIVE_VENV) && \
+		$(ARCHIVE_VENV)/bin/pip install --quiet --disable-pip-version-check 'duckdb>=1.1,<3' 'moto[s3]>=5,<6' flask flask-cors)
+	cargo clippy $(ARCHIVE) --all-targets -- -D warnings
+	ARCHIVE_PYTHON=$(ARCHIVE_VENV)/bin/python PROPTEST_RNG_SEED=1 cargo test $(ARCHIVE) --lib --test archive
 
 # 80,000 inputs from a seed for each parser, a minute. `fuzz/` has the same entries for cargo-fuzz. And 400 histories of a fleet, each
 # planned to its end and checked.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// The arrows of docs/architecture.md. `cli` and `e2e` may depend on all.
-const ARROWS: [(&str, &[&str]); 11] = [
+const ARROWS: [(&str, &[&str]); 12] = [
     ("model", &[]),
     ("planner", &["model"]),
     ("backtest", &["model", "planner"]),
@@ -15,7 +15,8 @@ const ARROWS: [(&str, &[&str]); 11] = [
     ("store", &["model"]),
     ("service", &[]),
     ("sim", &["model", "control", "stratum"]),
-    ("controller", &["model", "planner", "stratum", "api", "store", "service"]),
+    ("archive", &["model"]),
+    ("controller", &["model", "planner", "stratum", "api", "store", "service", "archive"]),
     ("agent", &["model", "control", "stratum", "api", "sim", "service"]),
 ];
 
@@ -123,6 +124,24 @@ fn the_command_line_pulls_in_only_what_was_reviewed() {
     );
     for heavy in ["etcd-client", "arrow", "parquet", "kube", "asic-rs"] {
         assert!(!found.contains(heavy), "{heavy} belongs to the service binaries, not to the command line");
+    }
+}
+
+/// `cargo build --workspace` compiles neither: who does not ask for the archive does not wait for it (decision 0017).
+#[test]
+fn only_a_feature_pulls_in_the_archive() {
+    const HEAVY: [&str; 3] = ["object_store", "parquet", "reqwest"];
+    let args = ["tree", "--workspace", "--edges", "all", "--prefix", "none", "--locked", "--offline"];
+    let tree = cargo(&[&args[..], &["--format", "{p}"]].concat());
+    let found: BTreeSet<&str> = tree.lines().filter_map(|line| line.split(' ').next()).collect();
+    assert!(found.contains("archive") && found.contains("tokio"), "the tree has the workspace in it");
+    let heavy: Vec<&str> = HEAVY.into_iter().filter(|name| found.contains(name)).collect();
+    assert!(heavy.is_empty(), "a default build compiles {heavy:?}");
+    // And they are what the feature is about, under these names.
+    let manifest = std::fs::read_to_string(root().join("crates/archive/Cargo.toml")).unwrap();
+    let feature = manifest.lines().find(|line| line.starts_with("parquet = [")).unwrap();
+    for name in HEAVY {
+        assert!(feature.contains(&format!("\"dep:{name}\"")), "{name} is optional in crates/archive");
     }
 }
 

@@ -42,6 +42,10 @@ pub struct Flags {
     /// Directory of the ledger; each controller has its own.
     #[arg(long, value_name = "DIR", default_value = "./data/ledger")]
     pub data: PathBuf,
+    /// Where the ledger is also kept as Parquet: file:///DIR, or s3://BUCKET/PREFIX with the usual AWS_* variables. In a build with
+    /// the feature `archive` (docs/ledger.md).
+    #[arg(long, value_name = "URL", env = "FLARESHIFT_ARCHIVE", hide_env_values = true)]
+    pub archive: Option<String>,
     /// gRPC for agents, operators and tenants; loopback only until TLS comes.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:7600")]
     pub listen: SocketAddr,
@@ -138,6 +142,15 @@ pub enum Error {
         /// What was given.
         address: String,
     },
+    /// This build cannot archive.
+    #[error(
+        "--archive: this build has no archive; build it with `cargo build --release -p controller --features archive`"
+    )]
+    NoArchive,
+    /// There can be no archive.
+    #[cfg(feature = "archive")]
+    #[error(transparent)]
+    Archive(#[from] archive::place::Error),
     /// The fleet file cannot be used here.
     #[error(transparent)]
     Fleet(#[from] fleet_file::Error),
@@ -163,6 +176,11 @@ impl Flags {
         if let Some(address) = self.advertise.as_ref().filter(|address| !can_be_followed(address)) {
             return Err(Error::Advertise { address: address.clone() });
         }
+        if self.archive.is_some() && !cfg!(feature = "archive") {
+            return Err(Error::NoArchive);
+        }
+        #[cfg(feature = "archive")]
+        self.archive.as_deref().map_or(Ok(()), archive::place::check)?;
         for (flag, value) in [("price-usd", self.price_usd), ("difficulty", self.difficulty)] {
             if !value.is_finite() || value < 0.0 {
                 return Err(Error::NotANumber { flag, value });
@@ -269,6 +287,9 @@ mod tests {
             check(&["--advertise", wrong], "write http://HOST:PORT");
         }
         assert!(flags(&["--advertise", "http://ten.example:7600"]).is_ok());
+        let archive =
+            if cfg!(feature = "archive") { "write file:///DIR or s3://BUCKET" } else { "build it with" };
+        check(&["--archive", "gs://a"], archive);
         check(&["--stor", "x"], "--store");
         check(&["--lease-ttl-seconds", "1"], "2..=60");
         check(&["--difficulty", "NaN"], "--difficulty must be a number");

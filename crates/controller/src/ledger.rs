@@ -4,6 +4,8 @@
 //! synced, renamed, and its directory synced, before anything is acknowledged. The sums are rebuilt from the files at start.
 //! Assumes one process per directory (the store's lock sees to that in `dev`). Read next: `ledger/totals.rs`.
 
+#[cfg(feature = "archive")]
+mod archive;
 mod file;
 mod totals;
 

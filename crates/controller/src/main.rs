@@ -92,6 +92,8 @@ async fn serve(flags: Flags, fleet: model::fleet::Fleet) -> anyhow::Result<()> {
     raise_file_limit();
     let name = flags.place.location()?.to_string();
     let store = flags.place.open().await?;
+    #[cfg(feature = "archive")]
+    let archive = flags.archive.as_deref().map(archive::place::Place::open).transpose()?;
     let grpc = bind(flags.listen).await?;
     let rest = bind(flags.rest).await?;
     let metrics = match flags.metrics {
@@ -108,6 +110,8 @@ async fn serve(flags: Flags, fleet: model::fleet::Fleet) -> anyhow::Result<()> {
         quiet: flags.quiet(),
         metrics,
         advertise: flags.advertise.clone(),
+        #[cfg(feature = "archive")]
+        archive,
         hand_over: if flags.place.is_shared()? { HAND_OVER } else { Duration::ZERO },
         ..Options::new(Arc::new(clock), store, market, grpc, rest, flags.data.clone())
     };

@@ -87,6 +87,9 @@ pub struct Options {
     pub quiet: Span,
     /// Makes plans.
     pub planner: Planner,
+    /// Where the ledger is also kept as Parquet.
+    #[cfg(feature = "archive")]
+    pub archive: Option<archive::place::Place>,
 }
 
 /// Why a controller did not start, or ended.
@@ -154,6 +157,8 @@ impl Options {
             hand_over: Duration::ZERO,
             quiet: Span::ZERO,
             planner: planner::plan,
+            #[cfg(feature = "archive")]
+            archive: None,
         }
     }
 }
@@ -196,6 +201,8 @@ pub async fn start(options: Options, cancel: CancellationToken) -> Result<Handle
         counts: Arc::new(Counts::default()),
         settings: Arc::new(settings),
     };
+    #[cfg(feature = "archive")]
+    let place = options.archive.map(|place| archive_of(&context, place, &options.ledger_dir));
     let rules = Rules { freshness, planner: options.planner, sabotage: options.sabotage };
     let outputs = leader::Outputs { live: live_in, office: office_in, commits: commits.clone() };
     let (sessions, running) = session::new(context.clone());
@@ -207,6 +214,10 @@ pub async fn start(options: Options, cancel: CancellationToken) -> Result<Handle
     tasks.spawn(ok(load_fleet(context.clone(), options.fleet, cancel.clone())));
     tasks.spawn(ok(run_sessions(running, cancel.clone(), last.clone())));
     tasks.spawn(follow(context.store.clone(), context.counts.clone(), cache_in, last.clone()));
+    #[cfg(feature = "archive")]
+    if let Some(of) = place {
+        tasks.spawn(ok(archive::task::run(of, cancel.clone())));
+    }
     let (connections, incoming) = mpsc::channel(1);
     tasks.spawn(ok(admission::run(options.grpc, connections)));
     tasks.spawn(serve_grpc(context.clone(), sessions, incoming, (cancel.clone(), last.clone())));
@@ -215,6 +226,25 @@ pub async fn start(options: Options, cancel: CancellationToken) -> Result<Handle
         tasks.spawn(serve_metrics(context.clone(), listener, last));
     }
     Ok(Handle { context, commits, tasks, cancel })
+}
+
+/// What the archive works on: this controller's own segments, and the hours while it leads.
+#[cfg(feature = "archive")]
+fn archive_of(
+    context: &Context,
+    place: archive::place::Place,
+    ledger: &std::path::Path,
+) -> archive::task::Options {
+    let office = context.office.clone();
+    archive::task::Options {
+        place,
+        source: archive::pass::Source {
+            ledger: Arc::new(context.sink.clone()),
+            state: ledger.join("archive.json"),
+        },
+        clock: context.clock.clone(),
+        leads: Arc::new(move || office.borrow().is_some()),
+    }
 }
 
 /// Runs the sessions; once they have ended, whichever way, what is left may end too.
