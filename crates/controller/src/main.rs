@@ -27,7 +27,8 @@ const HAND_OVER: Duration = Duration::from_secs(1);
 
 fn main() -> ExitCode {
     let flags = Flags::parse();
-    let filter = EnvFilter::try_from_env("FLARESHIFT_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    let filter = EnvFilter::try_from_env("FLARESHIFT_LOG")
+        .unwrap_or_else(|_| EnvFilter::new("info,object_store=warn"));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
     if let Some(Errand::Store { json, command }) = &flags.errand {
         return maintain(&flags.place, command, *json);
