@@ -89,7 +89,8 @@ async fn archive(options: Options) {
             let passed = step(&mut passes, &place, pass_once(&place, &source, &mut state)).await;
             eager = passed.is_some_and(|passed| passed.held_up == 0);
         }
-        if leads() && merges.is_due() {
+        // After a pass that went well: a place that has just come back is empty, and would not be looked at again for a period.
+        if leads() && passes.failures == 0 && merges.is_due() {
             step(&mut merges, &place, merge_once(&place, clock.as_ref(), &mut alone)).await;
         }
         sleep(LOOK).await;

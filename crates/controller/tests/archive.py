@@ -31,9 +31,9 @@ def sums(folder):
         source = f"read_parquet({paths!r}, hive_partitioning = true)"
         # The key is the documents'; where it were not one, fewer rows would be left than there are different ones.
         duckdb.sql(f'CREATE VIEW "{table}" AS SELECT DISTINCT ON ({key}) * FROM {source}')
-        rows = duckdb.sql(f"SELECT count(*) FROM (SELECT DISTINCT * FROM {source})").fetchone()[0]
+        rows = duckdb.sql(f"SELECT count(*) FROM (SELECT DISTINCT * FROM {source})").fetchall()[0][0]
         wanted = ", ".join(["count(*)", *(f"sum({column})" for column in columns)])
-        values = duckdb.sql(f'SELECT {wanted} FROM "{table}"').fetchone()
+        values = duckdb.sql(f'SELECT {wanted} FROM "{table}"').fetchall()[0]
         assert values[0] == rows, f"{table}: {rows} different rows, {values[0]} keys"
         found[f"{table}.rows"] = str(values[0])
         for column, value in zip(columns, values[1:]):
@@ -45,7 +45,7 @@ def sums(folder):
             strays = duckdb.sql(
                 f"SELECT count(*) FROM \"{table}\" WHERE strftime(from_utc AT TIME ZONE 'UTC', '%Y-%m-%d %H')"
                 " <> strftime(date::DATE, '%Y-%m-%d') || ' ' || lpad(hour::VARCHAR, 2, '0')"
-            ).fetchone()[0]
+            ).fetchall()[0][0]
             assert strays == 0, f"{table}: {strays} rows lie in another hour than their own"
     print(json.dumps({"sums": found, "types": types}))
 

@@ -14,9 +14,11 @@ pub enum Format {
     Json,
 }
 
-/// Begins to log. What is shown is said by FLARESHIFT_LOG; without it, or where it does not parse, everything from `info` on.
+/// Begins to log. What is shown is said by FLARESHIFT_LOG; without it, or where it does not parse, everything from `info` on; of
+/// object_store only warnings, since what it tries again is told by whoever waits for it.
 pub fn init(format: Format) {
-    let filter = EnvFilter::try_from_env("FLARESHIFT_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    let filter = EnvFilter::try_from_env("FLARESHIFT_LOG")
+        .unwrap_or_else(|_| EnvFilter::new("info,object_store=warn"));
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     match format {
         Format::Text => lines.init(),
