@@ -295,7 +295,7 @@ async fn an_agent_that_may_be_silent_stays_online_and_says_only_that_its_report_
     assert_eq!(link(&controller.live.borrow()), planner::Link::Online);
     let whole = controller.live.borrow().tracker.report(&agent.module).unwrap().clone();
     let mut stamp = whole.stamp.clone();
-    stamp.at = stamp.at + Span::secs(8);
+    stamp.at += Span::secs(8);
     let at = api::convert::field::wire_time(controller.clock.now());
     let unchanged =
         wire::Unchanged { sequence: 2, stamp: Some(stamp.clone().into()), at, meter_watts: Some(30_200) };
