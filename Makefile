@@ -41,7 +41,7 @@ lean:
 # of their time.
 unit:
 	cargo build --workspace --all-targets --locked
-	FLARESHIFT_REQUIRE_ETCD=1 FLARESHIFT_REQUIRE_PROMETHEUS=1 PLANNER_OPTIMA=180 PROPTEST_RNG_SEED=1 \
+	FLARESHIFT_REQUIRE_ETCD=1 FLARESHIFT_REQUIRE_PROMETHEUS=1 PLANNER_TESTS=all PROPTEST_RNG_SEED=1 \
 		RUST_TEST_THREADS=8 cargo test --workspace --locked --no-fail-fast
 
 # The command line must build without protoc and without etcd-client: a new user has neither.

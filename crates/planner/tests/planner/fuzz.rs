@@ -162,7 +162,8 @@ fn reach(input: &mut Input) {
 
 /// 24 histories take about a second; `PROPTEST_CASES` asks for more, as `make fuzz` does.
 fn cases() -> u32 {
-    std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(24)
+    let few = if crate::is_whole_run() { 24 } else { 8 };
+    std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(few)
 }
 
 proptest! {

@@ -13,11 +13,9 @@ use crate::instances::{Class, instance, size};
 /// Instances a class that have a golden optimum.
 const SEEDS: u64 = 180;
 
-/// Instances a class that are planned: all of them where `PLANNER_OPTIMA=180`, as `make test` has it; else a fifth, for whoever
-/// waits for an edit.
+/// Instances a class that are planned: a tenth for whoever waits for an edit.
 fn seeds() -> u64 {
-    let asked = std::env::var("PLANNER_OPTIMA").ok();
-    asked.map_or(SEEDS / 5, |count| count.parse().expect("PLANNER_OPTIMA is a number, 1 to 180")).min(SEEDS)
+    if crate::is_whole_run() { SEEDS } else { SEEDS / 10 }
 }
 
 const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/oracle/golden.csv");
