@@ -235,28 +235,7 @@ fn findings(book: &Book<'_>) -> Vec<Finding> {
             "the price of bitcoin is below zero, so mining earns nothing; give a price source",
         );
     }
-    for (id, site) in &book.input.sites {
-        let Some(tie) = &site.site.grid else { continue };
-        let subject = format!("site {id} grid");
-        let said = site.report.as_ref().and_then(|report| report.grid?.price).or(tie.price);
-        if said.is_some_and(|price| price < MicroDollars::ZERO) {
-            add(
-                "price-negative",
-                subject.clone(),
-                "asks less than nothing for a MWh, which is not believed: nothing is imported; correct its price",
-            );
-        }
-        if said.is_none() {
-            add(
-                "price-unknown",
-                subject.clone(),
-                "nobody says what a MWh costs, so nothing is imported; set `price` or look after the grid's signal",
-            );
-        }
-        if tie.import <= Watts::ZERO {
-            add("no-limit", subject, "may import nothing; set `import` above zero, or leave `grid` out");
-        }
-    }
+    ties(book, &mut add);
     for (id, workload) in &book.input.workloads {
         if workload.spec.price < MicroDollars::ZERO {
             add(
@@ -300,6 +279,32 @@ fn findings(book: &Book<'_>) -> Vec<Finding> {
         }
     }
     findings
+}
+
+/// Grid ties whose price or limit keeps them from importing.
+fn ties(book: &Book<'_>, add: &mut impl FnMut(&str, String, &str)) {
+    for (id, site) in &book.input.sites {
+        let Some(tie) = &site.site.grid else { continue };
+        let subject = format!("site {id} grid");
+        let said = site.report.as_ref().and_then(|report| report.grid?.price).or(tie.price);
+        if said.is_some_and(|price| price < MicroDollars::ZERO) {
+            add(
+                "price-negative",
+                subject.clone(),
+                "asks less than nothing for a MWh, which is not believed: nothing is imported; correct its price",
+            );
+        }
+        if said.is_none() {
+            add(
+                "price-unknown",
+                subject.clone(),
+                "nobody says what a MWh costs, so nothing is imported; set `price` or look after the grid's signal",
+            );
+        }
+        if tie.import <= Watts::ZERO {
+            add("no-limit", subject, "may import nothing; set `import` above zero, or leave `grid` out");
+        }
+    }
 }
 
 /// Firm work that waits although it was promised.
