@@ -12,6 +12,7 @@ use agent::simulated::{self, Wiring, World};
 use anyhow::Context;
 use model::time::Clock;
 use model::{ModuleId, Span};
+use sim::clock::Participant;
 use sim::fault::Kind;
 use store::Store;
 use tokio::sync::{mpsc, watch};
@@ -22,8 +23,10 @@ use super::scenario::Scenario;
 use super::witness::SharedWitness;
 use super::{START_PATIENCE, controllers};
 
-/// An agent that failed is tried again after this, on wall time.
-const RESTART_PAUSE: Duration = Duration::from_millis(200);
+/// An agent that was killed is started again after this, in simulated time, as by a supervisor.
+const RESTART_PAUSE: Span = Span::secs(4);
+/// How far simulated time goes on while it starts: what a start takes depends on this machine's disk, what follows must not.
+const RESTART_SLACK: Span = Span::secs(1);
 /// Simulated time waits for a fault that is due, and for its end.
 const STRIKE_SLACK: Span = Span::new(100);
 /// A pool that is lost without a span is away this long, in simulated time.
@@ -166,10 +169,11 @@ struct Agent {
 impl Agent {
     /// Runs the agent, and again when it was killed, until cancelled.
     async fn keep(self, tell: mpsc::Sender<()>, cancel: CancellationToken) -> anyhow::Result<()> {
+        let clock = self.world.clock.participant(RESTART_SLACK);
         loop {
             let kill = cancel.child_token();
             *self.handle.kill.lock().unwrap_or_else(PoisonError::into_inner) = kill.clone();
-            let ended = self.once(tell.clone(), kill.clone()).await;
+            let ended = self.once(tell.clone(), clock.clone(), kill.clone()).await;
             self.witness.agent(&self.id, self.world.clock.now(), false);
             if cancel.is_cancelled() || self.world.has_ended() || !kill.is_cancelled() {
                 return ended.with_context(|| format!("the agent of {} ended", self.id));
@@ -177,11 +181,19 @@ impl Agent {
             // The dead agent's books hold its directory; the next one opens it.
             *self.handle.proxy.lock().unwrap_or_else(PoisonError::into_inner) = None;
             self.watched.remove(&self.id);
-            tokio::time::sleep(RESTART_PAUSE).await;
+            tokio::select! {
+                () = cancel.cancelled() => return Ok(()),
+                () = clock.sleep_until(clock.now() + RESTART_PAUSE) => {}
+            }
         }
     }
 
-    async fn once(&self, tell: mpsc::Sender<()>, kill: CancellationToken) -> anyhow::Result<()> {
+    async fn once(
+        &self,
+        tell: mpsc::Sender<()>,
+        restart: Participant,
+        kill: CancellationToken,
+    ) -> anyhow::Result<()> {
         let witness = self.witness.clone();
         let wiring = Wiring {
             data: self.wiring.data.join(self.id.as_str()),
@@ -203,6 +215,7 @@ impl Agent {
         let on_started = move |started: Started| {
             *handle.proxy.lock().unwrap_or_else(PoisonError::into_inner) = started.proxy.clone();
             watched.add(id.clone(), started.clone().into());
+            restart.step_aside();
             witness.agent(&id, clock.now(), true);
             tokio::spawn(witness.watch_agent(id, clock, started));
             // Nobody waits for an agent that was started again.
