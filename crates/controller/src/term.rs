@@ -22,7 +22,7 @@ use store::{Compare, Leadership, Revision, Txn, key};
 use tokio::sync::{broadcast, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-use crate::commit::{self, InForce, KEEP_PLANS, call, prunable};
+use crate::commit::{self, InForce, call, kept, prunable};
 use crate::context::Context;
 use crate::cycle::{self, Order, Planner};
 use crate::evict::Evictions;
@@ -387,7 +387,10 @@ impl Term {
             Some(Err(error)) => return self.refused(error, now),
             None => return Ok(()),
         };
-        let prune = prunable(&self.context.cache.borrow(), KEEP_PLANS);
+        let prune = {
+            let cache = self.context.cache.borrow();
+            prunable(&cache, kept(&cache))
+        };
         let counts = self.context.counts.clone();
         counts.phase(Phase::Plan, checked.took.plan);
         counts.phase(Phase::Check, checked.took.check);
