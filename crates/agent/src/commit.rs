@@ -14,7 +14,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use stratum::commit::book::Refused;
+use model::Span;
+use stratum::commit::book::{BATCH, Refused};
 use stratum::commit::{Answer, Book, Digest, Event, Note, Share, Template};
 use stratum::hash::HeaderHash;
 use stratum::upstream::Outgoing;
@@ -71,6 +72,7 @@ struct Shared {
 struct Inner {
     book: Book,
     log: Log,
+    batch: Span,
     /// Which template a session's job has, latest last.
     jobs: VecDeque<((u64, String), Digest, Digest)>,
 }
@@ -78,7 +80,7 @@ struct Inner {
 /// Opens the commitments in `dir`, making it if need be, with what was claimed before. `lock` is of the agent that `dir` is of.
 pub fn open(dir: &Path, lock: Option<Outbox>) -> Result<(Commits, Intake), disk::Error> {
     let (log, book) = Log::open(dir)?;
-    let inner = Inner { book, log, jobs: VecDeque::new() };
+    let inner = Inner { book, log, batch: BATCH, jobs: VecDeque::new() };
     let (inner, news, unclaimed) = (Mutex::new(inner), Notify::new(), AtomicU64::new(0));
     let shared = Shared { inner, news, unclaimed, _lock: lock };
     let shared = Arc::new(shared);
@@ -105,6 +107,11 @@ impl Commits {
     /// Accepted shares of this run that are not claimed.
     pub fn unclaimed(&self) -> u64 {
         self.shared.unclaimed.load(Ordering::Relaxed)
+    }
+
+    /// From now on a batch is sealed so long after its first share.
+    pub fn set_batch(&self, batch: Span) {
+        self.shared.inner().batch = batch;
     }
 
     /// Returns when there is something new to tell.
@@ -195,7 +202,7 @@ impl Shared {
         }
         fresh |= !inner.log.is_synced();
         failed.and(inner.log.sync_jobs())?;
-        while let Some(event) = inner.book.due(now_ms) {
+        while let Some(event) = inner.book.due(now_ms, inner.batch) {
             inner.put(event)?;
             fresh = true;
         }

@@ -26,7 +26,7 @@ use self::hole::Why;
 use self::page::Page;
 use self::tabs::Tabs;
 
-/// Length of one line's interval.
+/// Length of one line's interval, unless another is asked for.
 pub const INTERVAL: Span = Span::secs(30);
 /// Longest time between two readings that is bridged: half of this the readings on both sides speak for. A longer one is a hole.
 const MAX_HOLE: Span = Span::secs(10);
@@ -34,6 +34,7 @@ const MAX_HOLE: Span = Span::secs(10);
 /// The book of one module.
 pub struct Book {
     module: Module,
+    interval: Span,
     /// The boot of the machine, or which simulation.
     boot_id: String,
     /// Whose the runs are. Kept after an assignment ended, since its last seconds are still to be written.
@@ -70,6 +71,7 @@ impl Book {
     pub fn new(module: Module, boot_id: &str) -> Self {
         Self {
             module,
+            interval: INTERVAL,
             boot_id: boot_id.to_owned(),
             owners: BTreeMap::new(),
             last: None,
@@ -91,6 +93,11 @@ impl Book {
     /// The same book with a defect on request: see `misattribute` of the agent's options.
     pub fn forgetful(self, forgetful: bool) -> Self {
         Self { forgetful, ..self }
+    }
+
+    /// From now on an interval is so long. One that has begun ends as one of the new length does.
+    pub fn set_interval(&mut self, interval: Span) {
+        self.interval = interval.max(Span::secs(1));
     }
 
     /// The state to write down together with the lines of the last reading; `None` before the first.
@@ -127,7 +134,7 @@ impl Book {
             page.add_runs(self.tabs.advance(now, &slow.runs, &self.owners));
             page.reach(now, slow, &before, now - then);
         }
-        if now.floor_to(INTERVAL) <= page.from {
+        if now.floor_to(self.interval) <= page.from {
             self.page = Some(page);
             return Vec::new();
         }

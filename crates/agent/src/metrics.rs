@@ -23,6 +23,9 @@ use tokio::sync::watch;
 use crate::proxy;
 use crate::run::Started;
 
+/// A message's direction and kind.
+pub(crate) type Sort = (&'static str, &'static str);
+
 /// What an agent counts while it runs.
 #[derive(Debug)]
 pub struct Tallies {
@@ -30,6 +33,10 @@ pub struct Tallies {
     pub(crate) sheds: Counters<&'static str>,
     /// Sessions with a controller that ended, by cause.
     pub(crate) ended: Counters<&'static str>,
+    /// Messages of sessions, by direction and kind.
+    pub(crate) messages: Counters<Sort>,
+    /// Their bytes, encoded.
+    pub(crate) bytes: Counters<Sort>,
     linked: AtomicBool,
     backlog: AtomicUsize,
 }
@@ -59,6 +66,8 @@ impl Default for Tallies {
         Self {
             sheds: Counters::new(lines::CAUSES),
             ended: Counters::new(["broken", "failed", "redirected", "refused", "silent", "unplugged"]),
+            messages: Counters::new(lines::SORTS),
+            bytes: Counters::new(lines::SORTS),
             linked: AtomicBool::new(false),
             backlog: AtomicUsize::new(0),
         }
@@ -69,6 +78,12 @@ impl Tallies {
     /// The session with the controller is up, or is not.
     pub(crate) fn link(&self, up: bool) {
         self.linked.store(up, Ordering::Relaxed);
+    }
+
+    /// A message of a session, by its encoded size.
+    pub(crate) fn message(&self, sort: Sort, bytes: usize) {
+        self.messages.add(sort);
+        self.bytes.add_many(sort, bytes as u64);
     }
 
     /// So many sealed segments wait for the controller.

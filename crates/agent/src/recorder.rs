@@ -11,7 +11,7 @@ use tokio::sync::{Notify, mpsc, watch};
 use tracing::{error, info, warn};
 
 use crate::control_thread::{Snapshot, ToControl};
-use crate::meterbook::{Book, INTERVAL};
+use crate::meterbook::Book;
 use crate::metrics::Tallies;
 use crate::outbox::{Error, Outbox};
 use crate::proxy;
@@ -37,6 +37,8 @@ pub struct Recorder {
     pub directive: watch::Receiver<Option<Arc<Directive>>>,
     /// The latest report, for the session.
     pub reports: watch::Sender<Option<Arc<Report>>>,
+    /// How long an interval of the ledger is, and how often a segment is sealed.
+    pub spacing: watch::Receiver<Span>,
     /// Told when a segment was sealed.
     pub sealed: Arc<Notify>,
     /// What is counted for whoever watches.
@@ -58,7 +60,7 @@ pub async fn run(mut recorder: Recorder, mut snapshots: mpsc::Receiver<Snapshot>
     while let Some(snapshot) = snapshots.recv().await {
         recorder.take(&snapshot);
         let since = *sealed_at.get_or_insert(snapshot.now);
-        if snapshot.now.since(since) >= INTERVAL {
+        if snapshot.now.since(since) >= *recorder.spacing.borrow() {
             sealed_at = Some(snapshot.now);
             recorder.seal(snapshot.now).await;
         }
@@ -74,6 +76,7 @@ impl Recorder {
             info!(?shed, "load was shed");
             self.tallies.shed(&shed.cause);
         }
+        self.book.set_interval(*self.spacing.borrow());
         let lines = self.book.observe(snapshot.now, &snapshot.slow);
         if let Some(Err(error)) = self.owed.write(snapshot.now, lines, &self.book, &self.outbox) {
             error!(error = &error as &dyn std::error::Error, "ledger lines could not be written; they wait");

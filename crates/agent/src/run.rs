@@ -18,7 +18,7 @@ use model::module::Module;
 use model::report::Report;
 use model::site::Site;
 use model::time::Clock;
-use model::{MinerGroupId, Time};
+use model::{MinerGroupId, Span, Time};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -30,7 +30,7 @@ use crate::disk;
 use crate::edge::{self, Stratum};
 use crate::held::Held;
 use crate::local;
-use crate::meterbook::Book;
+use crate::meterbook::{Book, INTERVAL};
 use crate::metrics::Tallies;
 use crate::outbox::{self, OnSegment, Outbox};
 use crate::proxy::journal::ShareJournal;
@@ -98,6 +98,7 @@ struct Lines {
     directive: watch::Sender<Option<Arc<Directive>>>,
     reports: watch::Sender<Option<Arc<Report>>>,
     sealed: Arc<Notify>,
+    spacing: watch::Sender<Span>,
     tallies: Arc<Tallies>,
 }
 
@@ -118,6 +119,7 @@ pub async fn run(options: Options, cancel: CancellationToken) -> anyhow::Result<
         directive: watch::Sender::new(restored.clone().map(Arc::new)),
         reports: watch::Sender::new(None),
         sealed: Arc::new(Notify::new()),
+        spacing: watch::Sender::new(INTERVAL),
         tallies: Arc::default(),
     };
     let brain = brain(&module, &site, (options.reflex, options.sabotage), restored.clone());
@@ -148,6 +150,7 @@ pub async fn run(options: Options, cancel: CancellationToken) -> anyhow::Result<
         directive: lines.directive.clone(),
         reports: lines.reports.subscribe(),
         sealed: lines.sealed.clone(),
+        spacing: lines.spacing.clone(),
         link,
         clock: clock.clone(),
         pace: options.pace.clone(),
@@ -203,6 +206,7 @@ fn recorder(book: Book, outbox: &Outbox, proxy: Option<proxy::Handle>, lines: &L
         directive: lines.directive.subscribe(),
         reports: lines.reports.clone(),
         sealed: lines.sealed.clone(),
+        spacing: lines.spacing.subscribe(),
         tallies: lines.tallies.clone(),
         owed: Owed::default(),
     }

@@ -7,6 +7,7 @@
 pub mod course;
 mod shares;
 mod sparse;
+mod traffic;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -20,7 +21,9 @@ use control::envelope::Holder;
 use model::envelope::Directive;
 use model::report::Report;
 use model::time::Clock;
-use model::{BootStamp, ModuleId, Time};
+use model::{BootStamp, ModuleId, Span, Time};
+use prost::Message as _;
+use stratum::commit::book::BATCH;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_stream::wrappers::ReceiverStream;
@@ -34,6 +37,7 @@ use self::sparse::{Say, Sparse};
 use crate::commit::Commits;
 use crate::control_thread::ToControl;
 use crate::held::Held;
+use crate::meterbook::INTERVAL;
 use crate::metrics::Tallies;
 use crate::outbox::{self, Outbox};
 
@@ -102,6 +106,8 @@ pub struct Session {
     pub reports: watch::Receiver<Option<Arc<Report>>>,
     /// Told when a segment was sealed.
     pub sealed: Arc<Notify>,
+    /// How long an interval of the ledger is.
+    pub spacing: watch::Sender<Span>,
     /// False while the plug is pulled, for drills and demonstrations.
     pub link: watch::Receiver<bool>,
     /// For the times of records.
@@ -214,6 +220,7 @@ struct Stream {
     shares: Shares,
     /// Which reports are sent.
     sparse: Sparse,
+    tallies: Arc<Tallies>,
 }
 
 impl Session {
@@ -240,14 +247,25 @@ impl Session {
         let channel = endpoint.connect().await.map_err(unreachable)?;
         let (up, messages) = mpsc::channel(QUEUE);
         let hello = agent_message::Kind::Hello(self.hello().await);
-        let queued = up.send(wire::AgentMessage { kind: Some(hello) }).await;
-        queued.map_err(|_| Ended::Closed)?;
+        let hello = wire::AgentMessage { kind: Some(hello) };
+        self.tallies.message(traffic::up(&hello), hello.encoded_len());
+        up.send(hello).await.map_err(|_| Ended::Closed)?;
         let mut client = AgentServiceClient::new(channel);
         let opened = client.session(ReceiverStream::new(messages));
         let down = timeout(PATIENCE, opened).await.map_err(|_| Ended::Silent)?.map_err(broken)?.into_inner();
         let (reported, heard) = (VecDeque::new(), Instant::now());
         let (shares, sparse) = (Shares::default(), Sparse::default());
-        let mut stream = Stream { up, down, sent: 0, sequence: 0, reported, heard, shares, sparse };
+        let mut stream = Stream {
+            up,
+            down,
+            sent: 0,
+            sequence: 0,
+            reported,
+            heard,
+            shares,
+            sparse,
+            tallies: self.tallies.clone(),
+        };
         let first =
             timeout(PATIENCE, stream.down.message()).await.map_err(|_| Ended::Silent)?.map_err(broken)?;
         self.hear(first, &mut stream)?;
@@ -305,7 +323,9 @@ impl Session {
     }
 
     fn hear(&mut self, message: Option<wire::ControllerMessage>, stream: &mut Stream) -> Result<(), Ended> {
-        let Some(kind) = message.ok_or(Ended::Closed)?.kind else { return Ok(()) };
+        let message = message.ok_or(Ended::Closed)?;
+        self.tallies.message(traffic::down(&message), message.encoded_len());
+        let Some(kind) = message.kind else { return Ok(()) };
         match kind {
             controller_message::Kind::Welcome(welcome) => {
                 info!(module = %self.module, controller = welcome.controller_version, "the controller welcomes this agent");
@@ -315,6 +335,8 @@ impl Session {
                 stream.sent = welcome.ledger_watermark;
                 // Nonsense allows nothing.
                 stream.sparse = Sparse::new(optional_span(welcome.quiet, "quiet").ok().flatten());
+                self.commits.set_batch(stream.sparse.spacing(BATCH));
+                self.spacing.send_replace(stream.sparse.spacing(INTERVAL));
                 self.send_segments(stream)?;
                 self.resume_notes(welcome.share_note_watermark, stream)
             }
@@ -471,10 +493,14 @@ fn send_unchanged(report: &Report, stream: &mut Stream) -> Result<(), Ended> {
 
 /// Queues a message. A full queue is `Silent`: the other side has stopped reading.
 fn push(stream: &Stream, kind: agent_message::Kind) -> Result<(), Ended> {
-    stream.up.try_send(wire::AgentMessage { kind: Some(kind) }).map_err(|refused| match refused {
+    let message = wire::AgentMessage { kind: Some(kind) };
+    let (sort, bytes) = (traffic::up(&message), message.encoded_len());
+    stream.up.try_send(message).map_err(|refused| match refused {
         mpsc::error::TrySendError::Full(_) => Ended::Silent,
         mpsc::error::TrySendError::Closed(_) => Ended::Closed,
-    })
+    })?;
+    stream.tallies.message(sort, bytes);
+    Ok(())
 }
 
 /// Within what time the controller wants to see us again; one that says nothing sensible has said nothing.

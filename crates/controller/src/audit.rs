@@ -20,8 +20,8 @@ use model::report::Finding;
 use model::time::Clock;
 use model::{ModuleId, Work};
 use stratum::account::Tally;
-use stratum::commit::auditor::{Challenge, Misconduct, Step, Sum, Totals, Verdict};
-use stratum::commit::{Answer, Auditor, Digest, Note};
+use stratum::commit::auditor::{Challenge, Draw, Misconduct, Step, Sum, Totals, Verdict};
+use stratum::commit::{Answer, Auditor, Note};
 
 use self::blocks::Blocks;
 use self::drawn::Drawn;
@@ -91,21 +91,22 @@ impl Audits {
         self.inner().auditor(module).map_or(0, Auditor::taken)
     }
 
-    /// Takes a note and answers what to ask. `seed` is fresh and random. Blocks on the disk.
+    /// Takes a note and answers what to ask. Blocks on the disk.
     pub fn take(
         &self,
         module: &ModuleId,
         note: &Note,
-        seed: Digest,
+        draw: impl Into<Draw>,
     ) -> Result<Result<Option<Challenge>, Misconduct>, Error> {
         if let Note::Job { previous, .. } = note {
             self.inner().blocks.on_job(module, previous);
         }
         let at = WallClock.now();
-        let step = Step::Note { note: note.clone(), at, seed };
+        let draw = draw.into();
+        let step = Step::Note { note: note.clone(), at, seed: draw.seed, sparing: draw.sparing };
         self.inner().change(module, &step, |auditor| {
             auditor.expire(at);
-            auditor.take(note, at, seed)
+            auditor.take(note, at, draw)
         })
     }
 

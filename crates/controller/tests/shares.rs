@@ -4,6 +4,7 @@ use api::agent::agent_message::Kind as Up;
 use api::agent::controller_message::Kind as Down;
 use api::agent::{self as wire};
 use api::operator::GetModuleRequest;
+use stratum::commit::book::BATCH;
 use stratum::commit::{Answer, Book, Digest, Event, Kind, Leaf, Note, Share, Template};
 use stratum::job::{Job, Slice};
 use stratum::target::Target;
@@ -31,13 +32,13 @@ fn book(shares: usize) -> Book {
         let at_ms = 2_000 + 90_000 * number as u64 / shares as u64;
         let event = book.on_share(at_ms, old.previous(), leaf.hash, leaf.share);
         put(&mut book, event.ok());
-        while let Some(event) = book.due(at_ms) {
+        while let Some(event) = book.due(at_ms, BATCH) {
             book.apply(event);
         }
     }
     let event = book.on_job(100_000, new);
     put(&mut book, event);
-    while let Some(event) = book.due(300_000) {
+    while let Some(event) = book.due(300_000, BATCH) {
         book.apply(event);
     }
     book

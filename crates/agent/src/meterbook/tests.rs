@@ -88,6 +88,29 @@ fn minute(book: &mut Book, runs: &[(&str, i64)]) -> Vec<Line> {
     lines
 }
 
+/// A link that costs by the megabyte gets longer intervals, and shorter ones again once another controller leads.
+#[test]
+fn an_interval_is_as_long_as_was_asked_and_none_is_left_out_where_that_changes() {
+    let mut book = Book::new(module(), "boot-1");
+    let mut intervals = Vec::new();
+    for second in 0..=1_000 {
+        if second == 20 {
+            book.set_interval(Span::minutes(5));
+        }
+        if second == 700 {
+            book.set_interval(INTERVAL);
+        }
+        let lines = book.observe(Time(second * 1_000), &slow(second * 13_000, 12_000, &[]));
+        intervals.extend(lines.iter().filter_map(|line| match line {
+            Line::Energy(energy) => Some((energy.from.0 / 1_000, energy.to.0 / 1_000)),
+            _ => None,
+        }));
+    }
+    let short = (0..9).map(|page| (700 + 30 * page, 730 + 30 * page));
+    let expected: Vec<_> = [(0, 300), (300, 600), (600, 700)].into_iter().chain(short).collect();
+    assert_eq!(intervals, expected);
+}
+
 #[test]
 fn an_interval_equals_the_meter_and_the_rest_is_unattributed() {
     let mut book = Book::new(module(), "boot-1");

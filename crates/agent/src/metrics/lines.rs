@@ -16,6 +16,25 @@ use crate::proxy;
 /// Why the reflex drops loads.
 pub(super) const CAUSES: [&str; 6] = ["armed", "blackout", "ceiling", "collapse", "frequency", "switch"];
 
+/// Messages of a session: direction and kind.
+pub(super) const SORTS: [super::Sort; 15] = [
+    ("down", "directive"),
+    ("down", "ledger"),
+    ("down", "other"),
+    ("down", "report"),
+    ("down", "share_challenge"),
+    ("down", "share_note"),
+    ("down", "share_verdict"),
+    ("down", "welcome"),
+    ("up", "directive"),
+    ("up", "hello"),
+    ("up", "ledger"),
+    ("up", "report"),
+    ("up", "share_answer"),
+    ("up", "share_note"),
+    ("up", "unchanged"),
+];
+
 const AGE: Metric =
     Metric::gauge("flareshift_agent_report_age_seconds", "Time since the devices were last read.");
 const METER: Metric = Metric::gauge("flareshift_agent_meter_watts", "Power at the module's meter.");
@@ -48,6 +67,14 @@ const LINK: Metric =
 const LINK_ENDS: Metric = Metric::counter(
     "flareshift_agent_sessions_ended_total",
     "Sessions with controllers, and tries at one, that ended, by cause.",
+);
+const MESSAGES: Metric = Metric::counter(
+    "flareshift_agent_session_messages_total",
+    "Messages of sessions with controllers, by direction and kind; down are the answers to what goes up.",
+);
+const BYTES: Metric = Metric::counter(
+    "flareshift_agent_session_bytes_total",
+    "Bytes of these messages as encoded; frames, TLS and TCP come on top.",
 );
 const BACKLOG: Metric = Metric::gauge(
     "flareshift_agent_outbox_segments",
@@ -112,6 +139,11 @@ pub(super) fn write(page: &mut Page, module: &ModuleId, part: &Part, now: Time) 
         }
         for (cause, count) in tallies.ended.counts() {
             page.count(&LINK_ENDS, &[("module", module), ("cause", cause)], count);
+        }
+        for (metric, counters) in [(&MESSAGES, &tallies.messages), (&BYTES, &tallies.bytes)] {
+            for ((direction, kind), count) in counters.counts() {
+                page.count(metric, &[("module", module), ("direction", direction), ("kind", kind)], count);
+            }
         }
     }
     page.add(&BACKLOG, &[("module", module)], tallies.backlog.load(Ordering::Relaxed) as f64);

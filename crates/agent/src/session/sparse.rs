@@ -4,7 +4,8 @@
 //! A controller allows it in its welcome, and for how long at most; one that does not gets every report. What is left out lies within
 //! dead-bands of the last report that was sent whole; after the time allowed a short word says so, with the meter's exact reading, on
 //! which watts are given to others. What people, the envelope, runs, sets, feeders and frequency do is told at once, and so is gas
-//! that falls; power and hash rates, which follow gas and plan all the time, at most every ten seconds. Read next: `../session.rs`.
+//! that falls; power and hash rates, which follow gas and plan all the time, only as often as silence is allowed, but for ten seconds
+//! at least. The ledger's pages and claims of shares come in larger portions. Read next: `../session.rs`.
 
 use std::collections::BTreeMap;
 
@@ -16,10 +17,13 @@ use model::{Span, Watts};
 const MOST_QUIET: Span = Span::secs(30);
 /// A report is sent whole at least so often: progress of runs, shares and the sets' hours are then as old as this at most.
 const WHOLE_EVERY: Span = Span::minutes(5);
-/// After a change of the envelope every report is sent for so long: the controller waits for the meter to follow.
+/// After a change of the envelope every reading that moves is told for so long: the controller waits for the meter to follow.
 const LIVELY: Span = Span::secs(5);
-/// Readings that follow the gas and the plan all the time are told at most so often.
+/// Readings that follow the gas and the plan all the time are told at most so often, or as often as silence is allowed.
 const SETTLE: Span = Span::secs(10);
+/// Pages of the ledger and batches of shares are so many silences long, and a step of the planner at most.
+const SILENCES: i64 = 10;
+const MOST_SPACING: Span = Span::minutes(5);
 /// Gas that falls by more than one part in this many is told at once: what is planned on it does not hold any more.
 const GAS_PART: i64 = 20;
 /// Readings move by less than one part in this many: the noise of a meter of class 1.
@@ -50,7 +54,7 @@ struct Told {
     whole: Report,
     /// The stamp of the last word.
     last: Span,
-    /// The stamp up to which every report is sent.
+    /// The stamp up to which whatever moves is told.
     lively: Span,
 }
 
@@ -66,6 +70,11 @@ impl Sparse {
         self.quiet.unwrap_or(Span::ZERO)
     }
 
+    /// How long pages of the ledger and batches of shares are; `usual` where every report is sent.
+    pub(super) fn spacing(&self, usual: Span) -> Span {
+        Span::new(self.quiet().get() * SILENCES).min(MOST_SPACING).max(usual)
+    }
+
     /// What was to be said could not be: the next report is sent whole.
     pub(super) fn unsaid(&mut self) {
         self.told = None;
@@ -78,8 +87,10 @@ impl Sparse {
         let told = self.told.as_mut().filter(|told| {
             let whole = &told.whole;
             let age = now - whole.stamp.at;
-            let holds = age < WHOLE_EVERY && now >= told.lively && calm(whole, report);
-            holds && whole.stamp.boot_id == report.stamp.boot_id && (age < SETTLE || steady(whole, report))
+            let holds =
+                age < WHOLE_EVERY && whole.stamp.boot_id == report.stamp.boot_id && calm(whole, report);
+            let waits = now >= told.lively && age < quiet.max(SETTLE);
+            holds && (waits || steady(whole, report))
         });
         let Some(told) = told else {
             self.whole(report);
@@ -268,9 +279,37 @@ mod tests {
     fn ten_quiet_minutes_are_a_few_words() {
         let said = said(0..600, Some(QUIET));
         let count = |what: fn(&Say) -> bool| said.iter().filter(|say| what(say)).count();
-        // Five seconds after the envelope was new, and one five minutes after the last of them.
-        assert_eq!(count(|say| *say == Say::All), 5 + 1, "{said:?}");
-        assert_eq!(count(|say| *say == Say::Unchanged), 37 + 36);
+        // The first, and one five minutes after it.
+        assert_eq!(count(|say| *say == Say::All), 2, "{said:?}");
+        assert_eq!(count(|say| *say == Say::Unchanged), 37 + 37);
+    }
+
+    #[test]
+    fn while_the_controller_waits_for_the_meter_each_step_of_it_is_told() {
+        let mut sparse = Sparse::new(Some(QUIET));
+        let mut say = |second: i64, watts: i64| {
+            sparse.judge(&Report { meter: Some(Watts::new(watts)), ..report(second) })
+        };
+        assert_eq!(say(0, 40_000), Say::All);
+        assert_eq!(say(1, 40_400), Say::Nothing, "less than a hundredth");
+        assert_eq!(say(2, 39_000), Say::All);
+        assert_eq!(say(3, 39_100), Say::Nothing);
+        assert_eq!(say(4, 30_000), Say::All);
+        assert_eq!(say(6, 31_000), Say::Nothing, "no longer waited for");
+        assert_eq!(say(14, 31_000), Say::All, "ten seconds after what was told last");
+    }
+
+    #[test]
+    fn portions_grow_with_the_silence_that_is_allowed() {
+        let check = |quiet: i64, expected: i64| {
+            let spacing = Sparse::new(Some(Span::secs(quiet))).spacing(Span::secs(30));
+            assert_eq!(spacing, Span::secs(expected), "{quiet}");
+        };
+        check(0, 30);
+        check(2, 30);
+        check(8, 80);
+        check(30, 300);
+        assert_eq!(Sparse::new(None).spacing(Span::secs(30)), Span::secs(30));
     }
 
     #[test]
@@ -280,7 +319,7 @@ mod tests {
             for second in 0..7 {
                 sparse.judge(&report(second));
             }
-            let mut changed = report(8);
+            let mut changed = report(7);
             change(&mut changed);
             assert_eq!(sparse.judge(&changed), expected, "{changed:?}");
         };

@@ -7,7 +7,7 @@ use api::agent as wire;
 use api::agent::controller_message::Kind as Down;
 use model::ModuleId;
 use stratum::commit::Digest;
-use stratum::commit::auditor::Verdict;
+use stratum::commit::auditor::{Draw, Verdict};
 use tokio::task::spawn_blocking;
 
 use super::{End, Session, malformed};
@@ -30,7 +30,9 @@ impl Session {
             tracing::error!(%error, "no random seed is to be had, so no claim can be taken; the agent sends it again");
             return Err(End::Gone);
         }
-        let take = move |audits: &Audits, module: &ModuleId| audits.take(module, &note, Digest(seed));
+        let sparing = self.context.settings.quiet > model::Span::ZERO;
+        let draw = Draw { seed: Digest(seed), sparing };
+        let take = move |audits: &Audits, module: &ModuleId| audits.take(module, &note, draw);
         let taken = self.audit(module, take).await?;
         self.tell(Down::ShareNoteAck(wire::ShareNoteAck { sequence })).await;
         match taken {

@@ -30,6 +30,10 @@ pub use step::{Judged, Step};
 pub const BATCH_SAMPLES: usize = 4;
 /// Positions drawn in a block's closing: a cheat of a twentieth is caught at once with 0.96, and after a day of blocks for sure.
 pub const CLOSING_SAMPLES: usize = 64;
+/// The same where each byte is paid for: with batches of five minutes 860 a day, so that a cheat of a hundredth is caught within a
+/// day with 0.9998, and of a thousandth within a week with 0.998.
+pub const SPARING_BATCH_SAMPLES: usize = 1;
+pub const SPARING_CLOSING_SAMPLES: usize = 4;
 /// Blocks open at once: the one worked on, those just left, and a day without a link to a controller.
 pub const MAX_OPEN: usize = 256;
 /// Blocks kept of which nothing is claimed: ten hours of them. An honest agent claims a share within 30 s, and notes come in
@@ -61,6 +65,15 @@ pub enum Misconduct {
     TooMuch,
     #[error("it is over no share, or over shares without work")]
     Nothing,
+}
+
+/// What is drawn for a claim, before it is judged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Draw {
+    /// Fresh and random.
+    pub seed: Digest,
+    /// Few positions: the agent is behind a link that costs by the megabyte.
+    pub sparing: bool,
 }
 
 /// What is asked of an agent.
@@ -130,6 +143,8 @@ struct Claimed {
     root: Node,
     seed: Digest,
     standing: Standing,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    sparing: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -163,31 +178,32 @@ impl Auditor {
         self.ledger.paid
     }
 
-    /// Takes a job or a claim. `seed` is a fresh random one. A repeat answers what the first time did.
-    pub fn take(&mut self, note: &Note, at: Time, seed: Digest) -> Result<Option<Challenge>, Misconduct> {
+    /// Takes a job or a claim. A repeat answers what the first time did.
+    pub fn take(
+        &mut self,
+        note: &Note,
+        at: Time,
+        draw: impl Into<Draw>,
+    ) -> Result<Option<Challenge>, Misconduct> {
         let is_repeat = note.sequence() <= self.taken;
         self.taken = self.taken.max(note.sequence());
         let taken = match note {
             _ if is_repeat => self.again(note),
             Note::Job { sequence, digest, previous } => self.announce(*sequence, *digest, *previous, at),
-            Note::Claim(claim) => self.claim(claim, at, seed),
+            Note::Claim(claim) => self.claim(claim, at, draw.into()),
         };
         taken.map_err(|misconduct| self.accuse(at, note.sequence(), misconduct))
     }
 
     /// Claims that were taken and not answered; to be asked again in every session.
     pub fn open(&self) -> Vec<Challenge> {
-        let asked = |(sequence, claimed): (u64, &Claimed), samples: usize| {
-            let open = claimed.standing == Standing::Asked;
-            open.then_some(Challenge { sequence, seed: claimed.seed, samples })
-        };
         let mut open = Vec::new();
         for block in self.blocks.values() {
-            open.extend(block.batches.iter().filter_map(|(at, batch)| asked((*at, batch), BATCH_SAMPLES)));
-            let closing = block.closing.as_ref();
-            open.extend(
-                closing.and_then(|(claim, closing)| asked((claim.sequence, closing), CLOSING_SAMPLES)),
-            );
+            let batches = block.batches.iter().map(|(at, batch)| (*at, batch, batch.batch_samples()));
+            let closing = block.closing.iter();
+            let closing = closing.map(|(claim, of)| (claim.sequence, of, of.closing_samples()));
+            let asked = batches.chain(closing).filter(|(_, claimed, _)| claimed.standing == Standing::Asked);
+            open.extend(asked.map(|(sequence, of, samples)| Challenge { sequence, seed: of.seed, samples }));
         }
         open.sort_by_key(|challenge| challenge.sequence);
         open
@@ -332,7 +348,7 @@ impl Auditor {
         Ok(())
     }
 
-    fn claim(&mut self, claim: &Claim, at: Time, seed: Digest) -> Result<Option<Challenge>, Misconduct> {
+    fn claim(&mut self, claim: &Claim, at: Time, draw: Draw) -> Result<Option<Challenge>, Misconduct> {
         if claim.root.count as usize > MAX_BLOCK_SHARES {
             return Err(Misconduct::TooMuch);
         }
@@ -353,8 +369,10 @@ impl Auditor {
         if block.closing.is_some() {
             return Err(Misconduct::Reopened);
         }
-        let claimed = Claimed { root: claim.root, seed, standing: Standing::Asked };
-        let sequence = claim.sequence;
+        let Draw { seed, sparing } = draw;
+        let claimed = Claimed { root: claim.root, seed, standing: Standing::Asked, sparing };
+        let (sequence, batch_samples) = (claim.sequence, claimed.batch_samples());
+        let closing_samples = claimed.closing_samples();
         match &claim.kind {
             Kind::Batch => {
                 if block.batches.len() >= MAX_BATCHES {
@@ -362,13 +380,13 @@ impl Auditor {
                 }
                 block.batches.insert(sequence, claimed);
                 self.ledger.on_claim(Sum::of(&claim.root), at);
-                Ok(Some(Challenge { sequence, seed, samples: BATCH_SAMPLES }))
+                Ok(Some(Challenge { sequence, seed, samples: batch_samples }))
             }
             Kind::Closing { batches } => {
                 let judged = block.closable(batches, &claim.root);
                 block.closing = Some((claim.clone(), claimed));
                 match judged {
-                    Ok(()) => Ok(Some(Challenge { sequence, seed, samples: CLOSING_SAMPLES })),
+                    Ok(()) => Ok(Some(Challenge { sequence, seed, samples: closing_samples })),
                     Err(misconduct) => {
                         self.end(&claim.previous, Some(Standing::Failed));
                         Err(misconduct)
@@ -447,6 +465,22 @@ impl Auditor {
     }
 }
 
+impl From<Digest> for Draw {
+    fn from(seed: Digest) -> Self {
+        Self { seed, sparing: false }
+    }
+}
+
+impl Claimed {
+    fn batch_samples(&self) -> usize {
+        if self.sparing { SPARING_BATCH_SAMPLES } else { BATCH_SAMPLES }
+    }
+
+    fn closing_samples(&self) -> usize {
+        if self.sparing { SPARING_CLOSING_SAMPLES } else { CLOSING_SAMPLES }
+    }
+}
+
 impl Block {
     fn new(since: Time) -> Block {
         Block { since, jobs: BTreeMap::new(), batches: BTreeMap::new(), closing: None }
@@ -458,9 +492,9 @@ impl Block {
 
     /// The claim of that number, if its answer is waited for, and how many positions were drawn.
     fn asked(&self, sequence: u64) -> Option<(&Claimed, usize)> {
-        let batch = self.batches.get(&sequence).map(|batch| (batch, BATCH_SAMPLES));
+        let batch = self.batches.get(&sequence).map(|batch| (batch, batch.batch_samples()));
         let closing = self.closing.as_ref().filter(|(claim, _)| claim.sequence == sequence);
-        let found = batch.or(closing.map(|(_, closing)| (closing, CLOSING_SAMPLES)));
+        let found = batch.or(closing.map(|(_, closing)| (closing, closing.closing_samples())));
         found.filter(|(claimed, _)| claimed.standing == Standing::Asked)
     }
 

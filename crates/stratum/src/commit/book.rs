@@ -12,11 +12,12 @@ use super::sample::positions;
 use super::tree::Tree;
 use super::{Answer, Claim, Digest, Event, Kind, Leaf, Note, Opening, Proof, Share, Template};
 use crate::hash::HeaderHash;
+use model::Span;
 use std::collections::{BTreeMap, VecDeque};
 
-/// A batch is sealed at so many shares, or so long after its first.
+/// A batch is sealed at so many shares, or so long after its first unless its owner asks for another time.
 pub const MAX_BATCH: usize = 1_024;
-pub const BATCH_MS: u64 = 30_000;
+pub const BATCH: Span = Span::secs(30);
 /// A block that the pool has left is closed after so long without a share or a job: pools answer within 60 s.
 pub const CLOSE_MS: u64 = 90_000;
 /// Jobs of one block: one each 30 s over four hours, and as many for steps of difficulty.
@@ -115,12 +116,13 @@ impl Book {
         Ok(Event::Share { previous, at_ms, leaf })
     }
 
-    /// A batch to seal or a block to close, if it is time for one. To be asked until there is none.
-    pub fn due(&self, at_ms: u64) -> Option<Event> {
+    /// A batch to seal, `batch` after its first share, or a block to close, if it is time for one. To be asked until there is none.
+    pub fn due(&self, at_ms: u64, batch: Span) -> Option<Event> {
+        let batch_ms = u64::try_from(batch.millis()).unwrap_or(0);
         let newest = self.blocks.values().map(|block| block.began_ms).max()?;
         let sequence = self.next(at_ms);
         self.blocks.iter().filter(|(_, block)| block.closed_ms.is_none()).find_map(|(previous, block)| {
-            let old = at_ms.saturating_sub(block.open_since_ms) >= BATCH_MS;
+            let old = at_ms.saturating_sub(block.open_since_ms) >= batch_ms;
             let left = block.began_ms < newest && at_ms.saturating_sub(block.touched_ms) >= CLOSE_MS;
             if block.open > 0 && (old || left || block.open >= MAX_BATCH) {
                 return Some(Event::Seal { sequence, at_ms, previous: *previous });

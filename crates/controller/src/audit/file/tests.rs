@@ -18,7 +18,7 @@ fn step(sequence: u64) -> Step {
     previous[..8].copy_from_slice(&(sequence / 100).to_be_bytes());
     let claim = Claim { sequence, kind: Kind::Batch, previous: Digest(previous), root };
     let at = Time(1_700_000_000_000 + 30_000 * i64::try_from(sequence).unwrap());
-    Step::Note { note: Note::Claim(claim), at, seed: SEED }
+    Step::Note { note: Note::Claim(claim), at, seed: SEED, sparing: false }
 }
 
 fn add(kept: &mut Kept, sequence: u64) {

@@ -4,7 +4,7 @@
 //! Assumes that a step was written before it takes effect, so that no claim is drawn from with two seeds. Next: `../auditor.rs`,
 //! and the controller's `audit/file.rs`, which writes them.
 
-use super::{Auditor, Sum};
+use super::{Auditor, Draw, Sum};
 use crate::account::Tally;
 use crate::commit::{Digest, Fault, Note};
 use model::Time;
@@ -25,7 +25,13 @@ pub enum Judged {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Step {
     /// A note came, and this seed was drawn for it.
-    Note { note: Note, at: Time, seed: Digest },
+    Note {
+        note: Note,
+        at: Time,
+        seed: Digest,
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        sparing: bool,
+    },
     /// A claim's answer was judged.
     Answer { sequence: u64, judged: Judged, at: Time },
     /// A segment of the module's ledger says that the pool accepted so much.
@@ -36,10 +42,10 @@ impl Step {
     /// Makes the change, whatever it answered when it was made first.
     pub fn apply(self, auditor: &mut Auditor) {
         match self {
-            Step::Note { note, at, seed } => {
+            Step::Note { note, at, seed, sparing } => {
                 auditor.expire(at);
                 // A note that was refused is a finding by now.
-                let _ = auditor.take(&note, at, seed);
+                let _ = auditor.take(&note, at, Draw { seed, sparing });
             }
             Step::Answer { sequence, judged, at } => {
                 auditor.on_judged(sequence, &judged, at);

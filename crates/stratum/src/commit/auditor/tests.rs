@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
-use super::super::book::Refused;
+use super::super::book::{BATCH, Refused};
 use super::super::leaf::Untrue;
 use super::super::proof::{Opening, Proof};
 use super::super::sample::positions;
@@ -19,6 +19,7 @@ const AT: Time = Time(1_000_000);
 struct Agent {
     auditor: Auditor,
     last: u64,
+    sparing: bool,
     jobs: Vec<Template>,
     claimed: Vec<(Claim, Vec<Leaf>)>,
 }
@@ -48,7 +49,8 @@ impl Agent {
         change(&mut root);
         let claim = Claim { sequence: self.last, kind, previous: self.jobs[0].previous(), root };
         self.claimed.push((claim.clone(), leaves.to_vec()));
-        self.auditor.take(&Note::Claim(claim), AT, digest(self.last as u8))
+        let draw = Draw { seed: digest(self.last as u8), sparing: self.sparing };
+        self.auditor.take(&Note::Claim(claim), AT, draw)
     }
 
     fn batch(&mut self, leaves: &[Leaf]) -> Challenge {
@@ -106,6 +108,27 @@ fn an_honest_block_is_proven_once_it_is_closed() {
     assert_eq!(agent.auditor.provisional(), Sum::default());
     assert_eq!(agent.auditor.totals().samples, (2 * BATCH_SAMPLES + CLOSING_SAMPLES) as u64);
     assert_eq!(agent.codes(), [""; 0]);
+}
+
+/// What was drawn for a claim holds for it, whatever is drawn for later ones and wherever the auditor goes on.
+#[test]
+fn where_bytes_are_paid_for_fewer_positions_are_drawn_and_stay_drawn() {
+    let job = template(1, 0);
+    let all = leaves(&job, 200, 0);
+    let mut agent = Agent { sparing: true, ..Agent::new(std::slice::from_ref(&job)) };
+    let batch = agent.batch(&all);
+    assert_eq!(batch.samples, SPARING_BATCH_SAMPLES);
+    let kept = serde_json::to_string(&agent.auditor).unwrap();
+    agent.auditor = serde_json::from_str(&kept).unwrap();
+    assert_eq!(agent.auditor.open(), [batch]);
+    assert_eq!(agent.answer(batch), Verdict::Passed);
+    let closing = agent.closing(&all, &[batch.sequence]).unwrap().unwrap();
+    assert_eq!(closing.samples, SPARING_CLOSING_SAMPLES);
+    agent.sparing = false;
+    assert_eq!(agent.answer(closing), Verdict::Passed);
+    let drawn = SPARING_BATCH_SAMPLES + SPARING_CLOSING_SAMPLES;
+    assert_eq!(agent.auditor.totals().samples, drawn as u64);
+    assert_eq!(agent.auditor.totals().proven, sum_of(&all));
 }
 
 #[test]
@@ -401,13 +424,13 @@ fn a_real_book_passes_and_its_auditor_survives_a_restart() {
         let at_ms = 2_000 + 1_000 * second as u64;
         let event = book.on_share(at_ms, old.previous(), leaf.hash, leaf.share).unwrap();
         put(&mut book, event);
-        while let Some(event) = book.due(at_ms) {
+        while let Some(event) = book.due(at_ms, BATCH) {
             put(&mut book, event);
         }
     }
     let event = book.on_job(310_000, new).unwrap();
     put(&mut book, event);
-    while let Some(event) = book.due(500_000) {
+    while let Some(event) = book.due(500_000, BATCH) {
         put(&mut book, event);
     }
     loop {
@@ -499,7 +522,7 @@ impl Honest {
 
     fn wait(&mut self, seconds: u64) {
         self.now_ms += 1_000 * seconds;
-        while let Some(event) = self.book.due(self.now_ms) {
+        while let Some(event) = self.book.due(self.now_ms, BATCH) {
             self.put(event);
         }
     }
@@ -634,13 +657,13 @@ fn steps_that_were_written_down_make_the_same_auditor_again() {
     let root = leaves(&template(1, 0), 1, 0)[0].node();
     let note = |sequence: u64, block: u64| {
         let claim = Claim { sequence, kind: Kind::Batch, previous: numbered(block), root };
-        Step::Note { note: Note::Claim(claim), at: AT, seed: digest(3) }
+        Step::Note { note: Note::Claim(claim), at: AT, seed: digest(3), sparing: false }
     };
     let answer = |sequence: u64, judged: Judged| Step::Answer { sequence, judged, at: AT };
     let job = Note::Job { sequence: 1, digest: digest(1), previous: numbered(1) };
     let accepted = Sum { shares: 7, work: Work(u128::MAX >> 1) };
     for step in [
-        Step::Note { note: job, at: AT, seed: digest(2) },
+        Step::Note { note: job, at: AT, seed: digest(2), sparing: true },
         note(2, 1),
         note(3, 1),
         note(4, 2),

@@ -5,6 +5,8 @@
 use super::super::testing::{digest, leaves, template};
 use super::*;
 
+const BATCH_MS: u64 = BATCH.millis().cast_unsigned();
+
 /// A book with its events, as the agent's disk has them.
 #[derive(Default)]
 struct Agent {
@@ -30,7 +32,7 @@ impl Agent {
     }
 
     fn tick(&mut self, at_ms: u64) {
-        while let Some(event) = self.book.due(at_ms) {
+        while let Some(event) = self.book.due(at_ms, BATCH) {
             self.put(event);
         }
     }
@@ -39,6 +41,23 @@ impl Agent {
         let claims = self.book.notes(0, usize::MAX).into_iter();
         claims.filter_map(|note| if let Note::Claim(claim) = note { Some(claim) } else { None }).collect()
     }
+}
+
+#[test]
+fn a_batch_is_open_as_long_as_its_owner_asks() {
+    let job = template(1, 0);
+    let mut agent = Agent::default();
+    agent.job(1_000, &job);
+    for leaf in &leaves(&job, 3, 0) {
+        agent.share(2_000, &job, leaf).unwrap();
+    }
+    let check = |second: u64, batch: Span, expected: bool| {
+        assert_eq!(agent.book.due(2_000 + second * 1_000, batch).is_some(), expected, "{second} {batch:?}");
+    };
+    check(30, BATCH, true);
+    check(30, Span::minutes(5), false);
+    check(299, Span::minutes(5), false);
+    check(300, Span::minutes(5), true);
 }
 
 #[test]
