@@ -58,6 +58,7 @@ pub fn module() -> Module {
         idle: Watts::kilo(2),
         active: Watts::kilo(10),
         cap_min: Watts::kilo(6),
+        curve: Vec::new(),
     };
     Module {
         id: id("m1"),
@@ -135,6 +136,7 @@ pub fn directive(generation: u64, answers: Span, ceiling: Watts) -> Directive {
         envelope,
         miners: [(id("a"), target), (id("b"), target)].into(),
         caps: BTreeMap::new(),
+        slowed: BTreeMap::new(),
         gensets: BTreeMap::new(),
         storage: None,
         import: None,

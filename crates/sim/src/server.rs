@@ -268,6 +268,7 @@ mod tests {
             idle: Watts::new(2_000),
             active: Watts::new(10_000),
             cap_min: Watts::new(6_000),
+            curve: Vec::new(),
         };
         Pool::new(&PoolId::new("p1").unwrap(), &config, swing)
     }

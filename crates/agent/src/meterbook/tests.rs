@@ -19,6 +19,7 @@ pub(crate) fn module() -> Module {
         idle: Watts::new(2_000),
         active: Watts::new(10_000),
         cap_min: Watts::new(6_000),
+        curve: Vec::new(),
     };
     Module {
         id: ModuleId::new("m").unwrap(),

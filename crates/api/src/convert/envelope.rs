@@ -14,7 +14,7 @@ use crate::common as wire;
 
 impl From<Directive> for wire::Directive {
     fn from(directive: Directive) -> Self {
-        let Directive { envelope, miners, caps, gensets, storage, import, runs } = directive;
+        let Directive { envelope, miners, caps, gensets, storage, import, runs, slowed } = directive;
         Self {
             envelope: Some(envelope.into()),
             miners: wire_map(miners),
@@ -23,6 +23,7 @@ impl From<Directive> for wire::Directive {
             storage: storage.map(Into::into),
             import: import.map(Into::into),
             runs: wire_map(runs),
+            slowed_watts: slowed.into_iter().map(|(id, cap)| (id.as_str().to_owned(), cap.get())).collect(),
         }
     }
 }
@@ -38,6 +39,7 @@ impl TryFrom<wire::Directive> for Directive {
             storage: optional(directive.storage, "storage")?,
             import: optional(directive.import, "import")?,
             runs: map(directive.runs, "runs")?,
+            slowed: map_with(directive.slowed_watts, "slowed_watts", |cap| Ok(Watts::new(cap)))?,
         })
     }
 }
@@ -353,6 +355,7 @@ pub(super) mod tests {
             storage: v.maybe(storage),
             import: v.maybe(import),
             runs: v.map(assignment),
+            slowed: v.map(Vary::of),
         }
     }
 

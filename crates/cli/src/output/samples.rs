@@ -663,6 +663,7 @@ pub fn offerings() -> Vec<common::Offering> {
         price_micro_dollars_per_gpu_hour: cents * 10_000,
         notice: wire_span(notice),
         sla_permille,
+        floor_permille: (tier == common::Tier::Spot).then_some(800),
     };
     vec![
         offering("h100-firm", common::Tier::Firm, 235, Span::ZERO, 999),
