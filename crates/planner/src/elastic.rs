@@ -66,7 +66,7 @@ impl Elastic {
 
 /// One step of speed of one run.
 struct Step<'b> {
-    site: &'b SiteId,
+    site: SiteId,
     /// Index of its module in the dispatch.
     module: usize,
     name: ModuleId,
@@ -85,7 +85,7 @@ enum Kept {
     Power,
 }
 
-impl Book<'_> {
+impl<'a> Book<'a> {
     /// Raises elastic runs from their least, best a watt first, and says of those that stay slower why. `state` is where the
     /// dispatch ended; its worth follows.
     pub(crate) fn raise(&mut self, problem: &Problem, state: &mut State<'_>) {
@@ -107,7 +107,8 @@ impl Book<'_> {
     }
 
     /// All steps, best a watt first. A curve is concave, so that the steps of one run stand in their order.
-    fn steps(&self, problem: &Problem) -> Vec<Step<'_>> {
+    fn steps(&self, problem: &Problem) -> Vec<Step<'a>> {
+        let workloads = &self.input.workloads;
         let index: BTreeMap<&ModuleId, usize> =
             problem.modules.iter().enumerate().map(|(nth, module)| (&module.id, nth)).collect();
         let mut steps = Vec::new();
@@ -116,14 +117,22 @@ impl Book<'_> {
             for (slot, (id, elastic)) in
                 slots.flat_map(|slot| slot.elastic.iter().map(move |one| (slot, one)))
             {
-                let (Some(run), Some(&module)) = (self.input.workloads.get(id), index.get(slot.id)) else {
+                let (Some(run), Some(&module)) = (workloads.get(id), index.get(slot.id)) else {
                     continue;
                 };
                 for from in elastic.at..elastic.settings.len() - 1 {
                     let watts = elastic.draw(from + 1) - elastic.draw(from);
                     let value = self.pays(run, elastic.settings[from + 1].pace)
                         - self.pays(run, elastic.settings[from].pace);
-                    steps.push(Step { site, module, name: slot.id.clone(), run, from, watts, value });
+                    steps.push(Step {
+                        site: site.clone(),
+                        module,
+                        name: slot.id.clone(),
+                        run,
+                        from,
+                        watts,
+                        value,
+                    });
                 }
             }
         }
@@ -151,7 +160,7 @@ impl Book<'_> {
             return Err(Kept::Worth);
         }
         let input = self.input;
-        let Some(island) = self.islands.get_mut(step.site) else { return Err(Kept::Power) };
+        let Some(island) = self.islands.get_mut(&step.site) else { return Err(Kept::Power) };
         let strict = island.starts(input) || {
             let slot = island.slots.get(&step.name);
             slot.and_then(|slot| slot.elastic.get(&step.run.id)).is_none_or(|one| step.from >= one.told)
