@@ -89,7 +89,7 @@ impl Found {
             Cell::Integer(run.held.get()),
             Cell::Integer(run.progress.get()),
             Cell::Integer(run.price.get()),
-            Cell::Integer(run.held.cost(run.price).get()),
+            Cell::Integer(run.cost().get()),
         ];
         self.add(Table::Run, run.from, key, &rest);
     }

@@ -156,6 +156,7 @@ pub fn assignment(tier: Tier, incarnation: u64, servers: &[(u32, u32)]) -> Assig
         restart: Span::secs(60),
         price: MicroDollars::cents(295),
         keep_without_link: Span::secs(300),
+        by_progress: false,
     }
 }
 

@@ -172,6 +172,7 @@ fn assignment(workload: &Workload, placement: model::workload::Placement) -> Ass
         restart: spec.restart,
         price: spec.price,
         keep_without_link: KEEP_WITHOUT_LINK,
+        by_progress: workload.floor().is_some(),
     }
 }
 

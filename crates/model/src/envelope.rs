@@ -177,6 +177,9 @@ pub struct Assignment {
     pub price: MicroDollars,
     /// The agent stops it by itself after so long without a controller; only then may it start elsewhere.
     pub keep_without_link: Span,
+    /// Its contract lets it be slowed, so that progress is paid, for the ledger.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub by_progress: bool,
 }
 
 impl Envelope {

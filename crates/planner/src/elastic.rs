@@ -165,6 +165,14 @@ impl<'a> Book<'a> {
             let slot = island.slots.get(&step.name);
             slot.and_then(|slot| slot.elastic.get(&step.run.id)).is_none_or(|one| step.from >= one.told)
         };
+        // Who is about to start does it as one step.
+        let whole = island.slots.get(&step.name).and_then(|slot| {
+            let one = slot.elastic.get(&step.run.id).filter(|_| !step.run.status.phase.holds())?;
+            Some(slot.ceiling_for(one.draw(step.from + 1)))
+        });
+        if whole.is_some_and(|whole| whole > island.block()) {
+            return Err(Kept::Power);
+        }
         if strict && !state.may_raise(step.module, step.watts.get()) {
             return Err(Kept::Power);
         }

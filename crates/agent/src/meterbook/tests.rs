@@ -51,6 +51,7 @@ pub(crate) fn assignment(tenant: &str, gpus: u32) -> Assignment {
         restart: Span::secs(10),
         price: MicroDollars::dollars(2),
         keep_without_link: Span::hours(1),
+        by_progress: false,
     }
 }
 

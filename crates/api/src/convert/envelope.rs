@@ -250,6 +250,7 @@ impl From<Assignment> for wire::Assignment {
             restart: wire_span(assignment.restart),
             price_micro_dollars_per_gpu_hour: assignment.price.get(),
             keep_without_link: wire_span(assignment.keep_without_link),
+            by_progress: assignment.by_progress,
         }
     }
 }
@@ -268,6 +269,7 @@ impl TryFrom<wire::Assignment> for Assignment {
             restart: span(assignment.restart, "restart")?,
             price: MicroDollars::new(assignment.price_micro_dollars_per_gpu_hour),
             keep_without_link: span(assignment.keep_without_link, "keep_without_link")?,
+            by_progress: assignment.by_progress,
         })
     }
 }
@@ -327,6 +329,7 @@ pub(super) mod tests {
             restart: v.span(),
             price: v.of(),
             keep_without_link: v.span(),
+            by_progress: v.flag(),
         }
     }
 

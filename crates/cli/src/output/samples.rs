@@ -354,6 +354,7 @@ pub fn plan() -> wire::GetPlanResponse {
         fallback: vec![step(Span::ZERO, 300_000), step(Span::minutes(10), 90_000)],
         miners: [("a".to_owned(), common::GroupTarget { awake: 200, point: 1 })].into(),
         cap_watts: [("h100".to_owned(), 120_000)].into(),
+        slowed_watts: [("job-1".to_owned(), 61_000)].into(),
         runs: [("job-1".to_owned(), placement)].into(),
         ..Default::default()
     };
