@@ -26,7 +26,7 @@ pub struct Appraisal {
     pub problem: Problem,
     /// What the plan is worth.
     pub plan: i64,
-    /// What the search believed its solution to be worth, before whole miners and islands that had to be closed.
+    /// What the search believed its solution to be worth, before whole miners, measured speeds and islands that had to be closed.
     pub search: i64,
     /// What the greedy alone would have made of it, to measure what the search adds.
     pub greedy: i64,

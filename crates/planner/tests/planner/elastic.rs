@@ -382,7 +382,7 @@ fn weigh(
 
 #[test]
 fn slowed_dispatches_are_near_what_an_exhaustive_search_finds_and_the_bound_is_above_it() {
-    let (mut lost, mut gainable) = (0.0, 0.0);
+    let (mut lost, mut gainable, mut slowed, mut weighed) = (0.0, 0.0, 0, 0);
     for seed in 0..if crate::is_whole_run() { 60 } else { 12 } {
         let mut rng = Rng::new(seed);
         let mut input = fleet();
@@ -408,13 +408,33 @@ fn slowed_dispatches_are_near_what_an_exhaustive_search_finds_and_the_bound_is_a
             submit(&mut input, job);
         }
         assert!(input.workloads.values().filter(|run| run.status.phase == Phase::Running).count() > 0);
-        gas_percent(&mut input, rng.pick(20, 70));
+        input
+            .sites
+            .values_mut()
+            .for_each(|given| given.report.as_mut().unwrap().buffer = Some(GasVolume::new(0)));
+        gas(&mut input, rng.pick(140, 300));
         let of = appraise(&input);
+        let made = planned(&input).plan;
+        slowed += made
+            .sites
+            .values()
+            .flat_map(|site| site.modules.values())
+            .map(|module| module.slowed.len())
+            .sum::<usize>();
+        // Where runs are being stopped others may wait for their GPUs, which this search does not know.
+        if of.problem.pools.iter().any(|pool| pool.free[0] != pool.free[1]) {
+            continue;
+        }
+        weighed += 1;
         let best = best(&of.problem);
         assert!(of.bound as f64 >= best - 2_000.0, "seed {seed}: bound {} below {best}", of.bound);
-        assert!(of.search as f64 <= best + 2_000.0, "seed {seed}: {} above {best}", of.search);
-        (lost, gainable) = (lost + best - of.search as f64, gainable + best - of.base as f64);
+        assert!(of.plan as f64 <= best + 2_000.0, "seed {seed}: {} above {best}", of.plan);
+        (lost, gainable) = (lost + best - of.plan as f64, gainable + best - of.base as f64);
     }
-    println!("lost {lost:.0} of {gainable:.0} µ$ that could be gained");
-    assert!(lost <= gainable.max(1.0) * 0.02, "{lost} of {gainable}");
+    println!(
+        "{weighed} dispatches, {slowed} slowed; lost {lost:.0} of {gainable:.0} µ$ that could be gained"
+    );
+    assert!(slowed > 0);
+    // Speed is set in measured steps and miners are whole: so much less than watts that could be split.
+    assert!(lost <= gainable.max(1.0) * 0.04, "{lost} of {gainable}");
 }
