@@ -487,6 +487,7 @@ pub fn workload() -> common::Workload {
             checkpoint: wire_span(Span::minutes(10)),
             save: wire_span(Span::secs(30)),
             restart: wire_span(Span::secs(90)),
+            floor_permille: None,
         }),
         cancel: false,
         status: Some(common::WorkloadStatus {
