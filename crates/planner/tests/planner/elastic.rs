@@ -283,31 +283,40 @@ proptest! {
     }
 }
 
+/// Something that may be chosen: a job's seat at one speed, or a step of speed of a run.
+#[derive(Clone, Copy)]
+struct Choice {
+    module: usize,
+    /// The job and its pool.
+    seat: Option<(usize, usize)>,
+    /// Of ceiling.
+    watts: f64,
+    /// Before gas.
+    worth: f64,
+}
+
 /// What an exhaustive search over starts, speeds and slow starts makes of the dispatch of one island, in its own arithmetic.
 fn best(problem: &planner::dispatch::problem::Problem) -> f64 {
     let (site, modules) = (&problem.sites[0], &problem.modules);
     let factor = |module: usize| (1_000 + modules[module].loss_permille) as f64 * 1.01 / 1e3;
     // For each job: nothing, or (pool, watts, worth) at each speed; for each piece of speed: nothing, or it.
-    let mut choices: Vec<Vec<Option<(usize, Option<usize>, f64, f64)>>> = Vec::new();
+    let mut choices: Vec<Vec<Option<Choice>>> = Vec::new();
     for (nth, job) in problem.jobs.iter().enumerate() {
         let mut of_job = vec![None];
         for (index, pool) in problem.pools.iter().enumerate().filter(|(_, pool)| pool.gpu == job.gpu) {
             let allowed = pool.curve.iter().filter(|(_, pace)| job.floor.is_some_and(|floor| *pace >= floor));
             for (each, pace) in allowed.copied().chain([(pool.per_gpu, FULL.get())]) {
                 let watts = (each * job.gpus) as f64 * factor(pool.module);
-                of_job.push(Some((
-                    pool.module,
-                    Some(nth * 100 + index),
-                    watts,
-                    job.value as f64 * pace as f64 / 1e3,
-                )));
+                let worth = job.value as f64 * pace as f64 / 1e3;
+                of_job.push(Some(Choice { module: pool.module, seat: Some((nth, index)), watts, worth }));
             }
         }
         choices.push(of_job);
     }
     for speed in &site.speeds {
         let gas = site.fuel as f64 * speed.watts as f64 / 1e6;
-        choices.push(vec![None, Some((speed.module, None, speed.watts as f64, speed.profit as f64 + gas))]);
+        let (watts, worth) = (speed.watts as f64, speed.profit as f64 + gas);
+        choices.push(vec![None, Some(Choice { module: speed.module, seat: None, watts, worth })]);
     }
     let mut picked = vec![0; choices.len()];
     let mut found = f64::MIN;
@@ -325,14 +334,12 @@ fn best(problem: &planner::dispatch::problem::Problem) -> f64 {
 }
 
 /// The worth of one choice, or nothing where a rule forbids it.
-fn weigh(
-    problem: &planner::dispatch::problem::Problem,
-    taken: &[(usize, Option<usize>, f64, f64)],
-) -> Option<f64> {
+fn weigh(problem: &planner::dispatch::problem::Problem, taken: &[Choice]) -> Option<f64> {
     const ROUNDING: f64 = 16.0;
     let site = &problem.sites[0];
-    let added = |module: usize| taken.iter().filter(|one| one.0 == module).map(|one| one.2).sum::<f64>();
-    let all: f64 = taken.iter().map(|one| one.2).sum();
+    let added =
+        |module: usize| taken.iter().filter(|one| one.module == module).map(|one| one.watts).sum::<f64>();
+    let all: f64 = taken.iter().map(|one| one.watts).sum();
     let rooms: Vec<f64> = (0..problem.modules.len())
         .map(|module| {
             let of = &problem.modules[module];
@@ -342,16 +349,16 @@ fn weigh(
         .collect();
     let mut free: Vec<i64> = problem.pools.iter().map(|pool| pool.free[0].min(pool.free[1])).collect();
     let mut most = f64::MAX;
-    for &(_, seat, watts, _) in taken {
-        let Some(seat) = seat else { continue };
-        let job = &problem.jobs[seat / 100];
-        free[seat % 100] -= job.gpus;
+    for &Choice { seat, watts, .. } in taken {
+        let Some((job, pool)) = seat else { continue };
+        let job = &problem.jobs[job];
+        free[pool] -= job.gpus;
         most = most.min(site.limits[job.level] as f64);
         if watts > site.block as f64 + ROUNDING || !site.opens {
             return None;
         }
     }
-    let starts = taken.iter().any(|one| one.1.is_some());
+    let starts = taken.iter().any(|one| one.seat.is_some());
     let spare = if starts { f64::MIN } else { site.spare.unwrap_or(0) as f64 };
     let strict = most.min(site.limits[1] as f64) - site.fixed[0] as f64;
     let fits = all <= if taken.is_empty() { 0.0 } else { strict.max(spare) } + ROUNDING;
@@ -377,7 +384,7 @@ fn weigh(
         (room, rooms[segment.module]) = (room - watts, rooms[segment.module] - watts);
         mined += watts * segment.profit as f64 / segment.watts as f64;
     }
-    Some(taken.iter().map(|one| one.3).sum::<f64>() + mined - site.fuel as f64 * drawn / 1e6)
+    Some(taken.iter().map(|one| one.worth).sum::<f64>() + mined - site.fuel as f64 * drawn / 1e6)
 }
 
 #[test]
