@@ -220,6 +220,27 @@ mod tests {
     }
 
     #[test]
+    fn speed_and_miners_share_what_gas_carries_and_speed_alone_goes_beyond() {
+        let check = |rooms: (i64, i64), left: [i64; 2], expected: i64| {
+            let pieces = |pieces: &[(usize, i64, i64)]| -> Vec<Segment> {
+                pieces.iter().map(|&(module, watts, profit)| Segment { module, watts, profit }).collect()
+            };
+            let (speeds, miners) =
+                (pieces(&[(0, 100, 900), (0, 100, 100)]), pieces(&[(1, 100, 500), (1, 100, -5)]));
+            let found = fill_both((&speeds, &miners), rooms, &mut left.to_vec(), 0);
+            assert_eq!(found, expected, "{rooms:?} and {left:?}");
+        };
+        check((1_000, 1_000), [1_000, 1_000], 1_500);
+        // What speed takes first miners lack, and the other way round.
+        check((1_000, 150), [1_000, 1_000], 1_150);
+        check((1_000, 200), [1_000, 1_000], 1_400);
+        check((50, 1_000), [1_000, 1_000], 950);
+        // Beyond what miners may fill, speed goes on where no miner does.
+        check((200, -50), [1_000, 1_000], 1_000);
+        check((1_000, 1_000), [60, 0], 540);
+    }
+
+    #[test]
     fn a_hull_leaves_out_what_is_never_best_and_what_costs() {
         let points = |points: &[(i128, i128)]| hull(points.iter().copied());
         assert_eq!(points(&[(10, 10), (20, 15)]), [(10, 10), (10, 5)]);
