@@ -123,6 +123,7 @@ mod tests {
             envelope,
             miners: BTreeMap::new(),
             caps: BTreeMap::new(),
+            slowed: BTreeMap::new(),
             gensets: BTreeMap::new(),
             storage: None,
             import: None,

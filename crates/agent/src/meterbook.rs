@@ -55,6 +55,8 @@ pub struct Owner {
     price: MicroDollars,
     pool: PoolId,
     gpus: u32,
+    #[serde(default)]
+    by_progress: bool,
 }
 
 /// The state of a book after a reading.
@@ -116,6 +118,7 @@ impl Book {
                 price: run.price,
                 pool: run.placement.pool.clone(),
                 gpus,
+                by_progress: run.by_progress,
             };
             self.owners.insert(workload.clone(), owner);
         }

@@ -89,7 +89,7 @@ impl Found {
             Cell::Integer(run.held.get()),
             Cell::Integer(run.progress.get()),
             Cell::Integer(run.price.get()),
-            Cell::Integer(run.held.cost(run.price).get()),
+            Cell::Integer(run.cost().get()),
         ];
         self.add(Table::Run, run.from, key, &rest);
     }
@@ -246,6 +246,6 @@ mod tests {
     fn the_price_of_a_run_is_what_usage_shows() {
         let segment = segment("m1", 1, Time(0), lines_of_every_kind(Time(0)));
         let Some(Line::Run(run)) = segment.lines.get(1) else { panic!("the second line is a run") };
-        assert_eq!(run.held.cost(run.price), MicroDollars::new(166_666));
+        assert_eq!(run.cost(), MicroDollars::new(166_666));
     }
 }

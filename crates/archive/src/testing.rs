@@ -78,6 +78,7 @@ pub(crate) fn lines_of_every_kind(from: Time) -> Vec<Line> {
             held: GpuTime::new(240_000),
             progress: GpuTime::new(200_000),
             price: MicroDollars::new(2_500_000),
+            by_progress: false,
         }),
         Line::Gas(Gas {
             site: site.clone(),

@@ -35,6 +35,7 @@ pub(crate) fn workload(
         checkpoint: CHECKPOINT,
         save: SAVE,
         restart: RESTART,
+        floor: None,
     };
     let id: WorkloadId = Id::new(&format!("job-{number:07}")).ok()?;
     let tenant: TenantId = Id::new("replay").ok()?;
@@ -118,6 +119,7 @@ mod tests {
             idle: Watts::kilo(2),
             active: Watts::kilo(10),
             cap_min: Watts::kilo(6),
+            curve: Vec::new(),
         };
         let module = Module {
             id: Id::new("m").unwrap(),
@@ -137,6 +139,7 @@ mod tests {
             price: MicroDollars::cents(110),
             notice: Span::ZERO,
             sla_permille: 0,
+            floor: None,
         };
         Fleet { sites: Vec::new(), modules: vec![module], offerings: vec![offering] }
     }

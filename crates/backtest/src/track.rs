@@ -158,6 +158,7 @@ mod tests {
             checkpoint: Span::minutes(10),
             save: Span::secs(30),
             restart: Span::minutes(4),
+            floor: None,
         };
         Workload::accepted(Id::new("job-1").unwrap(), Id::new("acme").unwrap(), spec, Time(0))
     }

@@ -58,6 +58,7 @@ pub fn module() -> Module {
         idle: Watts::kilo(2),
         active: Watts::kilo(10),
         cap_min: Watts::kilo(6),
+        curve: Vec::new(),
     };
     Module {
         id: id("m1"),
@@ -135,6 +136,7 @@ pub fn directive(generation: u64, answers: Span, ceiling: Watts) -> Directive {
         envelope,
         miners: [(id("a"), target), (id("b"), target)].into(),
         caps: BTreeMap::new(),
+        slowed: BTreeMap::new(),
         gensets: BTreeMap::new(),
         storage: None,
         import: None,
@@ -154,6 +156,7 @@ pub fn assignment(tier: Tier, incarnation: u64, servers: &[(u32, u32)]) -> Assig
         restart: Span::secs(60),
         price: MicroDollars::cents(295),
         keep_without_link: Span::secs(300),
+        by_progress: false,
     }
 }
 
@@ -203,6 +206,10 @@ pub struct Bench {
     pub runs: BTreeMap<WorkloadId, RunReport>,
     pub gpus: BTreeMap<WorkloadId, u32>,
     pub cap: Option<Watts>,
+    /// Caps of runs.
+    pub held: BTreeMap<WorkloadId, Watts>,
+    /// Runs' caps come to nothing.
+    pub loose: bool,
     pub meter_known: bool,
     /// Most by which a group's power changes in a second; `None` = at once.
     pub pace: Option<Watts>,
@@ -222,6 +229,8 @@ impl Bench {
             runs: BTreeMap::new(),
             gpus: BTreeMap::new(),
             cap: None,
+            held: BTreeMap::new(),
+            loose: false,
             meter_known: true,
             pace: None,
             extra: Watts::ZERO,
@@ -247,6 +256,16 @@ impl Bench {
         }
     }
 
+    fn idle(&self, gpus: u32) -> Watts {
+        self.module.pools[&id::<model::id::PoolKind>("p")].idle_share(gpus)
+    }
+
+    /// What a run adds to the idle draw of the pool.
+    fn run_draw(&self, run: &WorkloadId) -> Watts {
+        let cap = self.held.get(run).copied().filter(|_| !self.loose);
+        self.module.pools[&id::<model::id::PoolKind>("p")].run_draw(self.gpus[run], cap)
+    }
+
     pub fn pool(&self) -> Watts {
         let busy = self
             .runs
@@ -254,7 +273,10 @@ impl Bench {
             .filter(|(_, run)| matches!(run.phase, RunPhase::Running | RunPhase::Stopping))
             .filter_map(|(id, _)| self.gpus.get(id))
             .sum();
-        let draw = self.module.pools[&id::<model::id::PoolKind>("p")].draw(busy);
+        let pool = &self.module.pools[&id::<model::id::PoolKind>("p")];
+        let spared = self.held.keys().filter(|run| self.runs[*run].phase == RunPhase::Running);
+        let spared = spared.map(|run| pool.run_draw(self.gpus[run], None) - self.run_draw(run)).sum();
+        let draw = pool.draw(busy) - spared;
         self.cap.map_or(draw, |cap| draw.min(cap))
     }
 
@@ -287,6 +309,11 @@ impl Bench {
                 meter: self.meter_known.then(|| self.meter()),
                 groups: self.racks.iter().map(reading).collect(),
                 pools: [(id::<model::id::PoolKind>("p"), pool)].into(),
+                drawn: self
+                    .gpus
+                    .iter()
+                    .map(|(run, &gpus)| (run.clone(), self.idle(gpus) + self.run_draw(run)))
+                    .collect(),
                 runs: self.runs.clone(),
                 ..Slow::default()
             }),
@@ -306,6 +333,10 @@ impl Bench {
                     }
                 }
                 Command::CapPool { cap, .. } => self.cap = *cap,
+                Command::CapRun { workload, cap } => {
+                    self.held.remove(workload);
+                    self.held.extend(cap.map(|cap| (workload.clone(), cap)));
+                }
                 Command::StartRun { workload, assignment } => {
                     let gpus = assignment.placement.servers.iter().map(|(_, gpus)| gpus).sum();
                     self.gpus.insert(workload.clone(), gpus);

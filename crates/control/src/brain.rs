@@ -278,6 +278,7 @@ impl Brain {
         let view = runs::View {
             module: &self.config.module,
             reports: &slow.runs,
+            drawn: &slow.drawn,
             directive: directive.as_ref(),
             standing,
             switch: readings.fast.switch,
@@ -484,7 +485,7 @@ struct Regulated {
     opened: Vec<MinerGroupId>,
 }
 
-/// One second: protect, end, settle down, start, raise. A second in which the ceiling demanded something raises nothing.
+/// One second: slow, protect, end, settle down, start, raise. A second in which the ceiling demanded something raises nothing.
 fn regulate(
     regulation: &mut Regulation,
     runs: &mut Runs,
@@ -492,9 +493,14 @@ fn regulate(
     view: runs::View<'_>,
     orders: &Orders,
 ) -> Regulated {
+    let mut commands = Vec::new();
+    for given in runs.slow(view) {
+        regulation.relieved(given.watts, given.within, view.at);
+        commands.push(given.command);
+    }
     let protection = regulation.protect(situation);
     let protects = !protection.commands.is_empty() || protection.short > Watts::ZERO;
-    let mut commands = protection.commands;
+    commands.extend(protection.commands);
     for given in runs.give_way(view, protection.short, orders.ceiling < orders.ai_floor) {
         regulation.relieved(given.watts, given.within, view.at);
         commands.push(given.command);
@@ -504,6 +510,7 @@ fn regulate(
         commands.extend(regulation.settle_down(situation));
         let mut headroom = regulation.headroom(situation);
         commands.extend(runs.start(view, &mut headroom));
+        commands.extend(runs.lift(view, &mut headroom));
         commands.extend(regulation.raise(situation, &mut headroom));
     }
     Regulated { commands, opened: protection.opened }

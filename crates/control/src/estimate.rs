@@ -12,8 +12,32 @@ use model::{MinerGroupId, PoolId, Watts};
 use crate::group::Group;
 use crate::port::Slow;
 
-/// GPUs at work in each pool.
-pub type Busy = BTreeMap<PoolId, u32>;
+/// GPUs at work in each pool, and what caps on their runs spare.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Busy {
+    /// GPUs.
+    pub gpus: BTreeMap<PoolId, u32>,
+    /// Watts by which runs under a cap draw less than they could.
+    pub spared: BTreeMap<PoolId, Watts>,
+}
+
+impl Busy {
+    /// Adds the GPUs of a run and what its cap spares.
+    pub fn add(&mut self, pool: &PoolId, gpus: u32, spared: Watts) {
+        *self.gpus.entry(pool.clone()).or_default() += gpus;
+        if spared > Watts::ZERO {
+            *self.spared.entry(pool.clone()).or_default() += spared;
+        }
+    }
+
+    /// Draw of one pool with these GPUs at work under the pool's cap.
+    pub fn draw(&self, module: &Module, pool: &PoolId, cap: Option<Watts>) -> Watts {
+        let gpus = self.gpus.get(pool).copied().unwrap_or(0);
+        let spared = self.spared.get(pool).copied().unwrap_or_default();
+        let draw = module.pools.get(pool).map_or(Watts::ZERO, |config| config.draw(gpus) - spared);
+        cap.map_or(draw, |cap| draw.min(cap))
+    }
+}
 
 /// What is known for an estimate.
 #[derive(Clone, Copy, Debug)]
@@ -67,15 +91,8 @@ impl Estimate {
     }
 }
 
-/// Draw of one pool with `busy` GPUs at work under its cap.
-pub fn pool_draw(module: &Module, pool: &PoolId, busy: u32, cap: Option<Watts>) -> Watts {
-    let draw = module.pools.get(pool).map_or(Watts::ZERO, |config| config.draw(busy));
-    cap.map_or(draw, |cap| draw.min(cap))
-}
-
 fn pools(module: &Module, busy: &Busy, caps: &BTreeMap<PoolId, Watts>) -> Watts {
-    let draw = |id| pool_draw(module, id, busy.get(id).copied().unwrap_or(0), caps.get(id).copied());
-    module.pools.keys().map(draw).sum()
+    module.pools.keys().map(|id| busy.draw(module, id, caps.get(id).copied())).sum()
 }
 
 /// What up-moves may still take in one second.
@@ -152,7 +169,8 @@ mod tests {
         };
         let mut groups: BTreeMap<MinerGroupId, Group> = [book("a"), book("b")].into();
         groups.get_mut(&id("a")).unwrap().set(&id("a"), told, 1, Span::ZERO);
-        let (active, assigned) = ([(id("p"), 8)].into(), [(id("p"), 16)].into());
+        let busy = |gpus| Busy { gpus: [(id("p"), gpus)].into(), spared: BTreeMap::new() };
+        let (active, assigned) = (busy(8), busy(16));
         let caps = BTreeMap::new();
         let known = Known {
             module: &bench.module,
@@ -180,6 +198,18 @@ mod tests {
         let more =
             |_: &mut Bench, slow: &mut Slow| slow.meter = slow.meter.map(|meter| meter + Watts::kilo(50));
         check(10, more, (133, 133, 141));
+    }
+
+    #[test]
+    fn what_a_cap_on_a_run_spares_is_not_drawn() {
+        let module = module();
+        let mut busy = Busy::default();
+        busy.add(&id("p"), 8, Watts::ZERO);
+        assert_eq!((busy.draw(&module, &id("p"), None), busy.spared.len()), (Watts::kilo(16), 0));
+        busy.add(&id("p"), 8, Watts::kilo(3));
+        assert_eq!(busy.draw(&module, &id("p"), None), Watts::kilo(21));
+        assert_eq!(busy.draw(&module, &id("p"), Some(Watts::kilo(18))), Watts::kilo(18));
+        assert_eq!(Busy::default().draw(&module, &id("p"), None), Watts::kilo(8), "idle servers");
     }
 
     fn headroom(ceiling: i64, budget: i64) -> Headroom {

@@ -122,6 +122,14 @@ pub enum Command {
         /// Most it may draw.
         cap: Option<Watts>,
     },
+    /// Hold a run to so much power, its share of its servers' idle power included ([`model::cap`]); `None` lifts the cap. The driver
+    /// sets it evenly on the run's GPUs, within about a second. A run starts without one.
+    CapRun {
+        /// The workload.
+        workload: WorkloadId,
+        /// Most it may draw.
+        cap: Option<Watts>,
+    },
     /// Start a run. Repeating it for an incarnation that the runtime knows changes nothing.
     StartRun {
         /// The workload.

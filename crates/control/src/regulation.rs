@@ -12,7 +12,7 @@ use model::plan::GroupTarget;
 use model::report::{FeederState, Finding};
 use model::{MinerGroupId, PoolId, Span, Time, Watts};
 
-use crate::estimate::{Busy, Estimate, Headroom, Known, pool_draw};
+use crate::estimate::{Busy, Estimate, Headroom, Known};
 use crate::group::{Group, MARGIN, setting};
 use crate::port::{Command, GroupReading, Slow};
 use crate::share::Budget;
@@ -287,9 +287,8 @@ impl Regulation {
                 break;
             }
             let cap = self.caps.get(id).copied().flatten();
-            let busy = active.get(id).copied().unwrap_or(0);
             let read = slow.pools.get(id).and_then(|pool| pool.power);
-            let draw = read.unwrap_or(pool_draw(module, id, busy, cap));
+            let draw = read.unwrap_or(active.draw(module, id, cap));
             let draw = cap.map_or(draw, |cap| draw.min(cap));
             let lowest = config.cap_min.times(config.servers.into());
             let next = (draw - need).max(lowest);
@@ -326,9 +325,8 @@ impl Regulation {
             if now == Some(wanted) || !headroom.open {
                 continue;
             }
-            let busy = active.get(id).copied().unwrap_or(0);
             let from = now.flatten().unwrap_or(config.cap_min.times(config.servers.into()));
-            let more = pool_draw(module, id, busy, wanted) - pool_draw(module, id, busy, Some(from));
+            let more = active.draw(module, id, wanted) - active.draw(module, id, Some(from));
             if more > Watts::ZERO && headroom.fits(module, more) == 0 {
                 continue;
             }

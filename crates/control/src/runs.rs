@@ -3,6 +3,9 @@
 //! It assumes that a start is idempotent per incarnation and that the controller raises the incarnation whenever it wants a
 //! workload to start again. A run that ended is therefore never restarted here. The proof against running twice is
 //! `keep_without_link`: an agent out of touch for so long has ended the run, whatever else happened.
+//!
+//! A directive may hold runs to less power ([`model::cap`]): that is told at once, and lifted within the headroom like any other
+//! up-move. The run's own meter shows whether it follows; one that does not is told again.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,6 +21,10 @@ use crate::port::Command;
 
 /// A command that shows no effect is repeated after this.
 const AGAIN: Span = Span::secs(5);
+/// A cap acts within about a second, and its run's meter shows it a second later.
+pub(crate) const CAP_ACTS: Span = Span::secs(3);
+/// A run that draws so much more than its cap does not follow: 5 %, above what meters err and a swing overshoots.
+const CAP_SLACK_PERMILLE: i64 = 50;
 /// A stop for lack of a link begins so much before its checkpoint must be saved.
 const SAVE_MARGIN: Span = Span::secs(10);
 
@@ -28,6 +35,8 @@ pub struct View<'a> {
     pub module: &'a Module,
     /// What the runtime says.
     pub reports: &'a BTreeMap<WorkloadId, RunReport>,
+    /// What each run draws, as far as it is metered.
+    pub drawn: &'a BTreeMap<WorkloadId, Watts>,
     /// What is held, in force or not.
     pub directive: Option<&'a Directive>,
     /// Where the envelope stands.
@@ -57,6 +66,8 @@ struct Known {
     gave_way: bool,
     started: Option<Span>,
     ended: Option<(Span, Verdict)>,
+    // The cap it was told by this process, and when. Before, it may have any.
+    told: Option<(Option<Watts>, Span)>,
 }
 
 /// A run that gave way.
@@ -130,6 +141,60 @@ impl Runs {
         commands
     }
 
+    /// Holds runs to the caps of the directive; lower ones only. What they then give shows within [`CAP_ACTS`].
+    pub fn slow(&mut self, view: View<'_>) -> Vec<GivenWay> {
+        let mut given = Vec::new();
+        let directive = view.directive.filter(|_| view.switch == Switch::Remote);
+        for (id, &cap) in directive.iter().flat_map(|held| &held.slowed) {
+            let active = view.reports.get(id).is_some_and(is_active);
+            let Some(known) = self.known.get_mut(id).filter(|_| active) else { continue };
+            let least = cap + cap.fraction(CAP_SLACK_PERMILLE, 1_000);
+            let deaf = view.drawn.get(id).is_some_and(|drawn| *drawn > least);
+            let (lower, since) = match known.told {
+                Some((Some(told), at)) => (cap < told, Some(at)),
+                Some((None, _)) | None => (true, None),
+            };
+            let again = since.is_some_and(|at| deaf && view.at - at >= AGAIN);
+            if !lower && !again {
+                continue;
+            }
+            let before = known.draw(view.module, known.told.and_then(|(cap, _)| cap));
+            let watts = if lower { before - known.draw(view.module, Some(cap)) } else { Watts::ZERO };
+            known.told = Some((Some(cap), view.at));
+            let command = Command::CapRun { workload: id.clone(), cap: Some(cap) };
+            given.push(GivenWay { command, watts: watts.at_least_zero(), within: CAP_ACTS });
+        }
+        given
+    }
+
+    /// Lifts caps as far as the directive says and the headroom goes. A cap never told by this process may be anything that the pool
+    /// knows, so it is told once.
+    pub fn lift(&mut self, view: View<'_>, headroom: &mut Headroom) -> Vec<Command> {
+        let Some(directive) = view.directive.filter(|_| view.switch == Switch::Remote) else {
+            return Vec::new();
+        };
+        let mut commands = Vec::new();
+        for (id, known) in &mut self.known {
+            let pool = view.module.pools.get(&known.assignment.placement.pool);
+            let Some(pool) = pool.filter(|pool| !pool.curve.is_empty()) else { continue };
+            let wanted = directive.slowed.get(id).copied();
+            let active = view.reports.get(id).is_some_and(is_active) && directive.runs.contains_key(id);
+            if !active || known.told.is_some_and(|(told, _)| told == wanted) {
+                continue;
+            }
+            let gpus = gpus(&known.assignment);
+            let least = pool.cap(gpus, pool.least(Some(model::Pace::ZERO)));
+            let from = known.told.map_or(Some(least), |(told, _)| told);
+            let more = (known.draw(view.module, wanted) - known.draw(view.module, from)).at_least_zero();
+            if headroom.open && (more == Watts::ZERO || headroom.admits_run(view.module, more)) {
+                headroom.take_run(view.module, more);
+                known.told = Some((wanted, view.at));
+                commands.push(Command::CapRun { workload: id.clone(), cap: wanted });
+            }
+        }
+        commands
+    }
+
     /// Starts what is assigned, under a valid envelope only and as far as the headroom goes; firm runs first.
     pub fn start(&mut self, view: View<'_>, headroom: &mut Headroom) -> Vec<Command> {
         let Some(directive) = view.directive else { return Vec::new() };
@@ -145,14 +210,18 @@ impl Runs {
             }
             let Some(known) = self.known.get_mut(id) else { continue };
             let may = known.may_start(view, id) && link(view, assignment) == Verdict::Leave;
-            let load = draw(view.module, assignment);
+            let cap = directive.slowed.get(id).copied();
+            let load = known.draw(view.module, cap);
             let repeated = known.started.is_some();
             if may && (repeated || headroom.admits_run(view.module, load)) {
                 if !repeated {
                     headroom.take_run(view.module, load);
                 }
                 known.started = Some(view.at);
+                known.told = Some((cap, view.at));
                 commands.push(Command::StartRun { workload: id.clone(), assignment: assignment.clone() });
+                let cap = cap.map(|cap| Command::CapRun { workload: id.clone(), cap: Some(cap) });
+                commands.extend(cap);
             }
         }
         commands
@@ -178,7 +247,7 @@ impl Runs {
             let Some(known) = self.known.get_mut(&id) else { continue };
             known.gave_way = true;
             known.ended = Some((view.at, Verdict::Stop));
-            let watts = draw(view.module, &known.assignment);
+            let watts = known.draw(view.module, known.told.and_then(|(cap, _)| cap));
             let within = known.assignment.save + SAVE_MARGIN;
             left -= watts;
             given.push(GivenWay { command: Command::StopRun { workload: id }, watts, within });
@@ -188,7 +257,7 @@ impl Runs {
 
     /// GPUs in each pool: of the runs that hold some or were told to start, and those plus what is assigned and may start.
     pub fn busy(&self, view: View<'_>) -> (Busy, Busy) {
-        let (mut active, mut assigned) = (Busy::new(), Busy::new());
+        let (mut active, mut assigned) = (Busy::default(), Busy::default());
         for (id, known) in &self.known {
             let placement = &known.assignment.placement;
             let gpus = gpus(&known.assignment);
@@ -197,11 +266,14 @@ impl Runs {
                 None => known.started.is_some() && !known.seen,
             };
             let waits = known.may_ever_start(view, id);
+            let spared = |cap| known.draw(view.module, None) - known.draw(view.module, cap);
             if holds {
-                *active.entry(placement.pool.clone()).or_default() += gpus;
+                let acts = known.told.filter(|(_, at)| view.at - *at >= CAP_ACTS);
+                active.add(&placement.pool, gpus, spared(acts.and_then(|(cap, _)| cap)));
             }
             if holds || waits {
-                *assigned.entry(placement.pool.clone()).or_default() += gpus;
+                let wanted = view.directive.and_then(|held| held.slowed.get(id)).copied();
+                assigned.add(&placement.pool, gpus, spared(wanted));
             }
         }
         (active, assigned)
@@ -221,7 +293,20 @@ impl Runs {
 
 impl Known {
     fn of(assignment: &Assignment) -> Self {
-        Self { assignment: assignment.clone(), seen: false, gave_way: false, started: None, ended: None }
+        Self {
+            assignment: assignment.clone(),
+            seen: false,
+            gave_way: false,
+            started: None,
+            ended: None,
+            told: None,
+        }
+    }
+
+    /// What it adds to the idle draw of its pool at most, under a cap, behind the loss.
+    fn draw(&self, module: &Module, cap: Option<Watts>) -> Watts {
+        let pool = module.pools.get(&self.assignment.placement.pool);
+        pool.map_or(Watts::ZERO, |pool| pool.run_draw(gpus(&self.assignment), cap))
     }
 
     /// Notes that an end is told; false when the same was told just before. A kill does not wait for an earlier stop.
@@ -257,12 +342,6 @@ impl Known {
 /// GPUs that an assignment takes.
 fn gpus(assignment: &Assignment) -> u32 {
     assignment.placement.servers.iter().map(|(_, gpus)| gpus).sum()
-}
-
-/// What an assignment adds to the idle draw of its pool, at most, behind the loss.
-fn draw(module: &Module, assignment: &Assignment) -> Watts {
-    let pool = module.pools.get(&assignment.placement.pool);
-    pool.map_or(Watts::ZERO, |pool| pool.per_gpu().times(gpus(assignment).into()))
 }
 
 fn is_active(report: &RunReport) -> bool {

@@ -36,6 +36,8 @@ pub struct Content {
     pub import: Option<ImportTarget>,
     /// Everything that shall run there.
     pub runs: BTreeMap<WorkloadId, Assignment>,
+    /// Power caps of those that are slowed.
+    pub slowed: BTreeMap<WorkloadId, Watts>,
 }
 
 /// What a module was last told.
@@ -84,7 +86,10 @@ pub fn compose(
     };
     let gensets = if wired { site.gensets.clone() } else { BTreeMap::new() };
     let (storage, import) = (site.storage.filter(|_| wired), site.import.filter(|_| wired));
-    Content { grant, miners: plan.miners.clone(), caps: plan.caps.clone(), gensets, storage, import, runs }
+    let slowed = plan.slowed.iter().filter(|(id, _)| runs.contains_key(*id));
+    let slowed = slowed.map(|(id, cap)| (id.clone(), *cap)).collect();
+    let (miners, caps) = (plan.miners.clone(), plan.caps.clone());
+    Content { grant, miners, caps, gensets, storage, import, runs, slowed }
 }
 
 /// The runs of a module that its agent shall have now: those that the plan places there and whose status says that they were
@@ -125,7 +130,7 @@ impl Content {
 impl Published {
     /// The directive as it is sent.
     pub fn directive(&self, module: &ModuleId, validity: Span) -> Directive {
-        let Content { grant, miners, caps, gensets, storage, import, runs } = self.content.clone();
+        let Content { grant, miners, caps, gensets, storage, import, runs, slowed } = self.content.clone();
         let envelope = Envelope {
             module: module.clone(),
             fence: self.fence,
@@ -134,7 +139,7 @@ impl Published {
             valid_for: validity,
             grant,
         };
-        Directive { envelope, miners, caps, gensets, storage, import, runs }
+        Directive { envelope, miners, caps, gensets, storage, import, runs, slowed }
     }
 }
 
@@ -167,6 +172,7 @@ fn assignment(workload: &Workload, placement: model::workload::Placement) -> Ass
         restart: spec.restart,
         price: spec.price,
         keep_without_link: KEEP_WITHOUT_LINK,
+        by_progress: workload.floor().is_some(),
     }
 }
 

@@ -46,6 +46,7 @@ pub fn workload(id: &str, tenant: &str, gpus: u32) -> Workload {
         checkpoint: Span::minutes(10),
         save: Span::secs(20),
         restart: Span::minutes(2),
+        floor: None,
     };
     Workload::accepted(WorkloadId::new(id).unwrap(), TenantId::new(tenant).unwrap(), spec, Time(1_000))
 }
@@ -84,6 +85,7 @@ pub fn module_plan() -> ModulePlan {
         fallback: vec![model::envelope::FallbackStep { after: Span::ZERO, ceiling: Watts::kilo(50) }],
         miners: BTreeMap::new(),
         caps: BTreeMap::new(),
+        slowed: BTreeMap::new(),
         runs: BTreeMap::new(),
     }
 }

@@ -240,6 +240,7 @@ fn segment(sequence: u64) -> Up {
         held: GpuTime::of(1, Span::hours(1)),
         progress: GpuTime::of(1, Span::hours(1)),
         price: MicroDollars::dollars(2),
+        by_progress: false,
     };
     let module = model::ModuleId::new("m1").unwrap();
     let (from, to) = (Time(0), Time(3_600_000));

@@ -155,6 +155,7 @@ fn segment(module: &str, sequence: u64) -> Segment {
             held: GpuTime::new(30_000 * number),
             progress: GpuTime::new(29_000 * number),
             price: MicroDollars::cents(295),
+            by_progress: false,
         }),
         Line::Gas(Gas { site, from, to, supplied: gas(9), burnt: gas(8), flared: gas(1) }),
         Line::Import(import.clone()),

@@ -149,6 +149,9 @@ pub struct Directive {
     pub import: Option<ImportTarget>,
     /// Everything that shall run there. A run that does not stand here is stopped with a checkpoint.
     pub runs: BTreeMap<WorkloadId, Assignment>,
+    /// Power cap of each run that is slowed, its share of its servers' idle power included ([`crate::cap`]); absent = none.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub slowed: BTreeMap<WorkloadId, Watts>,
 }
 
 /// One workload on one module.
@@ -174,6 +177,9 @@ pub struct Assignment {
     pub price: MicroDollars,
     /// The agent stops it by itself after so long without a controller; only then may it start elsewhere.
     pub keep_without_link: Span,
+    /// Its contract lets it be slowed, so that progress is paid, for the ledger.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub by_progress: bool,
 }
 
 impl Envelope {

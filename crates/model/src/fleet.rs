@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+use crate::cap::FULL;
 use crate::id::{ModuleId, OfferingId, SiteId};
 use crate::module::Module;
 use crate::report::Finding;
@@ -11,6 +12,7 @@ use crate::site::{GridTie, Site, Storage};
 use crate::tenant::Offering;
 use crate::time::Span;
 use crate::unit::{MicroDollars, WattSeconds, Watts};
+use crate::workload::Tier;
 
 /// Everything an operator configures.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -33,6 +35,7 @@ impl Fleet {
         let mut findings = self.duplicates();
         findings.extend(self.sites.iter().flat_map(|site| self.site_findings(site)));
         findings.extend(self.modules.iter().flat_map(|module| self.module_findings(module)));
+        findings.extend(self.offerings.iter().filter_map(floor_finding));
         findings
     }
 
@@ -111,10 +114,25 @@ impl Fleet {
             if pool.gpus == 0 || pool.active < pool.idle || pool.cap_min < pool.idle {
                 let message = "needs gpus above zero, and active and cap_min at or above idle".into();
                 findings.push(finding("pool", format!("{subject} pool {id}"), message));
+            } else if let Some(fault) = pool.curve_fault() {
+                findings.push(finding("curve", format!("{subject} pool {id}"), fault.into()));
             }
         }
         findings
     }
+}
+
+/// What cannot be of an offering's floor.
+fn floor_finding(offering: &Offering) -> Option<Finding> {
+    let floor = offering.floor?;
+    let message = if offering.tier == Tier::Firm {
+        "is firm, and firm work is never slowed; leave `floor` out, or sell it on demand or as spot"
+    } else if !(1..FULL.get()).contains(&floor.get()) {
+        "needs a `floor` from 1 to 999: the least pace in thousandths of full speed; leave it out where work is never slowed"
+    } else {
+        return None;
+    };
+    Some(finding("floor", format!("offering {}", offering.id), message.into()))
 }
 
 /// The first thing that cannot be of a storage.
@@ -203,6 +221,33 @@ mod tests {
         check(0, Some(45_000_000), Some("`import` above zero"));
         check(-1, None, Some("`import` above zero"));
         check(100_000, Some(-1), Some("zero or more"));
+    }
+
+    #[test]
+    fn only_what_is_not_firm_is_sold_with_a_floor_that_can_be_held() {
+        let check = |tier, floor: Option<i64>, expected: Option<&str>| {
+            let offering = Offering {
+                id: OfferingId::new("o").unwrap(),
+                tier,
+                gpu: "h100".into(),
+                price: MicroDollars::cents(110),
+                notice: Span::ZERO,
+                sla_permille: 0,
+                floor: floor.map(crate::unit::Pace::new),
+            };
+            let fleet = Fleet { offerings: vec![offering], ..Fleet::default() };
+            let found: Vec<String> = fleet.findings().iter().map(ToString::to_string).collect();
+            let named = |message: &str| {
+                found.len() == 1 && found[0].starts_with("offering o [floor]: ") && found[0].contains(message)
+            };
+            assert!(expected.map_or(found.is_empty(), named), "{tier} {floor:?}: {found:?}");
+        };
+        check(Tier::Spot, None, None);
+        check(Tier::Spot, Some(800), None);
+        check(Tier::OnDemand, Some(999), None);
+        check(Tier::Firm, Some(800), Some("never slowed"));
+        check(Tier::Spot, Some(0), Some("1 to 999"));
+        check(Tier::OnDemand, Some(1_000), Some("1 to 999"));
     }
 
     #[test]

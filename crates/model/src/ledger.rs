@@ -143,6 +143,16 @@ pub struct Run {
     pub progress: GpuTime,
     /// Price of a GPU-hour.
     pub price: MicroDollars,
+    /// Its contract lets it be slowed, so that progress is paid, not the time that GPUs were held.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub by_progress: bool,
+}
+
+impl Run {
+    /// What the tenant owes for it.
+    pub fn cost(&self) -> MicroDollars {
+        if self.by_progress { self.progress.cost(self.price) } else { self.held.cost(self.price) }
+    }
 }
 
 /// Gas of a site in an interval.

@@ -6,6 +6,7 @@
 //!
 //! Invariant: this crate does no I/O, reads no clock, draws no random number and depends on no other crate of the workspace.
 
+pub mod cap;
 pub mod envelope;
 pub mod fleet;
 pub mod fleet_file;
@@ -29,4 +30,4 @@ pub use id::{
 };
 pub use shared::Shared;
 pub use time::{BootStamp, Span, Time};
-pub use unit::{Hashrate, MicroDollars, WattSeconds, Watts, WattsPerSecond, Work};
+pub use unit::{Hashrate, MicroDollars, Pace, WattSeconds, Watts, WattsPerSecond, Work};

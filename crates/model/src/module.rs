@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::cap::CapPoint;
 use crate::id::{MinerGroupId, ModuleId, PoolId, SiteId};
 use crate::time::Span;
 use crate::unit::{Hashrate, MicroDollars, Watts};
@@ -120,6 +121,10 @@ pub struct GpuPool {
     pub active: Watts,
     /// Lowest power cap of one loaded server.
     pub cap_min: Watts,
+    /// What caps cost ([`crate::cap`]), least power first; full power at full pace is not listed. Empty = nobody is slowed here by
+    /// choice.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub curve: Vec<CapPoint>,
 }
 
 impl MinerGroup {

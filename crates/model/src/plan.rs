@@ -128,6 +128,9 @@ pub struct ModulePlan {
     pub caps: BTreeMap<PoolId, Watts>,
     /// What runs there, and where in it. A workload that runs but does not stand here is to be stopped.
     pub runs: BTreeMap<WorkloadId, Placement>,
+    /// Power cap of each run that is slowed, its share of its servers' idle power included ([`crate::cap`]); absent = none.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub slowed: BTreeMap<WorkloadId, Watts>,
 }
 
 /// What a miner group shall do. Regulation stays below it when the envelope or the dwell demands.
@@ -239,6 +242,8 @@ pub enum ReasonCode {
     StepLimited,
     /// The module reports nothing; its share is kept back for it.
     Unknown,
+    /// Goes on under a power cap, as its contract allows: power is short, or has a better use.
+    Slowed,
 }
 
 impl ReasonCode {
@@ -266,6 +271,7 @@ impl ReasonCode {
             ReasonCode::GasShort => "gas_short",
             ReasonCode::StepLimited => "step_limited",
             ReasonCode::Unknown => "unknown",
+            ReasonCode::Slowed => "slowed",
         }
     }
 }

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::id::{OfferingId, TenantId};
 use crate::time::{Span, Time};
-use crate::unit::MicroDollars;
+use crate::unit::{MicroDollars, Pace};
 use crate::workload::Tier;
 
 /// Who buys.
@@ -36,4 +36,8 @@ pub struct Offering {
     pub notice: Span,
     /// Promised availability over a month, in thousandths; 0 where nothing is promised.
     pub sla_permille: u32,
+    /// Power-elastic: the least pace to which its work may be held while power is short, paid by progress. Left out, nobody slows
+    /// it. Never firm.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub floor: Option<Pace>,
 }

@@ -42,6 +42,10 @@ pub enum MicroDollar {}
 #[derive(Debug)]
 pub enum HashPerSecond {}
 
+/// Marker of [`Pace`].
+#[derive(Debug)]
+pub enum ThousandthOfFullSpeed {}
+
 impl Unit for Watt {
     const SYMBOL: &'static str = "W";
 }
@@ -58,6 +62,10 @@ impl Unit for HashPerSecond {
     const SYMBOL: &'static str = "H/s";
 }
 
+impl Unit for ThousandthOfFullSpeed {
+    const SYMBOL: &'static str = "‰";
+}
+
 /// Electric power. Positive is consumption for loads and production for sources.
 pub type Watts = Quantity<Watt>;
 /// Energy. 3,600,000 Ws are a kilowatt-hour.
@@ -68,6 +76,8 @@ pub type WattsPerSecond = Quantity<WattPerSecond>;
 pub type MicroDollars = Quantity<MicroDollar>;
 /// Hashes a second (SHA-256d of a block header). 1 TH/s is 10^12.
 pub type Hashrate = Quantity<HashPerSecond>;
+/// Progress a second of a workload, in thousandths of what it makes without a power cap.
+pub type Pace = Quantity<ThousandthOfFullSpeed>;
 
 impl<U> Quantity<U> {
     /// None of it.

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::id::{ModuleId, OfferingId, PoolId, TenantId, WorkloadId};
 use crate::plan::ReasonCode;
 use crate::time::{Span, Time};
-use crate::unit::{MicroDollars, Quantity, Unit};
+use crate::unit::{MicroDollars, Pace, Quantity, Unit};
 
 /// Marker of [`GpuTime`].
 #[derive(Debug)]
@@ -76,6 +76,9 @@ pub struct Spec {
     pub save: Span,
     /// Time from start until progress resumes (image, weights, compilation).
     pub restart: Span,
+    /// The least pace to which its contract lets it be held while power is short; `None` = it is never slowed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub floor: Option<Pace>,
 }
 
 /// A workload: what was asked (`spec`) and what is (`status`).
@@ -231,6 +234,11 @@ impl Workload {
             since: created,
         };
         Self { id, tenant, created, spec, cancel: false, promise: None, status }
+    }
+
+    /// The least pace to which it may be held; firm work is never slowed, whatever its contract says.
+    pub fn floor(&self) -> Option<Pace> {
+        self.spec.floor.filter(|_| self.spec.tier != Tier::Firm)
     }
 
     /// GPU time still to do; `None` runs until cancelled.

@@ -26,7 +26,7 @@ pub struct Appraisal {
     pub problem: Problem,
     /// What the plan is worth.
     pub plan: i64,
-    /// What the search believed its solution to be worth, before whole miners and islands that had to be closed.
+    /// What the search believed its solution to be worth, before whole miners, measured speeds and islands that had to be closed.
     pub search: i64,
     /// What the greedy alone would have made of it, to measure what the search adds.
     pub greedy: i64,
@@ -48,14 +48,14 @@ pub fn appraise(input: &Input) -> Appraisal {
     let mut kept = Book::open(input);
     kept.shed();
     let problem = Problem::of(&kept);
+    kept.rest(&problem);
     plan::fill(&mut kept);
     let told = problem.told(input.parent.as_ref());
     let state = dispatch::solve(&problem, &told);
     let bound = dispatch::bound::bound(&problem, state.worth());
-    let kept_earns = book
-        .verdicts
-        .iter()
-        .filter(|(_, verdict)| matches!(verdict.reason, ReasonCode::Kept | ReasonCode::Preempted));
+    let kept_earns = book.verdicts.iter().filter(|(_, verdict)| {
+        matches!(verdict.reason, ReasonCode::Kept | ReasonCode::Slowed | ReasonCode::Preempted)
+    });
     let kept_earns = kept_earns.filter_map(|(id, _)| input.workloads.get(id));
     let kept_earns: MicroDollars =
         kept_earns.map(|run| GpuTime::of(run.spec.gpus, DWELL).cost(run.spec.price)).sum();
@@ -65,7 +65,7 @@ pub fn appraise(input: &Input) -> Appraisal {
         greedy: dispatch::greedy_only(&problem).worth(),
         before: dispatch::hold(&problem, &told).worth(),
         closed: book.islands.values().filter(|island| island.closed).count(),
-        base: power(&kept),
+        base: kept.gained.get() + power(&kept),
         bound,
         kept: kept_earns.get(),
         problem,

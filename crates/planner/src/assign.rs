@@ -7,6 +7,7 @@
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
+use model::module::GpuPool;
 use model::plan::ReasonCode;
 use model::workload::{GpuTime, Phase, Placement, Tier, Workload};
 use model::{MicroDollars, ModuleId, SiteId, Time, Watts, WorkloadId};
@@ -166,11 +167,12 @@ impl<'a> Book<'a> {
         };
         if let Some(slot) = self.slot_mut(&placement.module) {
             slot.runs.remove(id);
+            slot.elastic.remove(id);
             let watts = busy(slot, workload, &placement);
             if let Some(kept) = slot.busy.get_mut(&workload.spec.tier) {
                 *kept = (*kept - watts).at_least_zero();
             }
-            slot.leaving += watts;
+            slot.leaving += draws_yet(slot, workload, &placement);
             if let Some(freeing) = slot.freeing.get_mut(&placement.pool) {
                 pack::give(freeing, &placement.servers);
             }
@@ -197,10 +199,18 @@ fn held(workload: &Workload, told: Option<&Placement>) -> Option<Placement> {
     told.filter(|_| !workload.status.phase.is_final()).cloned()
 }
 
-/// Busy watts of a placement, behind the module's loss.
+/// Busy watts of a placement, behind the module's loss: the least that its contract allows.
 pub(crate) fn busy(slot: &Slot<'_>, workload: &Workload, placement: &Placement) -> Watts {
     let pool = slot.module().pools.get(&placement.pool);
-    pool.map_or(Watts::ZERO, |pool| pool.per_gpu().times(workload.spec.gpus.into()))
+    let least = |pool: &GpuPool| pool.least(workload.floor()).per_gpu;
+    pool.map_or(Watts::ZERO, |pool| least(pool).times(workload.spec.gpus.into()))
+}
+
+/// What a run draws until it has gone: as it was told.
+fn draws_yet(slot: &Slot<'_>, workload: &Workload, placement: &Placement) -> Watts {
+    let pool = slot.module().pools.get(&placement.pool);
+    let told = slot.told.get(&workload.id).copied();
+    pool.map_or(Watts::ZERO, |pool| pool.run_draw(workload.spec.gpus, told))
 }
 
 /// What stopping a run throws away, by choice or not: price × progress since the last checkpoint that *we* observed, up to the
@@ -249,13 +259,14 @@ fn hold(slot: &mut Slot<'_>, id: &WorkloadId, workload: &Workload, placement: Pl
         (workload.status.phase == Phase::Stopping, workload.status.reason),
     ];
     if let Some((_, reason)) = ends.into_iter().find(|(applies, _)| *applies) {
-        slot.leaving += watts;
+        slot.leaving += draws_yet(slot, workload, &placement);
         if let Some(freeing) = slot.freeing.get_mut(&placement.pool) {
             pack::give(freeing, &placement.servers);
         }
         return reason;
     }
     *slot.busy.entry(workload.spec.tier).or_default() += watts;
+    slot.note_elastic(workload, &placement);
     slot.runs.insert(id.clone(), placement);
     ReasonCode::Kept
 }

@@ -103,6 +103,9 @@ fn properties(plan: Option<&ModulePlan>) -> Properties {
     for (id, cap) in &plan.caps {
         properties.insert(format!("cap {id}"), cap.to_string());
     }
+    for (id, cap) in &plan.slowed {
+        properties.insert(format!("slowed {id}"), cap.to_string());
+    }
     for (id, placement) in &plan.runs {
         properties.insert(format!("run {id}"), placed(placement));
     }

@@ -38,7 +38,9 @@ pub fn explain(plan: &Plan, input: &Input, subject: &Subject) -> Explanation {
         Subject::Workload(id) => input.workloads.get(id),
         Subject::Site(_) | Subject::Module(_) => None,
     };
-    let tenant = workload.map_or(Vec::new(), |workload| tenant(decision, workload));
+    let speed = workload.and_then(|workload| speed(plan, input, workload));
+    operator.extend(speed.iter().map(|(operator, _)| operator.clone()));
+    let tenant = workload.map_or(Vec::new(), |workload| tenant(decision, workload, speed));
     Explanation { operator, tenant }
 }
 
@@ -84,9 +86,27 @@ fn scope(plan: &Plan, input: &Input) -> String {
     format!("plan {generation} repairs {sites} after an event; the others keep{kept}")
 }
 
-fn tenant(decision: &Decision, workload: &Workload) -> Vec<String> {
+/// How fast a run is held, for operators and for its tenant; `None` at full speed.
+fn speed(plan: &Plan, input: &Input, workload: &Workload) -> Option<(String, String)> {
+    let at = plan.placement(&workload.id)?;
+    let cap = *plan.module(&at.module)?.slowed.get(&workload.id)?;
+    let pool = input.modules.get(&at.module)?.module.pools.get(&at.pool)?;
+    let gpus = workload.spec.gpus;
+    let full = pool.idle_share(gpus) + pool.run_draw(gpus, None);
+    let per_gpu = pool.run_draw(gpus, Some(cap)).fraction(1, gpus.max(1).into());
+    let pace = pool.pace(per_gpu);
+    let floor = workload.floor().unwrap_or(model::cap::FULL);
+    let operator =
+        format!("capped to {cap} of {full}: {pace} of full speed, where its contract allows {floor}");
+    let tenant =
+        format!("speed: held to {pace} of full speed and paid by progress; your contract allows {floor}");
+    Some((operator, tenant))
+}
+
+fn tenant(decision: &Decision, workload: &Workload, speed: Option<(String, String)>) -> Vec<String> {
     let mut lines = vec![format!("{}: {}", decision.reason, meaning(decision.reason))];
     lines.extend(short_of(decision.reason).map(|resource| format!("short of: {resource}")));
+    lines.extend(speed.map(|(_, speed)| speed));
     lines.extend(advice(decision.reason, workload.spec.tier).map(|advice| format!("sooner: {advice}")));
     lines
 }
@@ -115,6 +135,7 @@ fn meaning(reason: ReasonCode) -> &'static str {
         ReasonCode::GasShort => "gas is short",
         ReasonCode::StepLimited => "the change is too large for the sets at once",
         ReasonCode::Unknown => "nothing is known of it, so its share is kept back",
+        ReasonCode::Slowed => "goes on slower, as its contract allows: power is short or has a better use",
     }
 }
 
@@ -124,6 +145,7 @@ fn short_of(reason: ReasonCode) -> Option<&'static str> {
         ReasonCode::NoPower | ReasonCode::PowerShort | ReasonCode::GasShort | ReasonCode::NoThrash => {
             Some("power")
         }
+        ReasonCode::Slowed => Some("power"),
         ReasonCode::NoFirmCapacity => Some("firm power"),
         ReasonCode::StepLimited => Some("room for a load step"),
         _ => None,
@@ -137,6 +159,7 @@ fn advice(reason: ReasonCode, tier: Tier) -> Option<&'static str> {
         (ReasonCode::NoFirmCapacity, _) => Some("take an on-demand or spot tier"),
         (ReasonCode::NoPower | ReasonCode::NoThrash, Tier::Spot) => Some("take an on-demand or firm tier"),
         (ReasonCode::NoPower, _) => Some("ask for fewer GPUs"),
+        (ReasonCode::Slowed, _) => Some("take a tier that is never slowed"),
         _ => None,
     }
 }

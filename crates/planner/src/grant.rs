@@ -45,6 +45,7 @@ pub(crate) fn site(island: &Island<'_>, input: &Input) -> SitePlan {
             miners: slot.miners.clone(),
             caps: BTreeMap::new(),
             runs: slot.runs.clone(),
+            slowed: slot.slowed(),
         };
         (id.clone(), plan)
     });

@@ -4,6 +4,7 @@
 //! The first step is the plan itself. Read next: `dispatch`, whose
 //! limits ask what the steps ahead carry.
 
+use model::cap::FULL;
 use model::market::Market;
 use model::plan::{STEP, STEPS, SiteStep, StorageTarget};
 use model::report::GensetState;
@@ -86,12 +87,15 @@ impl Now {
         let miners: Watts = slots().map(|slot| slot.mining).sum();
         let ceilings: Watts = slots().map(|slot| mining::ceiling(slot, island.leaving_counts)).sum();
         let ai = busy + servers + if island.leaving_counts { leaving } else { Watts::ZERO };
-        let runs = slots().flat_map(|slot| slot.runs.keys()).filter_map(|id| input.workloads.get(id));
+        let earned = slots().flat_map(|slot| {
+            let runs = slot.runs.keys().filter_map(|id| Some((id, input.workloads.get(id)?)));
+            runs.map(|(id, run)| earns(run, STEP).fraction(slot.pace(id).get(), FULL.get()))
+        });
         Self {
             ai,
             mining: miners,
             auxiliary: (ceilings - ai - miners).at_least_zero() + island.capacity.unmanaged,
-            ai_earns: runs.map(|run| earns(run, STEP)).sum(),
+            ai_earns: earned.sum(),
             mining_earns: mining_earns(island, &input.market),
             sets_cost: sets_cost(island),
             stored: storage::target(island),

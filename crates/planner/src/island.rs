@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use model::report::GensetState;
-use model::workload::Tier;
+use model::workload::{Tier, Workload};
 use model::{MicroDollars, ModuleId, SiteId, Watts};
 
 use crate::capacity::{self, Agents, Capacity};
@@ -169,6 +169,15 @@ impl<'a> Island<'a> {
     /// Ceilings without miners.
     pub(crate) fn fixed_ceilings(&self, leaving: bool) -> Watts {
         self.slots.values().map(|slot| slot.fixed_ceiling(leaving)).sum()
+    }
+
+    /// Gives a run of a module so many watts more and `steps` settings of speed.
+    pub(crate) fn speed_up(&mut self, module: &ModuleId, run: &Workload, watts: Watts, steps: isize) {
+        let Some(slot) = self.slots.get_mut(module) else { return };
+        let Some(elastic) = slot.elastic.get_mut(&run.id) else { return };
+        elastic.at = elastic.at.saturating_add_signed(steps);
+        let sign = if steps < 0 { -1 } else { 1 };
+        *slot.busy.entry(run.spec.tier).or_default() += watts.times(sign);
     }
 
     /// Whether the plan so far starts anything here.

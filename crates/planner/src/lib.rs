@@ -12,6 +12,7 @@ pub mod check;
 mod decide;
 pub mod diff;
 pub mod dispatch;
+mod elastic;
 pub mod explain;
 mod grant;
 mod horizon;

@@ -135,6 +135,8 @@ fn settle_with(input: &Input, bounded: usize) -> Settled<'_> {
         }
     }
     // Not reached: with every island closed nothing starts.
+    let problem = Problem::of(&kept);
+    kept.rest(&problem);
     let mined = fill(&mut kept);
     Settled { book: kept, mined, bound }
 }

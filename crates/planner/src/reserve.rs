@@ -82,7 +82,13 @@ fn caps(slot: &Slot<'_>, input: &Input) -> Vec<Rung> {
             let firm = runs.iter().any(|run| run.spec.tier == Tier::Firm);
             let gpus: i64 = runs.iter().map(|run| i64::from(run.spec.gpus)).sum();
             let swing = (pool.active - pool.cap_min).at_least_zero();
-            let watts = swing.fraction(gpus, i64::from(pool.gpus.max(1)));
+            // A run that is slowed has less to give.
+            let slowed =
+                slot.elastic.iter().filter(|(run, _)| slot.runs.get(*run).is_some_and(|at| at.pool == *id));
+            let given: Watts = slowed
+                .map(|(_, elastic)| elastic.draw(elastic.settings.len() - 1) - elastic.draw(elastic.at))
+                .sum();
+            let watts = swing.fraction(gpus, i64::from(pool.gpus.max(1))) - given;
             let load = RungLoad::Pool(id.clone());
             let rung = Rung { load, actuator: Actuator::Cap, watts, opens: CAP_ACTS, below: Frequency::ZERO };
             (!firm && watts > Watts::ZERO).then_some(rung)

@@ -5,12 +5,14 @@
 
 use std::collections::BTreeMap;
 
+use model::cap::FULL;
 use model::module::{GpuPool, MinerGroup, Module};
 use model::plan::{GroupTarget, ModulePlan};
 use model::report::{FeederState, GroupReport};
-use model::workload::{Placement, Tier};
-use model::{MinerGroupId, ModuleId, PoolId, Watts, WorkloadId};
+use model::workload::{Placement, Tier, Workload};
+use model::{MinerGroupId, ModuleId, Pace, PoolId, Watts, WorkloadId};
 
+use crate::elastic::Elastic;
 use crate::input::{Link, ModuleInput};
 use crate::security::FAST;
 
@@ -46,6 +48,10 @@ pub(crate) struct Slot<'a> {
     pub(crate) freeing: BTreeMap<PoolId, Vec<u32>>,
     /// What runs here.
     pub(crate) runs: BTreeMap<WorkloadId, Placement>,
+    /// Those of them that may be slowed; `busy` counts them as they are planned.
+    pub(crate) elastic: BTreeMap<WorkloadId, Elastic>,
+    /// Power caps that the plan in force has for runs here.
+    pub(crate) told: BTreeMap<WorkloadId, Watts>,
 }
 
 impl<'a> Slot<'a> {
@@ -85,6 +91,8 @@ impl<'a> Slot<'a> {
             free: pools.clone().map(|(id, pool)| (id.clone(), gpus(id, pool, pool.gpus))).collect(),
             freeing: pools.map(|(id, pool)| (id.clone(), gpus(id, pool, 0))).collect(),
             runs: BTreeMap::new(),
+            elastic: BTreeMap::new(),
+            told: parent.map_or(BTreeMap::new(), |parent| parent.slowed.clone()),
         };
         if !input.link.is_in_touch() {
             slot.frozen = Some(parent.cloned().unwrap_or_else(|| slot.unheard()));
@@ -104,6 +112,7 @@ impl<'a> Slot<'a> {
             miners: self.miners.clone(),
             caps: BTreeMap::new(),
             runs: BTreeMap::new(),
+            slowed: BTreeMap::new(),
         }
     }
 
@@ -115,6 +124,30 @@ impl<'a> Slot<'a> {
     /// Everything behind the loss that is neither mining nor being stopped.
     pub(crate) fn kept_load(&self) -> Watts {
         self.base + self.busy.values().copied().sum()
+    }
+
+    /// Notes a run that may be slowed, at its least.
+    pub(crate) fn note_elastic(&mut self, workload: &Workload, placement: &Placement) {
+        let told = self.told.get(&workload.id).copied();
+        let pool = self.module().pools.get(&placement.pool);
+        if let Some(elastic) = pool.and_then(|pool| Elastic::of(workload, pool, told)) {
+            self.elastic.insert(workload.id.clone(), elastic);
+        }
+    }
+
+    /// What a run makes as planned.
+    pub(crate) fn pace(&self, id: &WorkloadId) -> Pace {
+        self.elastic.get(id).map_or(FULL, Elastic::pace)
+    }
+
+    /// The caps of the runs that are slowed.
+    pub(crate) fn slowed(&self) -> BTreeMap<WorkloadId, Watts> {
+        let slowed = self.elastic.iter().filter(|(_, elastic)| elastic.is_slowed());
+        let caps = slowed.filter_map(|(id, elastic)| {
+            let pool = self.module().pools.get(&self.runs.get(id)?.pool)?;
+            Some((id.clone(), pool.cap(elastic.gpus, *elastic.settings.get(elastic.at)?)))
+        });
+        caps.collect()
     }
 
     /// What firm runs and the base draw need at the meter.

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use model::plan::{ReasonCode, STEP};
 use model::workload::{Placement, Workload};
-use model::{MicroDollars, ModuleId, PoolId, SiteId, Span, WorkloadId};
+use model::{ModuleId, PoolId, SiteId, Span, WorkloadId};
 
 use crate::assign::{Book, Verdict, busy};
 use crate::dispatch;
@@ -32,8 +32,7 @@ struct Place {
 impl Book<'_> {
     /// Starts what may start, and stops what gives way to it. Returns what the dispatch is worth.
     pub(crate) fn start(&mut self, problem: &Problem) -> i64 {
-        let state = dispatch::solve(problem, &problem.told(self.input.parent.as_ref()));
-        self.gained = MicroDollars::new(state.seat_worth);
+        let mut state = dispatch::solve(problem, &problem.told(self.input.parent.as_ref()));
         let gave_way = self.stop_victims(problem, &state);
         // The dispatch has room for those who give way until they are gone, so they keep their watts. In the order of starts, so
         // that tight gangs come first.
@@ -44,14 +43,20 @@ impl Book<'_> {
         for (job, seat) in starts.into_iter().chain(waits) {
             let Some(workload) = self.input.workloads.get(&problem.jobs[job].id) else { continue };
             let verdict = match seat {
-                Seat::Starts(pool) => self.run(problem, (job, pool), workload),
+                Seat::Starts(pool) => self.run(problem, (job, pool, state.eased[job]), workload),
                 Seat::Waits(pool) => self.wait(problem, pool, workload, &gave_way),
             };
             debug_assert!(verdict.reason != ReasonCode::NoGpus, "the dispatch counts GPUs as the servers do");
             self.verdicts.insert(workload.id.clone(), verdict);
         }
         self.refuse(problem, &state);
+        self.raise(problem, &mut state);
         state.worth()
+    }
+
+    /// Starts nothing, and has what runs go on as fast as it may.
+    pub(crate) fn rest(&mut self, problem: &Problem) {
+        self.raise(problem, &mut State::new(problem));
     }
 
     /// Stops who gives way; how many at each island.
@@ -65,7 +70,12 @@ impl Book<'_> {
         stopped
     }
 
-    fn run(&mut self, problem: &Problem, (job, pool): (usize, usize), workload: &Workload) -> Verdict {
+    fn run(
+        &mut self,
+        problem: &Problem,
+        (job, pool, eased): (usize, usize, bool),
+        workload: &Workload,
+    ) -> Verdict {
         let config = &problem.pools[pool];
         let module = &problem.modules[config.module].id;
         let taken =
@@ -76,7 +86,13 @@ impl Book<'_> {
         let place = Place { module: module.clone(), pool: config.id.clone(), taken };
         let placement = placement(&place, workload);
         if let Some(slot) = self.slot_mut(module) {
-            let watts = busy(slot, workload, &placement);
+            slot.note_elastic(workload, &placement);
+            let full = slot.elastic.get_mut(&workload.id).filter(|_| !eased);
+            let full = full.map(|elastic| {
+                elastic.at = elastic.settings.len() - 1;
+                elastic.draw(elastic.at)
+            });
+            let watts = full.unwrap_or_else(|| busy(slot, workload, &placement));
             *slot.busy.entry(workload.spec.tier).or_default() += watts;
             if let Some(free) = slot.free.get_mut(&place.pool) {
                 pack::take(free, &place.taken);

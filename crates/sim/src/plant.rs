@@ -169,6 +169,10 @@ impl Plant {
                 self.pool(pool)?.set_cap(*cap, now);
                 Ok(())
             }
+            Command::CapRun { workload, cap } => {
+                let capped = self.pools.iter_mut().any(|pool| pool.cap_run(workload, *cap, now));
+                if capped { Ok(()) } else { Err(Refused::Unknown(format!("run {workload}"))) }
+            }
             Command::StartRun { workload, assignment } if self.energized => {
                 Ok(self.pool(&assignment.placement.pool)?.start(workload, assignment, now)?)
             }

@@ -159,6 +159,7 @@ fn servers(count: u32) -> GpuPool {
         idle: Watts::new(2_200),
         active: Watts::new(10_200),
         cap_min: Watts::new(6_000),
+        curve: Vec::new(),
     }
 }
 
@@ -170,6 +171,7 @@ fn offerings() -> Vec<Offering> {
         price: MicroDollars::cents(cents),
         notice,
         sla_permille,
+        floor: None,
     };
     vec![
         offering("h100-firm", Tier::Firm, 235, Span::ZERO, 999),

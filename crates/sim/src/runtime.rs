@@ -225,6 +225,7 @@ pub(crate) mod tests {
             restart: Span::secs(60),
             price: MicroDollars::cents(235),
             keep_without_link: Span::minutes(10),
+            by_progress: false,
         }
     }
 

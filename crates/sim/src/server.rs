@@ -1,7 +1,8 @@
 //! The GPU servers of one pool: which GPUs are held, what they draw, and the cap on them.
 //!
 //! A server draws its idle power while the module has power; each busy GPU adds a like share up to the server's active power.
-//! A cap acts [`CAP_DELAY`] after the command, on the busy share only, and not below `cap_min`; capped work goes slower. The
+//! A cap on the pool or on one run acts [`CAP_DELAY`] after the command, on the busy share only, and not below `cap_min`; capped work
+//! goes slower, by the pool's curve where one was measured. The
 //! power of a run is its GPUs' share of idle plus what it adds, so that runs and unheld GPUs together are the pool exactly.
 //! What a run does with its time: [`crate::runtime`].
 
@@ -29,6 +30,9 @@ const ENDED_KEPT: usize = 64;
 pub(crate) struct Tenancy {
     pub(crate) run: Run,
     pub(crate) register: Register,
+    /// Most it may draw, its share of idle included.
+    cap: Option<f64>,
+    next_cap: Option<(Time, Option<f64>)>,
 }
 
 /// A pool as it is.
@@ -42,6 +46,8 @@ pub(crate) struct Pool {
     cap_min: f64,
     cap: Option<f64>,
     next_cap: Option<(Time, Option<f64>)>,
+    /// Share of busy power and pace of the measured points, from nothing up to full power.
+    curve: Vec<(f64, f64)>,
     /// Share of busy power lost in the low half of a gang's swing.
     swing: f64,
     pub(crate) tenancies: Vec<Tenancy>,
@@ -79,6 +85,7 @@ impl Pool {
             cap_min: pool.cap_min.as_f64(),
             cap: None,
             next_cap: None,
+            curve: curve(pool),
             swing: swing.clamp(0.0, 0.9),
             tenancies: Vec::new(),
             unheld: Register::default(),
@@ -112,7 +119,7 @@ impl Pool {
             return Err(Refused::NoSuchGpus);
         }
         let run = Run::start(workload.clone(), assignment.clone(), now);
-        self.tenancies.push(Tenancy { run, register: Register::default() });
+        self.tenancies.push(Tenancy { run, register: Register::default(), cap: None, next_cap: None });
         self.forget_ended();
         Ok(())
     }
@@ -125,6 +132,15 @@ impl Pool {
 
     pub(crate) fn set_cap(&mut self, cap: Option<Watts>, now: Time) {
         self.next_cap = Some((now + CAP_DELAY, cap.map(Watts::as_f64)));
+    }
+
+    /// Caps one run; false when it is not here.
+    pub(crate) fn cap_run(&mut self, workload: &WorkloadId, cap: Option<Watts>, now: Time) -> bool {
+        let here = self
+            .tenancies
+            .iter_mut()
+            .filter(|tenancy| tenancy.run.workload == *workload && tenancy.run.holds());
+        here.map(|tenancy| tenancy.next_cap = Some((now + CAP_DELAY, cap.map(Watts::as_f64)))).count() > 0
     }
 
     /// Power is gone: every run ends without a checkpoint. Returns how many firm ones.
@@ -145,7 +161,8 @@ impl Pool {
             (self.swing > 0.0 && self.tenancies.iter().any(|tenancy| tenancy.run.is_busy())).then(|| {
                 now.floor_to(Span::new(SWING_PERIOD.millis() / 2)) + Span::new(SWING_PERIOD.millis() / 2)
             });
-        runs.chain(self.next_cap.map(|next| next.0)).chain(swings).min()
+        let caps = self.tenancies.iter().filter_map(|tenancy| tenancy.next_cap.map(|next| next.0));
+        runs.chain(caps).chain(self.next_cap.map(|next| next.0)).chain(swings).min()
     }
 
     /// Handles what is due.
@@ -156,6 +173,9 @@ impl Pool {
             (self.cap, self.next_cap) = (cap, None);
         }
         for tenancy in &mut self.tenancies {
+            if let Some((_, cap)) = tenancy.next_cap.take_if(|(at, _)| now >= *at) {
+                tenancy.cap = cap;
+            }
             while tenancy.run.next_event().is_some_and(|at| now >= at) {
                 let before = tenancy.run.next_event();
                 tenancy.run.step(now);
@@ -177,23 +197,26 @@ impl Pool {
         let per_gpu = (self.active - self.idle) / f64::from(self.gpus);
         let (mut busy, mut held) = (0.0, 0.0);
         let swing = self.swing_at(now);
+        let floor = self.least_share();
         for tenancy in &mut self.tenancies {
             let gpus = f64::from(tenancy.run.gpus);
-            let adds = if tenancy.run.is_busy() { gpus * per_gpu * swing } else { 0.0 };
+            let most = tenancy.most_share(gpus * self.idle / f64::from(self.gpus), gpus * per_gpu, floor);
+            let adds = if tenancy.run.is_busy() { gpus * per_gpu * swing.min(most) } else { 0.0 };
             let idle = if tenancy.run.holds() { gpus * self.idle / f64::from(self.gpus) } else { 0.0 };
             tenancy.register.power = adds;
             busy += adds;
             held += idle;
         }
-        let (share, least) = (self.cap_share(idle_total, busy), idle_total - held);
-        let pace = share.powf(CAP_EXPONENT);
+        let (share, unheld) = (self.cap_share(idle_total, busy), idle_total - held);
         for tenancy in &mut self.tenancies {
             let gpus = f64::from(tenancy.run.gpus);
+            let most = tenancy.most_share(gpus * self.idle / f64::from(self.gpus), gpus * per_gpu, floor);
+            let pace = pace(&self.curve, most * share);
             let idle = if tenancy.run.holds() { gpus * self.idle / f64::from(self.gpus) } else { 0.0 };
             tenancy.register.power = tenancy.register.power * share + idle;
             tenancy.run.set_pace(pace, now);
         }
-        self.unheld.power = least;
+        self.unheld.power = unheld;
         idle_total + busy * share
     }
 
@@ -216,14 +239,16 @@ impl Pool {
 
     /// The share of its busy power that a cap leaves to the pool.
     fn cap_share(&self, idle_total: f64, busy: f64) -> f64 {
-        let swing = self.active - self.idle;
         match self.cap {
-            Some(cap) if busy > 0.0 && swing > 0.0 => {
-                let least = ((self.cap_min - self.idle) / swing).clamp(0.0, 1.0);
-                ((cap - idle_total) / busy).clamp(least, 1.0)
-            }
+            Some(cap) if busy > 0.0 => ((cap - idle_total) / busy).clamp(self.least_share(), 1.0),
             _ => 1.0,
         }
+    }
+
+    /// The share of busy power below which no cap goes.
+    fn least_share(&self) -> f64 {
+        let swing = self.active - self.idle;
+        if swing > 0.0 { ((self.cap_min - self.idle) / swing).clamp(0.0, 1.0) } else { 1.0 }
     }
 
     /// The gangs of a pool swing together, the worst case for the island.
@@ -252,6 +277,38 @@ impl Pool {
     }
 }
 
+impl Tenancy {
+    /// The share of its busy power that its own cap leaves it, where it holds `idle` and adds `full` without one.
+    fn most_share(&self, idle: f64, full: f64, least: f64) -> f64 {
+        match self.cap {
+            Some(cap) if full > 0.0 => ((cap - idle) / full).clamp(least, 1.0),
+            _ => 1.0,
+        }
+    }
+}
+
+/// The measured points of a pool between nothing and full power; empty where nothing was measured.
+fn curve(pool: &GpuPool) -> Vec<(f64, f64)> {
+    let swing = (pool.active - pool.idle).as_f64();
+    if pool.curve.is_empty() || swing <= 0.0 {
+        return Vec::new();
+    }
+    let points = pool
+        .curve
+        .iter()
+        .map(|point| ((point.power - pool.idle).as_f64() / swing, point.pace.as_f64() / 1e3));
+    [(0.0, 0.0)].into_iter().chain(points).chain([(1.0, 1.0)]).collect()
+}
+
+/// The pace at a share of busy power: between the measured points, or by the published loss where there are none.
+fn pace(curve: &[(f64, f64)], share: f64) -> f64 {
+    let piece = curve.windows(2).find(|pair| share <= pair[1].0);
+    piece.map_or(share.powf(CAP_EXPONENT), |pair| {
+        let part = (share - pair[0].0) / (pair[1].0 - pair[0].0);
+        pair[0].1 + part * (pair[1].1 - pair[0].1)
+    })
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -268,6 +325,7 @@ mod tests {
             idle: Watts::new(2_000),
             active: Watts::new(10_000),
             cap_min: Watts::new(6_000),
+            curve: Vec::new(),
         };
         Pool::new(&PoolId::new("p1").unwrap(), &config, swing)
     }
@@ -309,6 +367,35 @@ mod tests {
         pool.set_cap(None, Time(62_000));
         pool.step(Time(63_000));
         assert_eq!(pool.refresh(true, Time(63_000)), 20_000.0);
+    }
+
+    #[test]
+    fn a_cap_on_one_run_slows_it_by_the_curve_and_nobody_else() {
+        let mut pool = pool(0.0);
+        pool.curve = vec![(0.0, 0.0), (0.5, 0.8), (1.0, 1.0)];
+        start(&mut pool, "a", &[(0, 8)], 1).unwrap();
+        start(&mut pool, "b", &[(1, 8)], 1).unwrap();
+        pool.step(Time(60_000));
+        pool.refresh(true, Time(60_000));
+        assert!(pool.cap_run(&WorkloadId::new("a").unwrap(), Some(Watts::new(6_000)), Time(60_000)));
+        assert!(!pool.cap_run(&WorkloadId::new("c").unwrap(), None, Time(60_000)));
+        assert_eq!(pool.next_event(Time(60_000)), Some(Time(61_000)));
+        pool.step(Time(61_000));
+        assert_eq!(pool.refresh(true, Time(61_000)), 16_000.0);
+        let progress = |pool: &Pool, at: i64| {
+            pool.tenancies.iter().map(|t| t.run.report(Time(at)).progress.get()).collect::<Vec<_>>()
+        };
+        let before = progress(&pool, 61_000);
+        let after = progress(&pool, 71_000);
+        let made: Vec<i64> = after.iter().zip(before).map(|(after, before)| after - before).collect();
+        assert_eq!(made, [64_000, 80_000], "GPU milliseconds in ten seconds");
+        // Not below what its servers can be held to, and back to full speed.
+        pool.cap_run(&WorkloadId::new("a").unwrap(), Some(Watts::ZERO), Time(71_000));
+        pool.step(Time(72_000));
+        assert_eq!(pool.refresh(true, Time(72_000)), 16_000.0);
+        pool.cap_run(&WorkloadId::new("a").unwrap(), None, Time(72_000));
+        pool.step(Time(73_000));
+        assert_eq!(pool.refresh(true, Time(73_000)), 20_000.0);
     }
 
     #[test]

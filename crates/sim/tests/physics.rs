@@ -229,6 +229,7 @@ fn assignment(module: &str, server: u32, tier: Tier) -> Assignment {
         restart: Span::secs(20),
         price: MicroDollars::cents(235),
         keep_without_link: Span::minutes(10),
+        by_progress: false,
     }
 }
 

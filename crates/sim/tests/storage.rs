@@ -81,6 +81,7 @@ fn directive(module: &ModuleId, sets: &[GensetId], at: Span) -> Directive {
         envelope,
         miners: BTreeMap::new(),
         caps: BTreeMap::new(),
+        slowed: BTreeMap::new(),
         gensets: BTreeMap::new(),
         storage: Some(StorageTarget { power: Watts::ZERO, ramp: WattsPerSecond::new(5_000) }),
         import: None,

@@ -56,6 +56,7 @@ fn directive(module: &ModuleId, at: Span) -> Directive {
         envelope,
         miners: BTreeMap::new(),
         caps: BTreeMap::new(),
+        slowed: BTreeMap::new(),
         gensets: BTreeMap::new(),
         storage: None,
         import: Some(ImportTarget { power: Watts::kilo(50), ramp: WattsPerSecond::new(5_000) }),

@@ -174,8 +174,8 @@ pub fn run_lines(
 ) -> impl Iterator<Item = Line> {
     let held = runs.into_iter().filter(|(_, (held, _))| *held > GpuTime::ZERO);
     held.filter_map(move |((workload, incarnation), (held, progress))| {
-        let Owner { tenant, price, .. } = owners.get(&workload)?.clone();
-        Some(Line::Run(Run { tenant, workload, incarnation, from, to, held, progress, price }))
+        let Owner { tenant, price, by_progress, .. } = owners.get(&workload)?.clone();
+        Some(Line::Run(Run { tenant, workload, incarnation, from, to, held, progress, price, by_progress }))
     })
 }
 

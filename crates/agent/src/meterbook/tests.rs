@@ -19,6 +19,7 @@ pub(crate) fn module() -> Module {
         idle: Watts::new(2_000),
         active: Watts::new(10_000),
         cap_min: Watts::new(6_000),
+        curve: Vec::new(),
     };
     Module {
         id: ModuleId::new("m").unwrap(),
@@ -50,6 +51,7 @@ pub(crate) fn assignment(tenant: &str, gpus: u32) -> Assignment {
         restart: Span::secs(10),
         price: MicroDollars::dollars(2),
         keep_without_link: Span::hours(1),
+        by_progress: false,
     }
 }
 

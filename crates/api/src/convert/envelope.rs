@@ -14,7 +14,7 @@ use crate::common as wire;
 
 impl From<Directive> for wire::Directive {
     fn from(directive: Directive) -> Self {
-        let Directive { envelope, miners, caps, gensets, storage, import, runs } = directive;
+        let Directive { envelope, miners, caps, gensets, storage, import, runs, slowed } = directive;
         Self {
             envelope: Some(envelope.into()),
             miners: wire_map(miners),
@@ -23,6 +23,7 @@ impl From<Directive> for wire::Directive {
             storage: storage.map(Into::into),
             import: import.map(Into::into),
             runs: wire_map(runs),
+            slowed_watts: slowed.into_iter().map(|(id, cap)| (id.as_str().to_owned(), cap.get())).collect(),
         }
     }
 }
@@ -38,6 +39,7 @@ impl TryFrom<wire::Directive> for Directive {
             storage: optional(directive.storage, "storage")?,
             import: optional(directive.import, "import")?,
             runs: map(directive.runs, "runs")?,
+            slowed: map_with(directive.slowed_watts, "slowed_watts", |cap| Ok(Watts::new(cap)))?,
         })
     }
 }
@@ -248,6 +250,7 @@ impl From<Assignment> for wire::Assignment {
             restart: wire_span(assignment.restart),
             price_micro_dollars_per_gpu_hour: assignment.price.get(),
             keep_without_link: wire_span(assignment.keep_without_link),
+            by_progress: assignment.by_progress,
         }
     }
 }
@@ -266,6 +269,7 @@ impl TryFrom<wire::Assignment> for Assignment {
             restart: span(assignment.restart, "restart")?,
             price: MicroDollars::new(assignment.price_micro_dollars_per_gpu_hour),
             keep_without_link: span(assignment.keep_without_link, "keep_without_link")?,
+            by_progress: assignment.by_progress,
         })
     }
 }
@@ -325,6 +329,7 @@ pub(super) mod tests {
             restart: v.span(),
             price: v.of(),
             keep_without_link: v.span(),
+            by_progress: v.flag(),
         }
     }
 
@@ -353,6 +358,7 @@ pub(super) mod tests {
             storage: v.maybe(storage),
             import: v.maybe(import),
             runs: v.map(assignment),
+            slowed: v.map(Vary::of),
         }
     }
 

@@ -207,6 +207,7 @@ impl From<Run> for wire::Run {
             held_gpu_milliseconds: run.held.get(),
             progress_gpu_milliseconds: run.progress.get(),
             price_micro_dollars_per_gpu_hour: run.price.get(),
+            by_progress: run.by_progress,
         }
     }
 }
@@ -223,6 +224,7 @@ impl TryFrom<wire::Run> for Run {
             held: GpuTime::new(run.held_gpu_milliseconds),
             progress: GpuTime::new(run.progress_gpu_milliseconds),
             price: MicroDollars::new(run.price_micro_dollars_per_gpu_hour),
+            by_progress: run.by_progress,
         })
     }
 }
@@ -342,6 +344,7 @@ mod tests {
                 held: v.of(),
                 progress: v.of(),
                 price: v.of(),
+                by_progress: v.flag(),
             }),
             Line::Gas(Gas { site: v.id(), from, to, supplied: v.of(), burnt: v.of(), flared: v.of() }),
             Line::Import(Import { site: v.id(), from, to, energy: v.of(), cost: v.maybe(Vary::of) }),

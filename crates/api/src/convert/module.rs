@@ -1,7 +1,8 @@
 //! Modules and their devices. Wire: `module.proto`. Model: [`model::module`].
 
+use model::cap::CapPoint;
 use model::module::{Actuator, GpuPool, MinerGroup, Module, OperatingPoint, ShedPath};
-use model::{Hashrate, MicroDollars, Watts};
+use model::{Hashrate, MicroDollars, Pace, Watts};
 
 use super::field::{
     Error, choice, id, list, map, message, optional_span, span, unspecified, wire_list, wire_map, wire_span,
@@ -133,7 +134,7 @@ impl TryFrom<wire::Actuator> for Actuator {
 }
 
 impl From<GpuPool> for wire::GpuPool {
-    fn from(GpuPool { gpu, servers, gpus, idle, active, cap_min }: GpuPool) -> Self {
+    fn from(GpuPool { gpu, servers, gpus, idle, active, cap_min, curve }: GpuPool) -> Self {
         Self {
             gpu,
             servers,
@@ -141,6 +142,7 @@ impl From<GpuPool> for wire::GpuPool {
             idle_watts: idle.get(),
             active_watts: active.get(),
             cap_min_watts: cap_min.get(),
+            curve: wire_list(curve),
         }
     }
 }
@@ -155,7 +157,21 @@ impl TryFrom<wire::GpuPool> for GpuPool {
             idle: Watts::new(pool.idle_watts),
             active: Watts::new(pool.active_watts),
             cap_min: Watts::new(pool.cap_min_watts),
+            curve: list(pool.curve, "curve")?,
         })
+    }
+}
+
+impl From<CapPoint> for wire::CapPoint {
+    fn from(CapPoint { power, pace }: CapPoint) -> Self {
+        Self { power_watts: power.get(), pace_permille: pace.get() }
+    }
+}
+
+impl TryFrom<wire::CapPoint> for CapPoint {
+    type Error = Error;
+    fn try_from(wire::CapPoint { power_watts, pace_permille }: wire::CapPoint) -> Result<Self, Error> {
+        Ok(Self { power: Watts::new(power_watts), pace: Pace::new(pace_permille) })
     }
 }
 
@@ -193,6 +209,7 @@ pub(super) mod tests {
             idle: v.of(),
             active: v.of(),
             cap_min: v.of(),
+            curve: v.list(|v| CapPoint { power: v.of(), pace: v.of() }),
         }
     }
 

@@ -140,6 +140,11 @@ impl From<ModulePlan> for wire::ModulePlan {
             miners: wire_map(module.miners),
             cap_watts: caps.map(|(id, cap)| (id.as_str().to_owned(), cap.get())).collect(),
             runs: wire_map(module.runs),
+            slowed_watts: module
+                .slowed
+                .into_iter()
+                .map(|(id, cap)| (id.as_str().to_owned(), cap.get()))
+                .collect(),
         }
     }
 }
@@ -157,6 +162,7 @@ impl TryFrom<wire::ModulePlan> for ModulePlan {
             miners: map(module.miners, "miners")?,
             caps: map_with(module.cap_watts, "cap_watts", |cap| Ok(Watts::new(cap)))?,
             runs: map(module.runs, "runs")?,
+            slowed: map_with(module.slowed_watts, "slowed_watts", |cap| Ok(Watts::new(cap)))?,
         })
     }
 }
@@ -278,6 +284,7 @@ mod tests {
             miners: v.map(target),
             caps: v.map(Vary::of),
             runs: v.map(placement),
+            slowed: v.map(Vary::of),
         }
     }
 

@@ -29,6 +29,7 @@ impl From<ReasonCode> for wire::ReasonCode {
             ReasonCode::GasShort => Self::GasShort,
             ReasonCode::StepLimited => Self::StepLimited,
             ReasonCode::Unknown => Self::Unknown,
+            ReasonCode::Slowed => Self::Slowed,
         }
     }
 }
@@ -59,6 +60,7 @@ impl TryFrom<wire::ReasonCode> for ReasonCode {
             wire::ReasonCode::GasShort => Self::GasShort,
             wire::ReasonCode::StepLimited => Self::StepLimited,
             wire::ReasonCode::Unknown => Self::Unknown,
+            wire::ReasonCode::Slowed => Self::Slowed,
         })
     }
 }
@@ -79,7 +81,7 @@ pub(super) mod tests {
 
     #[test]
     fn every_code_survives_and_keeps_its_stable_text() {
-        assert_eq!(all().len(), 21);
+        assert_eq!(all().len(), 22);
         for code in all() {
             let model = ReasonCode::try_from(code).expect("every code but zero converts");
             assert_eq!(wire::ReasonCode::from(model), code);

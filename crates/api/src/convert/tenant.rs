@@ -1,9 +1,9 @@
 //! Tenants, offerings, and a workload as its tenant sees it. Wire: `common/v1/tenant.proto`, `tenant/v1/tenant.proto`.
 //! Model: [`model::tenant`], [`model::workload`].
 
-use model::MicroDollars;
 use model::tenant::{Offering, Tenant};
 use model::workload::Workload;
+use model::{MicroDollars, Pace};
 
 use super::field::{Error, choice, id, span, time, wire_span, wire_time};
 use crate::common as wire;
@@ -23,7 +23,7 @@ impl TryFrom<wire::Tenant> for Tenant {
 }
 
 impl From<Offering> for wire::Offering {
-    fn from(Offering { id, tier, gpu, price, notice, sla_permille }: Offering) -> Self {
+    fn from(Offering { id, tier, gpu, price, notice, sla_permille, floor }: Offering) -> Self {
         Self {
             id: id.as_str().to_owned(),
             tier: wire::Tier::from(tier).into(),
@@ -31,6 +31,7 @@ impl From<Offering> for wire::Offering {
             price_micro_dollars_per_gpu_hour: price.get(),
             notice: wire_span(notice),
             sla_permille,
+            floor_permille: floor.map(Pace::get),
         }
     }
 }
@@ -45,6 +46,7 @@ impl TryFrom<wire::Offering> for Offering {
             price: MicroDollars::new(offering.price_micro_dollars_per_gpu_hour),
             notice: span(offering.notice, "notice")?,
             sla_permille: offering.sla_permille,
+            floor: offering.floor_permille.map(Pace::new),
         })
     }
 }
@@ -94,6 +96,7 @@ mod tests {
             price: v.of(),
             notice: v.span(),
             sla_permille: v.small(),
+            floor: v.maybe(Vary::of),
         }
     }
 

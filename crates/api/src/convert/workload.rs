@@ -2,8 +2,8 @@
 //!
 //! What lies ahead of a workload stands on the wire alone: no part of the model remembers it.
 
-use model::MicroDollars;
 use model::workload::{GpuTime, Grounds, Phase, Placement, Promise, Spec, Status, Tier, Workload};
+use model::{MicroDollars, Pace};
 
 use super::field::{
     Error, choice, id, message, optional, optional_time, required, span, time, unspecified, wire_span,
@@ -102,6 +102,7 @@ impl From<Spec> for wire::WorkloadSpec {
             checkpoint: wire_span(spec.checkpoint),
             save: wire_span(spec.save),
             restart: wire_span(spec.restart),
+            floor_permille: spec.floor.map(Pace::get),
         }
     }
 }
@@ -119,6 +120,7 @@ impl TryFrom<wire::WorkloadSpec> for Spec {
             checkpoint: span(spec.checkpoint, "checkpoint")?,
             save: span(spec.save, "save")?,
             restart: span(spec.restart, "restart")?,
+            floor: spec.floor_permille.map(Pace::new),
         })
     }
 }
@@ -279,6 +281,7 @@ pub(super) mod tests {
                 checkpoint: v.span(),
                 save: v.span(),
                 restart: v.span(),
+                floor: v.maybe(Vary::of),
             },
             cancel: v.flag(),
             promise: v.maybe(promise),

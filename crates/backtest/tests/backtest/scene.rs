@@ -77,6 +77,7 @@ pub fn servers(count: u32) -> GpuPool {
         idle: Watts::new(2_200),
         active: Watts::new(10_200),
         cap_min: Watts::new(6_000),
+        curve: Vec::new(),
     }
 }
 
@@ -104,6 +105,7 @@ pub fn offerings() -> Vec<Offering> {
         price: MicroDollars::cents(cents),
         notice: Span::ZERO,
         sla_permille: 0,
+        floor: None,
     };
     vec![
         offering("firm", Tier::Firm, 235),

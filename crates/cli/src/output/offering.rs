@@ -9,7 +9,8 @@ use super::table::list;
 use super::{View, read};
 
 /// Columns of a list of offerings.
-const HEADERS: [&str; 6] = ["OFFERING", "TIER", "GPU", ">PRICE A GPU-HOUR", ">NOTICE", ">PROMISED"];
+const HEADERS: [&str; 7] =
+    ["OFFERING", "TIER", "GPU", ">PRICE A GPU-HOUR", ">NOTICE", ">PROMISED", ">SLOWED TO"];
 
 /// What is sold, at a list price.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -26,6 +27,8 @@ pub struct Offering {
     pub notice_milliseconds: Option<i64>,
     /// Promised availability over a month, in thousandths; 0 where nothing is promised.
     pub sla_permille: u32,
+    /// The least pace, in thousandths, to which work may be held while power is short; absent = it is never slowed.
+    pub floor_permille: Option<i64>,
 }
 
 /// All offerings.
@@ -48,6 +51,7 @@ impl Offering {
             money(self.price_micro_dollars_per_gpu_hour),
             maybe(self.notice_milliseconds, span),
             promised,
+            maybe(self.floor_permille, |floor| show::percent(floor as f64, 1e3)),
         ]
     }
 }
@@ -68,6 +72,7 @@ impl From<common::Offering> for Offering {
             price_micro_dollars_per_gpu_hour: offering.price_micro_dollars_per_gpu_hour,
             notice_milliseconds: read::millis(optional_span(offering.notice, "notice")),
             sla_permille: offering.sla_permille,
+            floor_permille: offering.floor_permille,
         }
     }
 }

@@ -142,6 +142,8 @@ pub struct Module {
     pub awake: BTreeMap<String, u32>,
     /// Power caps, by pool.
     pub cap_watts: BTreeMap<String, i64>,
+    /// Power caps of runs that are slowed, by workload.
+    pub slowed_watts: BTreeMap<String, i64>,
     /// Workloads that run there.
     pub runs: Vec<String>,
 }
@@ -241,7 +243,8 @@ impl Site {
         );
         let module = |module: &Module| {
             let awake = module.awake.iter().map(|(group, awake)| format!("{group}:{awake}"));
-            let caps = module.cap_watts.iter().map(|(pool, cap)| format!("{pool}:{}", watts(*cap)));
+            let caps = module.cap_watts.iter().chain(&module.slowed_watts);
+            let caps = caps.map(|(subject, cap)| format!("{subject}:{}", watts(*cap)));
             vec![
                 module.module.clone(),
                 watts(module.ceiling_watts),
@@ -384,6 +387,7 @@ impl Module {
             fallback_watts: plan.fallback.last().map(|step| step.ceiling_watts),
             awake: plan.miners.into_iter().map(|(group, target)| (group, target.awake)).collect(),
             cap_watts: plan.cap_watts,
+            slowed_watts: plan.slowed_watts,
             runs: plan.runs.into_keys().collect(),
         }
     }

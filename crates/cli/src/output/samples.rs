@@ -354,6 +354,7 @@ pub fn plan() -> wire::GetPlanResponse {
         fallback: vec![step(Span::ZERO, 300_000), step(Span::minutes(10), 90_000)],
         miners: [("a".to_owned(), common::GroupTarget { awake: 200, point: 1 })].into(),
         cap_watts: [("h100".to_owned(), 120_000)].into(),
+        slowed_watts: [("job-1".to_owned(), 61_000)].into(),
         runs: [("job-1".to_owned(), placement)].into(),
         ..Default::default()
     };
@@ -486,6 +487,7 @@ pub fn workload() -> common::Workload {
             checkpoint: wire_span(Span::minutes(10)),
             save: wire_span(Span::secs(30)),
             restart: wire_span(Span::secs(90)),
+            floor_permille: None,
         }),
         cancel: false,
         status: Some(common::WorkloadStatus {
@@ -663,6 +665,7 @@ pub fn offerings() -> Vec<common::Offering> {
         price_micro_dollars_per_gpu_hour: cents * 10_000,
         notice: wire_span(notice),
         sla_permille,
+        floor_permille: (tier == common::Tier::Spot).then_some(800),
     };
     vec![
         offering("h100-firm", common::Tier::Firm, 235, Span::ZERO, 999),

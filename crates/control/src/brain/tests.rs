@@ -261,6 +261,66 @@ fn a_cap_is_lowered_at_once_and_lifted_within_the_share() {
     assert_eq!(bench.pool(), Watts::kilo(40));
 }
 
+/// Two runs of 16 GPUs on servers that were measured at 6 kW: run w is slowed, run v is not.
+fn slowed(kilowatts: i64) -> (Bench, Brain, Directive) {
+    let mut config = config(&[]);
+    let point = model::cap::CapPoint { power: Watts::kilo(6), pace: model::Pace::new(700) };
+    config.module.pools.get_mut(&id("p")).unwrap().curve = vec![point];
+    let mut bench = Bench::new(0);
+    bench.module = config.module.clone();
+    let mut brain = Brain::new(config, None);
+    let mut held = kilo(kilowatts);
+    held.miners.clear();
+    for (name, first) in [("v", 0), ("w", 2)] {
+        held.runs.insert(id(name), assignment(Tier::OnDemand, 1, &[(first, 8), (first + 1, 8)]));
+    }
+    bench.seconds(&mut brain, 60, &held);
+    assert_eq!((bench.pool(), bench.held.len()), (Watts::kilo(40), 0));
+    (bench, brain, held)
+}
+
+#[test]
+fn a_run_is_held_to_its_cap_at_once_and_nobody_else_pays_for_it() {
+    let (mut bench, mut brain, mut held) = slowed(60);
+    // 45 of 47.7 kW behind the loss: without the cap it would be 53.
+    held.envelope.generation = 2;
+    held.envelope.grant.ceiling = Watts::new(41_000);
+    held.slowed.insert(id("w"), Watts::kilo(12));
+    bench.seconds(&mut brain, 1, &held);
+    assert_eq!(bench.held, [(id("w"), Watts::kilo(12))].into());
+    assert_eq!(bench.pool(), Watts::kilo(32));
+    bench.seconds(&mut brain, 60, &held);
+    assert_eq!((bench.pool(), bench.cap), (Watts::kilo(32), None), "no cap on the pool: {:?}", bench.log);
+    assert!(bench.runs.values().all(|run| run.phase == RunPhase::Running));
+    let told = bench.log.iter().filter(|(_, command)| matches!(command, Command::CapRun { .. })).count();
+    assert_eq!(told, 1, "a run starts without a cap, and is told once: {:?}", bench.log);
+}
+
+#[test]
+fn a_cap_on_a_run_is_lifted_within_the_headroom_and_told_again_where_nothing_follows() {
+    let (mut bench, mut brain, mut held) = slowed(60);
+    held.envelope.generation = 2;
+    held.slowed.insert(id("w"), Watts::kilo(12));
+    bench.seconds(&mut brain, 60, &held);
+    held.envelope.generation = 3;
+    held.slowed.clear();
+    held.envelope.grant.ceiling = Watts::new(41_000);
+    bench.seconds(&mut brain, 60, &held);
+    assert_eq!(bench.pool(), Watts::kilo(32), "there is no room for 8 kW more");
+    held.envelope.generation = 4;
+    held.envelope.grant.ceiling = Watts::kilo(60);
+    bench.seconds(&mut brain, 60, &held);
+    assert_eq!((bench.pool(), bench.held.len()), (Watts::kilo(40), 0));
+    bench.loose = true;
+    held.envelope.generation = 5;
+    held.slowed.insert(id("w"), Watts::kilo(12));
+    let before = bench.log.len();
+    bench.seconds(&mut brain, 21, &held);
+    let told =
+        bench.log[before..].iter().filter(|(_, command)| matches!(command, Command::CapRun { .. })).count();
+    assert!((4..=5).contains(&told), "every five seconds: {:?}", &bench.log[before..]);
+}
+
 #[test]
 fn operating_points_follow_the_target_within_dwell_and_share() {
     let (mut bench, mut brain) = (Bench::new(40), brain());

@@ -53,6 +53,7 @@ fn step(runs: &mut Runs, case: &Case, at: i64, double: bool) -> Vec<String> {
     let view = View {
         module: &module,
         reports: &reports,
+        drawn: &BTreeMap::new(),
         directive: Some(&held),
         standing,
         switch: case.switch,
@@ -155,6 +156,7 @@ fn runs_give_way_from_the_weakest_promise_and_firm_only_below_the_floor() {
     let view = View {
         module: &module,
         reports: &reports,
+        drawn: &BTreeMap::new(),
         directive: Some(&held),
         standing: Standing { state: EnvelopeState::Valid, ceiling: Watts::ZERO, age: Some(Span::ZERO) },
         switch: Switch::Remote,

@@ -83,7 +83,7 @@ impl Totals {
         let hour = self.hour(&run.tenant, &run.workload, run.from);
         hour.held += run.held;
         hour.progress += run.progress;
-        hour.cost += run.held.cost(run.price);
+        hour.cost += run.cost();
     }
 
     fn hour(&mut self, tenant: &TenantId, workload: &WorkloadId, at: Time) -> &mut Used {
@@ -128,6 +128,7 @@ mod tests {
             held: GpuTime::of(2, Span::minutes(minutes)),
             progress: GpuTime::of(2, Span::minutes(minutes - 1)),
             price: MicroDollars::dollars(3),
+            by_progress: false,
         })
     }
 
@@ -145,6 +146,23 @@ mod tests {
         assert_eq!(cost(None, Some(1)), MicroDollars::dollars(3));
         assert_eq!(cost(Some(2), None), MicroDollars::ZERO);
         assert_eq!(totals.workload(&a, &WorkloadId::new("w").unwrap()).cost, MicroDollars::dollars(9));
+    }
+
+    #[test]
+    fn who_may_be_slowed_pays_for_progress() {
+        let mut totals = Totals::default();
+        let mut line = run("a", 0, 21);
+        if let Line::Run(run) = &mut line {
+            run.by_progress = true;
+        }
+        totals.add(&segment(vec![line]));
+        let used = totals.workload(&TenantId::new("a").unwrap(), &WorkloadId::new("w").unwrap());
+        assert_eq!(used.held, GpuTime::of(2, Span::minutes(21)));
+        assert_eq!(
+            used.cost,
+            MicroDollars::dollars(2),
+            "twenty minutes of progress on two GPUs at three dollars"
+        );
     }
 
     #[test]

@@ -82,6 +82,8 @@ pub(super) struct Offering {
     notice_seconds: i64,
     /// Promised availability over a month, in thousandths; 0 where nothing is promised.
     sla_permille: u32,
+    /// Power-elastic: the least pace, in thousandths, to which work may be held while power is short; then progress is paid, not time.
+    floor_permille: Option<i64>,
 }
 
 /// A page of offerings.
@@ -207,6 +209,7 @@ impl From<Page<std::sync::Arc<model::tenant::Offering>>> for Offerings {
             price_micro_dollars_per_gpu_hour: offering.price.get(),
             notice_seconds: offering.notice.get() / 1_000,
             sla_permille: offering.sla_permille,
+            floor_permille: offering.floor.map(model::Pace::get),
         };
         let Page { entries, next } = page.map(offering);
         Self { offerings: entries, next_page_token: next }

@@ -228,5 +228,6 @@ fn specify(context: &Context, order: &Order) -> Result<Spec, Problem> {
         checkpoint,
         save,
         restart,
+        floor: offering.floor,
     })
 }

@@ -93,7 +93,8 @@ fn gangs(site: &SiteCheck<'_>, findings: &mut Findings) {
             .runs
             .get(&workload.id)
             .and_then(|placement| module.config().pools.get(&placement.pool));
-        let watts = pool.map_or(Watts::ZERO, |pool| pool.per_gpu().times(workload.spec.gpus.into()));
+        let cap = module.plan.slowed.get(&workload.id).copied();
+        let watts = pool.map_or(Watts::ZERO, |pool| pool.run_draw(workload.spec.gpus, cap));
         if starts && watts > block {
             let message = format!(
                 "would start as a step of {watts}, the island takes {block}; place it on a larger site"

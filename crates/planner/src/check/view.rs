@@ -150,9 +150,16 @@ impl<'c> ModuleCheck<'c> {
             load += target.map_or(group.draw(0, 0), |target| group.draw(target.awake, target.point.into()));
         }
         for (id, pool) in &config.pools {
-            let here = self.runs.iter().filter(|(placement, _)| placement.pool == *id);
-            let gpus = here.map(|(_, run)| run.spec.gpus).sum();
-            load += pool.draw(gpus);
+            let here = || self.runs.iter().filter(|(placement, _)| placement.pool == *id);
+            let gpus = here().map(|(_, run)| run.spec.gpus).sum();
+            // A cap counts as far as one of its kind was measured and its module hears of it.
+            let measured = !pool.curve.is_empty() && self.given.link.is_in_touch();
+            let saved = here().filter(|_| measured).filter_map(|(_, run)| {
+                let cap = *self.plan.slowed.get(&run.id)?;
+                let gpus = run.spec.gpus;
+                Some(pool.per_gpu().times(gpus.into()) - pool.run_draw(gpus, Some(cap)))
+            });
+            load += pool.draw(gpus) - saved.sum();
         }
         config.with_loss(load)
     }

@@ -4,11 +4,15 @@
 //! hull, once for the miners awake and once for those asleep. Whole miners at one setting a group come close from below: the
 //! curve is an upper bound of what `mining` will fill. Read next: `state`, which asks it for every move.
 
+use std::cmp::Ordering::{Equal, Greater, Less};
+
 use model::market::Market;
 use model::module::MinerGroup;
 use model::{MicroDollars, MinerGroupId, Span, Watts};
 use serde::{Deserialize, Serialize};
 
+use crate::dispatch::{pay, state};
+use crate::input::Input;
 use crate::island::Island;
 use crate::mining;
 use crate::slot::Slot;
@@ -35,12 +39,81 @@ pub(crate) fn segments(island: &Island<'_>, market: &Market, first: usize) -> Ve
             segments.extend(group_segments(island, slot, (id, group), market, first + offset));
         }
     }
-    // Stable: pieces of one group are steepest first already, and groups stand in order of id.
-    segments.sort_by(|a, b| {
-        let cross = |s: &Segment, o: &Segment| i128::from(s.profit) * i128::from(o.watts);
-        cross(b, a).cmp(&cross(a, b))
-    });
+    sort(&mut segments);
     segments
+}
+
+/// Best a watt first. Stable: pieces of one group or run are steepest first already, and they stand in order of id.
+fn sort(segments: &mut [Segment]) {
+    segments.sort_by(|a, b| {
+        if is_denser(a, b) {
+            Less
+        } else if is_denser(b, a) {
+            Greater
+        } else {
+            Equal
+        }
+    });
+}
+
+fn is_denser(a: &Segment, b: &Segment) -> bool {
+    i128::from(a.profit) * i128::from(b.watts) > i128::from(b.profit) * i128::from(a.watts)
+}
+
+/// A ceiling without the roundings of `Slot::ceiling_for`.
+fn ceiling(slot: &Slot<'_>, watts: Watts) -> Watts {
+    let loss = i64::from(slot.module().loss_permille);
+    watts.fraction((1_000 + loss) * 1_010, 1_000_000)
+}
+
+/// What more speed earns of an island's runs, best first, less gas at `fuel` a megawatt over the dwell. Its modules that take part
+/// are numbered from `first`.
+pub(crate) fn speeds(island: &Island<'_>, input: &Input, (first, fuel): (usize, i64)) -> Vec<Segment> {
+    let live = island.slots.values().filter(|slot| slot.frozen.is_none());
+    let mut speeds = Vec::new();
+    for (offset, slot) in live.enumerate() {
+        for (id, elastic) in &slot.elastic {
+            let Some(run) = input.workloads.get(id) else { continue };
+            for from in elastic.at..elastic.settings.len() - 1 {
+                let watts = ceiling(slot, elastic.draw(from + 1) - elastic.draw(from)).get();
+                let paid = |at: usize| pay::paced(run, input.now, elastic.settings[at].pace);
+                let profit = paid(from + 1) - paid(from) - state::per_megawatt(fuel, watts);
+                speeds.push(Segment { module: first + offset, watts, profit });
+            }
+        }
+    }
+    sort(&mut speeds);
+    speeds
+}
+
+/// What the best fill of runs' speed and miners earns together: speed within `rooms.0`, and what miners take within `rooms.1`, which
+/// speed uses up too.
+pub(crate) fn fill_both(
+    (speeds, segments): (&[Segment], &[Segment]),
+    (mut speed_room, mut room): (i64, i64),
+    rooms: &mut [i64],
+    first: usize,
+) -> i64 {
+    let (mut speeds, mut segments) = (speeds.iter().peekable(), segments.iter().peekable());
+    let mut profit = 0;
+    loop {
+        let faster = match (speeds.peek(), segments.peek()) {
+            (Some(speed), Some(segment)) => !is_denser(segment, speed),
+            (speed, segment) if speed.is_none() && segment.is_none() => return profit,
+            (speed, _) => speed.is_some(),
+        };
+        let (next, most) = if faster { (speeds.next(), speed_room) } else { (segments.next(), room) };
+        let Some(segment) = next.filter(|next| next.profit > 0) else { continue };
+        let left = &mut rooms[segment.module - first];
+        let taken = segment.watts.min(most).min(*left);
+        if taken <= 0 {
+            continue;
+        }
+        (room, *left) = (room - taken, *left - taken);
+        // Miners that run beside it share what gas carries; speed alone may go beyond.
+        speed_room = if faster { speed_room - taken } else { speed_room.min(room) };
+        profit += if taken == segment.watts { segment.profit } else { part(segment, taken) };
+    }
 }
 
 /// What the best fill of `room` watts earns. `rooms` is what each module from `first` on has left, and is used up.
@@ -144,6 +217,27 @@ mod tests {
         check(&pieces, 1_000, &[50, 1_000], 1_500);
         check(&pieces, -5, &[1_000, 1_000], 0);
         check(&pieces, 1_000, &[-1, 0], 0);
+    }
+
+    #[test]
+    fn speed_and_miners_share_what_gas_carries_and_speed_alone_goes_beyond() {
+        let check = |rooms: (i64, i64), left: [i64; 2], expected: i64| {
+            let pieces = |pieces: &[(usize, i64, i64)]| -> Vec<Segment> {
+                pieces.iter().map(|&(module, watts, profit)| Segment { module, watts, profit }).collect()
+            };
+            let (speeds, miners) =
+                (pieces(&[(0, 100, 900), (0, 100, 100)]), pieces(&[(1, 100, 500), (1, 100, -5)]));
+            let found = fill_both((&speeds, &miners), rooms, &mut left.to_vec(), 0);
+            assert_eq!(found, expected, "{rooms:?} and {left:?}");
+        };
+        check((1_000, 1_000), [1_000, 1_000], 1_500);
+        // What speed takes first miners lack, and the other way round.
+        check((1_000, 150), [1_000, 1_000], 1_150);
+        check((1_000, 200), [1_000, 1_000], 1_400);
+        check((50, 1_000), [1_000, 1_000], 950);
+        // Beyond what miners may fill, speed goes on where no miner does.
+        check((200, -50), [1_000, 1_000], 1_000);
+        check((1_000, 1_000), [60, 0], 540);
     }
 
     #[test]

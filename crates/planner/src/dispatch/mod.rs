@@ -10,6 +10,7 @@ pub(crate) mod ahead;
 pub(crate) mod bound;
 pub mod curve;
 pub(crate) mod displace;
+pub(crate) mod ease;
 pub(crate) mod exchange;
 pub(crate) mod greedy;
 pub(crate) mod index;
@@ -33,11 +34,14 @@ pub(crate) fn solve<'p>(problem: &'p Problem, told: &[(usize, usize)]) -> State<
     let mut state = State::new(problem);
     greedy::construct(&mut state);
     improve(&mut state);
-    if told.is_empty() {
-        return state;
+    if !told.is_empty() {
+        let before = hold(problem, told);
+        if before.worth() > state.worth() {
+            state = before;
+        }
     }
-    let before = hold(problem, told);
-    if before.worth() > state.worth() { before } else { state }
+    ease::sweep(&mut state);
+    state
 }
 
 /// The seats of the plan in force, as far as they still may be had.

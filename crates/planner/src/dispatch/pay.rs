@@ -5,9 +5,10 @@
 //! ([`super::ahead`]). One that is stopped loses the pay of the dwell, what it had not saved, and the restart when it comes back.
 //! Read next: `problem`, which asks.
 
+use model::cap::FULL;
 use model::plan::STEP;
 use model::workload::{GpuTime, Phase, Tier, Workload};
-use model::{Span, Time};
+use model::{Pace, Span, Time};
 
 use crate::assign::lost_work;
 use crate::start::DWELL;
@@ -52,6 +53,13 @@ pub(crate) fn stops(run: &Workload, now: Time) -> i64 {
     let goes_on = left(run).map_or(goes_on, |left| goes_on.min(left));
     let again = run.spec.restart.at_least_zero().min(LONGEST_RESTART);
     earns(run, goes_on + again) + lost_work(run).get()
+}
+
+/// What a run in place pays over the dwell at a pace: progress is paid, and one that is done in time pays no more for being fast.
+pub(crate) fn paced(run: &Workload, now: Time, pace: Pace) -> i64 {
+    let goes_on = (DWELL - starting(run, now)).at_least_zero();
+    let made = goes_on.fraction(pace.get(), FULL.get());
+    earns(run, left(run).map_or(made, |left| made.min(left)))
 }
 
 /// When a run in place ends by itself; `None` where it was ordered until it is cancelled.
@@ -115,6 +123,7 @@ mod tests {
             checkpoint: Span::minutes(10),
             save: Span::secs(30),
             restart: Span::minutes(4),
+            floor: None,
         };
         Workload::accepted(Id::new("w").unwrap(), Id::new("acme").unwrap(), spec, NOW)
     }

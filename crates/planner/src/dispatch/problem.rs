@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use model::plan::{Plan, STEP};
 use model::workload::{Phase, Tier, Workload};
-use model::{MicroDollars, ModuleId, PoolId, SiteId, Span, Time, Watts, WorkloadId};
+use model::{MicroDollars, ModuleId, Pace, PoolId, SiteId, Span, Time, Watts, WorkloadId};
 use serde::{Deserialize, Serialize};
 
 use crate::assign::Book;
@@ -71,6 +71,12 @@ pub struct Site {
     pub displaced: i64,
     /// Miners as straight pieces, best first.
     pub segments: Vec<Segment>,
+    /// Speed of runs that are counted at the least their contracts allow, as straight pieces, best first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub speeds: Vec<Segment>,
+    /// Ceiling that is left for them where nothing starts; `None` = there are none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub spare: Option<i64>,
 }
 
 /// The loss of one set, as a line through load and fast load.
@@ -114,6 +120,9 @@ pub struct Pool {
     pub per_gpu: i64,
     /// Free GPUs: now, and after what is being stopped has gone.
     pub free: [i64; 2],
+    /// What a busy GPU adds under a cap, and the pace that leaves in thousandths; least power first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub curve: Vec<(i64, i64)>,
 }
 
 /// One pending workload.
@@ -131,6 +140,9 @@ pub struct Job {
     pub value: i64,
     /// What starting it once others are gone is worth, before what it displaces; `None` where nobody is stopped for it.
     pub wait: Option<i64>,
+    /// The least pace at which its contract lets it start; `None` = full speed alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub floor: Option<i64>,
 }
 
 /// One spot run that may be stopped by choice.
@@ -185,7 +197,9 @@ impl Problem {
                 let freeing = i64::try_from(free(&slot.freeing)).unwrap_or(0);
                 let free = [now, now.saturating_add(freeing)];
                 let per_gpu = config.per_gpu().get();
-                self.pools.push(Pool { id: pool.clone(), module: index, gpu, per_gpu, free });
+                let curve = config.curve.iter().map(|point| config.least(Some(point.pace)));
+                let curve = curve.map(|setting| (setting.per_gpu.get(), setting.pace.get())).collect();
+                self.pools.push(Pool { id: pool.clone(), module: index, gpu, per_gpu, free, curve });
             }
         }
         let modules = (first, self.modules.len());
@@ -265,6 +279,14 @@ impl Problem {
     }
 }
 
+impl Pool {
+    /// What each GPU of a job adds that starts as slow as its contract allows, and its pace; `None` where it may not.
+    pub(crate) fn least(&self, job: &Job) -> Option<(i64, i64)> {
+        let floor = job.floor?;
+        self.curve.iter().copied().find(|&(_, pace)| pace >= floor)
+    }
+}
+
 impl Module {
     /// The ceiling for a load behind the loss; the same arithmetic as `Slot::ceiling_for`.
     pub(crate) fn ceiling(&self, load: i64) -> i64 {
@@ -278,7 +300,9 @@ impl Module {
 fn may_be_stopped(run: &Workload, book: &Book<'_>) -> bool {
     let kept = book.verdicts.get(&run.id).is_some_and(|v| v.reason == model::plan::ReasonCode::Kept);
     let running = matches!(run.status.phase, Phase::Starting | Phase::Running);
-    run.spec.tier == Tier::Spot && kept && running && !run.made_no_progress_since_preemption()
+    // Who gives watts keeps its GPUs: power-elastic runs stop for want of power alone.
+    let rigid = run.floor().is_none();
+    run.spec.tier == Tier::Spot && rigid && kept && running && !run.made_no_progress_since_preemption()
 }
 
 fn module_of(id: &ModuleId, site: usize, slot: &Slot<'_>, island: &Island<'_>) -> Module {
@@ -309,13 +333,15 @@ fn site_of(id: &SiteId, island: &Island<'_>, modules: (usize, usize), book: &Boo
     });
     let fuel = half(tie::next_per_hour(island, Watts::kilo(1_000)));
     let mined = half(worth::mining_per_hour(island, &book.input.market, Watts::kilo(1_000)));
+    let speeds = curve::speeds(island, book.input, (modules.0, fuel));
+    let drawn = island.fixed_ceilings(leaving) + capacity.unmanaged;
     Site {
         id: id.clone(),
         modules,
         opens: capacity.may_raise() && !island.closed,
         yields: leaving && capacity.may_raise() && !island.closed,
         fixed: [island.fixed(true, leaving).get(), island.fixed(true, false).get()],
-        drawn: (island.fixed_ceilings(leaving) + capacity.unmanaged).get(),
+        drawn: drawn.get(),
         limits: limits(island),
         losses: losses.collect(),
         grain: island.grain(true).get(),
@@ -324,6 +350,8 @@ fn site_of(id: &SiteId, island: &Island<'_>, modules: (usize, usize), book: &Boo
         fuel,
         displaced: mined.max(fuel),
         segments: curve::segments(island, &book.input.market, modules.0),
+        spare: (!speeds.is_empty()).then(|| (capacity.total - drawn).at_least_zero().get()),
+        speeds,
     }
 }
 
@@ -385,5 +413,6 @@ fn job(workload: &Workload, gpu: usize) -> Job {
         level,
         value: pay::starts(workload),
         wait: (spec.tier != Tier::Spot).then(|| pay::waits(workload, None)),
+        floor: workload.floor().map(Pace::get),
     }
 }

@@ -61,6 +61,10 @@ pub(crate) struct State<'p> {
     pub(crate) problem: &'p Problem,
     pub(crate) seats: Vec<Option<Seat>>,
     pub(crate) stopped: Vec<bool>,
+    /// Jobs that start as slow as their contracts allow.
+    pub(crate) eased: Vec<bool>,
+    /// Speed of runs is set by steps, no longer by the curve.
+    is_settled: bool,
     /// Free GPUs of each pool.
     pub(crate) free: Vec<[i64; 2]>,
     /// Load behind the loss of each module.
@@ -111,6 +115,8 @@ impl<'p> State<'p> {
             problem,
             seats: vec![None; problem.jobs.len()],
             stopped: vec![false; problem.victims.len()],
+            eased: vec![false; problem.jobs.len()],
+            is_settled: false,
             free: problem.pools.iter().map(|pool| pool.free).collect(),
             load: problem.modules.iter().map(|module| module.load).collect(),
             ceiling: ceilings.collect(),
@@ -166,11 +172,15 @@ impl<'p> State<'p> {
 
     /// What keeps a job from a seat; `None` = it may have it.
     pub(crate) fn refusal(&self, job: usize, seat: Seat) -> Option<Refusal> {
-        self.refuses(&self.problem.jobs[job], seat)
+        self.refuses_drawing(&self.problem.jobs[job], seat, self.watts(job, seat.pool()))
     }
 
     /// The same for a job that need not stand in the problem.
     pub(crate) fn refuses(&self, wanted: &Job, seat: Seat) -> Option<Refusal> {
+        self.refuses_drawing(wanted, seat, self.problem.pools[seat.pool()].per_gpu * wanted.gpus)
+    }
+
+    fn refuses_drawing(&self, wanted: &Job, seat: Seat, watts: i64) -> Option<Refusal> {
         let pool = &self.problem.pools[seat.pool()];
         let site = self.problem.modules[pool.module].site;
         if pool.gpu != wanted.gpu || seat.moments().any(|at| self.free[seat.pool()][at] < wanted.gpus) {
@@ -181,7 +191,6 @@ impl<'p> State<'p> {
             return Some(Refusal::Power);
         }
         let module = &self.problem.modules[pool.module];
-        let watts = pool.per_gpu * wanted.gpus;
         let limit = self.limit(site).min(island.limits[wanted.level]);
         let mut refusal = None;
         for at in NOW..=AFTER {
@@ -324,13 +333,19 @@ impl<'p> State<'p> {
 
     /// What a job draws in a pool.
     pub(crate) fn watts(&self, job: usize, pool: usize) -> i64 {
-        self.problem.pools[pool].per_gpu * self.problem.jobs[job].gpus
+        let (wanted, config) = (&self.problem.jobs[job], &self.problem.pools[pool]);
+        let least = if self.eased[job] { config.least(wanted) } else { None };
+        least.map_or(config.per_gpu, |(per_gpu, _)| per_gpu) * wanted.gpus
     }
 
     /// What a seat earns before gas and mining.
     pub(crate) fn earns(&self, job: usize, seat: Seat) -> i64 {
         let wanted = &self.problem.jobs[job];
         match seat {
+            Seat::Starts(pool) if self.eased[job] => {
+                let least = self.problem.pools[pool].least(wanted);
+                least.map_or(wanted.value, |(_, pace)| wanted.value.saturating_mul(pace) / 1_000)
+            }
             Seat::Starts(_) => wanted.value,
             Seat::Waits(pool) => {
                 let module = &self.problem.modules[self.problem.pools[pool].module];
@@ -371,16 +386,71 @@ impl<'p> State<'p> {
         cost
     }
 
+    /// From now on speed is set step by step: the curve no longer says what runs' speed earns.
+    pub(crate) fn settle(&mut self) {
+        self.is_settled = true;
+        let elastic =
+            (0..self.problem.sites.len()).filter(|&site| !self.problem.sites[site].speeds.is_empty());
+        elastic.collect::<Vec<_>>().into_iter().for_each(|site| self.weigh(site));
+    }
+
+    /// What mining and gas lose when runs of a module draw `watts` more now.
+    pub(crate) fn cost_of_raise(&mut self, module: usize, watts: i64) -> i64 {
+        let site = self.problem.modules[module].site;
+        let before = (self.load[module], self.ceiling[module], self.fixed[site]);
+        self.draw(module, NOW, watts);
+        let cost = self.power_worth[site] - { self.worth_of_power(site) };
+        (self.load[module], self.ceiling[module], self.fixed[site]) = before;
+        cost
+    }
+
+    /// Whether runs of a module may draw `watts` more now: as little may be risked for it as for a start.
+    pub(crate) fn may_raise(&self, module: usize, watts: i64) -> bool {
+        let config = &self.problem.modules[module];
+        let island = &self.problem.sites[config.site];
+        let ceiling = config.ceiling(self.load[module][NOW] + watts);
+        let more = ceiling - self.ceiling[module][NOW];
+        let fixed = self.fixed[config.site][NOW] + more;
+        island.opens
+            && ceiling <= config.limit
+            && more <= island.block
+            && fixed <= self.speed_limit(config.site)
+            && !self.is_uncovered(config.site, NOW, fixed, (module, ceiling))
+    }
+
+    /// Has runs of a module draw `watts` more now, for `value`.
+    pub(crate) fn raise(&mut self, module: usize, watts: i64, value: i64) {
+        self.draw(module, NOW, watts);
+        self.seat_worth += value;
+        self.weigh(self.problem.modules[module].site);
+    }
+
+    /// Most load that no feeder drops beside runs that are sped up: as for on-demand work that needs no forecast.
+    fn speed_limit(&self, site: usize) -> i64 {
+        self.limit(site).min(self.problem.sites[site].limits[1])
+    }
+
+    /// Ceiling that more speed of runs may take, as far as the curve is asked.
+    fn speed_room(&self, site: usize) -> i64 {
+        let island = &self.problem.sites[site];
+        let strict = self.speed_limit(site) - self.fixed[site][NOW];
+        let idle = self.classes[site].iter().all(|&count| count == 0);
+        let spare = island.spare.unwrap_or(0) - (self.fixed[site][NOW] - island.fixed[NOW]);
+        if idle { strict.max(spare) } else { strict }
+    }
+
     /// Adds watts to a pool's module and island from the seat's moment on.
     fn shift(&mut self, seat: Seat, watts: i64) {
         let module = self.problem.pools[seat.pool()].module;
-        let site = self.problem.modules[module].site;
-        for at in seat.moments() {
-            self.load[module][at] += watts;
-            let ceiling = self.problem.modules[module].ceiling(self.load[module][at]);
-            self.fixed[site][at] += ceiling - self.ceiling[module][at];
-            self.ceiling[module][at] = ceiling;
-        }
+        seat.moments().for_each(|at| self.draw(module, at, watts));
+    }
+
+    fn draw(&mut self, module: usize, at: usize, watts: i64) {
+        let config = &self.problem.modules[module];
+        self.load[module][at] += watts;
+        let ceiling = config.ceiling(self.load[module][at]);
+        self.fixed[config.site][at] += ceiling - self.ceiling[module][at];
+        self.ceiling[module][at] = ceiling;
     }
 
     /// Follows a change of an island's power.
@@ -398,7 +468,13 @@ impl<'p> State<'p> {
         let mut rooms = std::mem::take(&mut self.rooms);
         rooms.clear();
         rooms.extend((first..end).map(|index| self.problem.modules[index].limit - self.ceiling[index][NOW]));
-        let mined = curve::fill(&island.segments, island.mining_limit - drawn, &mut rooms, first);
+        let room = island.mining_limit - drawn;
+        let mined = if self.is_settled || island.speeds.is_empty() {
+            curve::fill(&island.segments, room, &mut rooms, first)
+        } else {
+            let both = (island.speeds.as_slice(), island.segments.as_slice());
+            curve::fill_both(both, (self.speed_room(site), room), &mut rooms, first)
+        };
         self.rooms = rooms;
         mined - per_megawatt(island.fuel, drawn)
     }

@@ -127,6 +127,7 @@ mod tests {
                 checkpoint: Span::ZERO,
                 save: Span::ZERO,
                 restart: Span::ZERO,
+                floor: None,
             };
             let found: Vec<_> =
                 sooner(&two_islands(), &spec).iter().map(|s| (s.tier, s.gpus, s.hour)).collect();

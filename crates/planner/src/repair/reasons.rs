@@ -39,7 +39,9 @@ impl<'p> Said<'p> {
     /// Whether the plan starts this one.
     pub(super) fn starts(&self, id: &WorkloadId) -> bool {
         let all = || {
-            let started = self.decisions[..self.tail].iter().filter(|said| said.reason != ReasonCode::Kept);
+            let started = self.decisions[..self.tail]
+                .iter()
+                .filter(|said| !matches!(said.reason, ReasonCode::Kept | ReasonCode::Slowed));
             let mut starts: Vec<&WorkloadId> = started.filter_map(|said| name(said)).collect();
             starts.sort_unstable();
             starts

@@ -4,6 +4,7 @@
 mod ahead;
 mod bad_input;
 mod certificate;
+mod elastic;
 mod examples;
 mod fuzz;
 mod gensets;

@@ -93,6 +93,7 @@ pub fn gpus(servers: u32) -> GpuPool {
         idle: Watts::kilo(2),
         active: Watts::kilo(10),
         cap_min: Watts::kilo(6),
+        curve: Vec::new(),
     }
 }
 
@@ -198,6 +199,7 @@ pub fn workload(name: &str, tier: Tier, gpus: u32, cents: i64) -> Workload {
         checkpoint: Span::minutes(10),
         save: Span::secs(30),
         restart: Span::minutes(4),
+        floor: None,
     };
     Workload::accepted(id(name), id("acme"), spec, NOW)
 }

@@ -93,6 +93,7 @@ pub(super) fn directive(module: &ModuleId, generation: u64, kilowatts: (i64, i64
         envelope,
         miners: BTreeMap::new(),
         caps: BTreeMap::new(),
+        slowed: BTreeMap::new(),
         gensets: BTreeMap::new(),
         storage: None,
         import: None,

@@ -2,13 +2,16 @@
 //! displace, and spot runs that give way where waiting gangs pay for their loss.
 //!
 //! A pool's worth by the GPUs that start in it is replaced by its concave hull, so that the island's part is a merge by density:
-//! exact at the corners. Relaxed are the modules' limits on waiting gangs, and the fast load that starts displace: the reserve is
-//! counted as if none were. Read next: [`super::later`], for who waits.
+//! exact at the corners. Speed of power-elastic runs joins the merge as it is. Relaxed are the modules' limits on waiting gangs and on
+//! speed, and the fast load that starts displace: the reserve is counted as if none were; and those who may start slower count as if
+//! they started at full speed on watts that they save. Read next: [`super::later`], for who waits.
 
 use super::super::problem::{LEVELS, Problem, Site};
 use super::gangs::Packing;
 use super::later::{self, Later};
 
+/// In the place of a pool: speed of runs.
+const SPEED: usize = usize::MAX;
 /// Watts that rounding of ceilings may hide, a module and a pool.
 const ROUNDED: f64 = 4.0;
 /// Pools above this many GPUs are packed as if gangs could be split: tables grow with the square.
@@ -32,7 +35,12 @@ pub(super) struct Supply {
     pub(super) yields: bool,
     /// Watts that rounding of ceilings may hide.
     rounded: f64,
+    /// Watts that those who start may save, if all do who may.
+    saved: f64,
     pub(super) pools: Vec<Pool>,
+    /// Speed of runs: (watts, profit a watt), best first; and the watts that it may take where nothing starts.
+    speeds: Vec<(f64, f64)>,
+    spare: f64,
     /// Miners: (watts, profit a watt), best first, as far as they fill the island.
     mining: Vec<(f64, f64)>,
     /// Watts that neither miners nor GPUs use yet.
@@ -89,12 +97,16 @@ struct Piece {
 impl Pool {
     /// A pool, and the largest gang whose step its island takes.
     pub(super) fn of(problem: &Problem, nth: usize, island: &Supply, victims: &[usize]) -> (Self, usize) {
-        let (yields, rounded) = (island.yields, island.rounded);
+        let (yields, rounded, saved) = (island.yields, island.rounded, island.saved);
         let config = &problem.pools[nth];
         let module = &problem.modules[config.module];
         let island = &problem.sites[module.site];
-        let each = config.per_gpu.max(1) as f64 * (1_000 + module.loss_permille) as f64 * 1.01 / 1_000.0;
+        let ceiling =
+            |watts: i64| watts.max(1) as f64 * (1_000 + module.loss_permille) as f64 * 1.01 / 1_000.0;
+        let each = ceiling(config.per_gpu);
+        let least = config.curve.first().map_or(each, |&(least, _)| ceiling(least));
         let room = (module.limit - module.ceiling(module.load[0])).max(0) as f64 + rounded;
+        let room = room + saved;
         let free = |at: usize| usize::try_from(config.free[at]).unwrap_or(0);
         let most = free(0).min(free(1)).min((room / each) as usize);
         let runs = victims.iter().filter(|_| yields).map(|&victim| &problem.victims[victim]);
@@ -102,7 +114,9 @@ impl Pool {
         let freed = victims.iter().map(|(gpus, _)| *gpus).sum::<f64>() as usize;
         let large = most.max(free(1) + freed) > LARGE;
         let covers = if large { vec![0.0] } else { later::covers(&victims) };
-        let cap = if island.opens { ((island.block + 4) as f64 / each) as usize } else { 0 };
+        // The step of a gang that starts slower is smaller.
+        let step = if saved > 0.0 { least } else { each };
+        let cap = if island.opens { ((island.block + 4) as f64 / step) as usize } else { 0 };
         let free = if yields { free(1) } else { most };
         (Self { shape: 0, each, most, free, covers, victims }, cap)
     }
@@ -133,10 +147,11 @@ impl Supply {
         let rounded = ROUNDED * (modules.len() + pools) as f64;
         let fast = (modules.iter().map(|module| module.fast.max(0)).sum::<i64>() - island.grain).max(0);
         let covered = reserve(island, fast + rounded as i64);
+        let saved = saved(problem, site);
         let most = |range: std::ops::Range<usize>, fixed: i64| {
             let present = range.filter(|&level| levels[level]).map(|level| island.limits[level]);
             let room = present.max().map_or(0.0, |limit| (limit as f64).min(covered) - fixed as f64);
-            if island.opens { room.max(0.0) + rounded } else { 0.0 }
+            if island.opens { room.max(0.0) + rounded + saved } else { 0.0 }
         };
         let mut left = (island.mining_limit - island.drawn).max(0) as f64;
         let mut mining = Vec::new();
@@ -149,15 +164,20 @@ impl Supply {
         }
         let mined: f64 = mining.iter().map(|(watts, each)| watts * each).sum();
         let fuel = island.fuel as f64 / 1e6;
+        let speeds = island.speeds.iter().filter(|speed| speed.watts > 0);
+        let speeds = speeds.map(|speed| (speed.watts as f64, speed.profit as f64 / speed.watts as f64));
         Self {
             limits: [most(1..LEVELS, island.fixed[0]), most(0..1, island.fixed[0])],
             after: most(0..LEVELS, island.fixed[1]),
             yields: island.opens && island.yields,
             rounded,
+            saved,
             pools: Vec::new(),
-            rest: mined - fuel * island.drawn as f64,
+            rest: mined - fuel * island.drawn as f64 + fuel.max(0.0) * saved,
+            speeds: speeds.collect(),
+            spare: island.spare.map_or(0.0, |spare| spare as f64 + rounded),
             mining,
-            slack: left,
+            slack: left + saved,
             fuel,
             displaced: island.displaced as f64 / 1e6,
         }
@@ -226,20 +246,29 @@ impl Supply {
                 (density > 0.0).then_some(Piece { density, watts, pool: nth, from, to })
             }));
         }
+        let speed = |&(watts, density): &(f64, f64)| Piece { density, watts, pool: SPEED, from: 0, to: 0 };
+        pieces.extend(self.speeds.iter().map(speed));
         // Stable: the pieces of one pool are steepest first already.
         pieces.sort_by(|a, b| b.density.total_cmp(&a.density));
         let mut taken = vec![Taken { from: 0, to: 0, share: 0.0 }; self.pools.len()];
-        let mut left = self.limits[option];
+        // Speed may take what starts may not, where nothing starts.
+        let (mut left, mut both) = (self.limits[option], self.limits[option].max(self.spare));
         let mut power = Power { slack: self.slack, mining: self.mining.clone() };
+        let mut is_over = false;
         for piece in &pieces {
-            let wanted = piece.watts.min(left);
+            let starts = piece.pool != SPEED;
+            if piece.density <= 0.0 || (starts && is_over) {
+                continue;
+            }
+            let wanted = piece.watts.min(both).min(if starts { left } else { f64::MAX });
             let (got, earned) = power.take(wanted, piece.density);
             gained += earned;
-            left -= got;
-            let share = if got >= piece.watts { 1.0 } else { got / piece.watts };
-            taken[piece.pool] = Taken { from: piece.from, to: piece.to, share };
-            if got < piece.watts {
-                break;
+            both -= got;
+            if starts {
+                left -= got;
+                let share = if got >= piece.watts { 1.0 } else { got / piece.watts };
+                taken[piece.pool] = Taken { from: piece.from, to: piece.to, share };
+                is_over = got < piece.watts;
             }
         }
         (gained, taken)
@@ -305,6 +334,20 @@ fn reserve(island: &Site, fast: i64) -> f64 {
         most as f64 + 1.0
     });
     limits.fold(f64::MAX, f64::min)
+}
+
+/// The most that those save who start slower, over all pools of an island: whoever is asked for and may, on every free GPU.
+fn saved(problem: &Problem, site: usize) -> f64 {
+    let pools = problem.pools.iter().filter(|pool| problem.modules[pool.module].site == site);
+    let of = |pool: &super::super::problem::Pool| {
+        let jobs = problem.jobs.iter().filter(|job| job.gpu == pool.gpu && pool.least(job).is_some());
+        let gpus: i64 = jobs.map(|job| job.gpus).sum();
+        let least = pool.curve.first().map_or(pool.per_gpu, |&(least, _)| least);
+        let module = &problem.modules[pool.module];
+        let watts = (pool.per_gpu - least).max(0) * gpus.min(pool.free[0]).max(0);
+        watts as f64 * (1_000 + module.loss_permille) as f64 * 1.01 / 1_000.0
+    };
+    pools.filter(|pool| !pool.curve.is_empty()).map(of).sum()
 }
 
 /// The corners of the upper hull, as far as it rises or falls to the right.
