@@ -54,6 +54,8 @@ pub struct Live {
     pub workloads: BTreeMap<WorkloadId, Workload>,
     /// The plan in force.
     pub in_force: Option<InForce>,
+    /// Since when the next one is being made, if it is; until it is committed and told, or dropped.
+    pub planning: Option<Time>,
     /// The last upper bound that was computed beside the rounds in this term.
     pub bound: Option<Bound>,
     /// The latest rounds of planning, oldest first.
@@ -114,6 +116,7 @@ impl Live {
             agents: BTreeMap::new(),
             workloads: BTreeMap::new(),
             in_force: None,
+            planning: None,
             bound: None,
             rounds: VecDeque::new(),
             refused: 0,
