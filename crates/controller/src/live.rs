@@ -46,8 +46,8 @@ pub struct Live {
     pub restored: Option<Time>,
     /// What modules may draw.
     pub book: Book,
-    /// What modules were told last.
-    pub published: BTreeMap<ModuleId, Published>,
+    /// What modules were told last: one and the same as what their sessions make directives of.
+    pub published: BTreeMap<ModuleId, Arc<Published>>,
     /// Who the agents are.
     pub agents: BTreeMap<ModuleId, Agent>,
     /// Workloads that are not final, with the progress last seen.

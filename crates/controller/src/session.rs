@@ -17,7 +17,7 @@ use api::agent::agent_message::Kind as Up;
 use api::agent::controller_message::Kind as Down;
 use api::agent::{self as wire, RefusalCode};
 use api::convert::field::{message, time, wire_span, wire_time};
-use model::envelope::{Directive, Fence};
+use model::envelope::Fence;
 use model::report::Report;
 use model::{BootStamp, ModuleId, SiteId, Span, Watts};
 use tokio::sync::{mpsc, watch};
@@ -32,6 +32,7 @@ use crate::context::{Context, Office};
 use crate::latest::Latest;
 use crate::live::Agent;
 use crate::metrics::Greeting;
+use crate::publish::Published;
 use crate::term::Event;
 use crate::tracker::SessionId;
 
@@ -156,7 +157,7 @@ impl Stream for Messages {
 struct Peer {
     module: ModuleId,
     office: Office,
-    slot: watch::Receiver<Option<Arc<Directive>>>,
+    slot: watch::Receiver<Option<Arc<Published>>>,
     /// Its newest report, until the leader takes it.
     latest: Latest,
     /// Its last report that came whole, where it need not say what did not change.
@@ -294,9 +295,9 @@ impl Session {
                     if changed.is_err() {
                         return self.superseded_or_moved().await;
                     }
-                    let directive = peer.slot.borrow_and_update().clone();
-                    if let Some(directive) = directive {
-                        self.tell(Down::Directive(Directive::clone(&directive).into())).await;
+                    let published = peer.slot.borrow_and_update().clone();
+                    if let Some(published) = published {
+                        self.tell(directive(&published, peer, self.context.settings.validity)).await;
                     }
                 }
                 () = &mut idle => {
@@ -403,6 +404,11 @@ impl Session {
         // A receiver that is gone shows in the inbound stream too.
         let _ = self.outbound.send(Box::new(wire::ControllerMessage { kind: Some(kind) })).await;
     }
+}
+
+/// What is told to an agent, made here and not by the leader: thousands are told at once.
+fn directive(published: &Published, peer: &Peer, validity: Span) -> Down {
+    Down::Directive(published.directive(&peer.module, validity).into())
 }
 
 /// Within what time agents shall come back, where so many modules are configured.

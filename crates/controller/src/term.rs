@@ -15,7 +15,7 @@ mod touch;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use model::envelope::{Directive, Fence};
+use model::envelope::Fence;
 use model::report::{EnvelopeState, Report};
 use model::{ModuleId, SiteId, Span, Time, WorkloadId};
 use store::{Compare, Leadership, Revision, Txn, key};
@@ -31,6 +31,7 @@ use crate::history::History;
 use crate::latest::Latest;
 use crate::live::{Agent, Live};
 use crate::observe;
+use crate::publish::Published;
 use crate::records::LostRecord;
 use crate::sabotage::{Sabotage, fence};
 use crate::tracker::{Freshness, SessionId, Taken};
@@ -58,7 +59,7 @@ pub enum Event {
         /// Who the agent is.
         agent: Agent,
         /// Where its directives go: the latest wins. Dropped when a newer session takes over.
-        slot: watch::Sender<Option<Arc<Directive>>>,
+        slot: watch::Sender<Option<Arc<Published>>>,
     },
     /// An agent reported.
     Report {
@@ -93,7 +94,7 @@ pub struct Committed {
 }
 
 /// Where the directives of each module go; a slot that drops ends its session.
-pub(crate) type Slots = BTreeMap<ModuleId, watch::Sender<Option<Arc<Directive>>>>;
+pub(crate) type Slots = BTreeMap<ModuleId, watch::Sender<Option<Arc<Published>>>>;
 
 /// How a term is run.
 #[derive(Clone, Copy, Debug)]
@@ -514,7 +515,7 @@ fn take(live: &mut Live, session: SessionId, report: Report, now: Time) -> (Take
         let Live { tracker, strays, drifts, published, workloads, .. } = live;
         if let Some(report) = tracker.report(&module) {
             strays.note(report, workloads, now);
-            drifts.note(published.get(&module), report, now);
+            drifts.note(published.get(&module).map(Arc::as_ref), report, now);
         }
     }
     (taken, moved)

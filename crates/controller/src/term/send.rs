@@ -104,14 +104,14 @@ impl Term {
 
     /// Puts directives where their sessions take them.
     fn hand_out(&mut self, outgoing: Vec<Outgoing>) {
-        let validity = self.context.settings.validity;
         self.live.send_if_modified(|live| {
             let some = !outgoing.is_empty();
             for Outgoing { module, published, fresh, .. } in outgoing {
+                let published = Arc::new(published);
                 live.drifts.told(&module, published.sent);
                 if let Some(slot) = self.slots.get(&module) {
                     self.context.counts.envelope(fresh);
-                    slot.send_replace(Some(Arc::new(published.directive(&module, validity))));
+                    slot.send_replace(Some(Arc::clone(&published)));
                 }
                 live.published.insert(module, published);
             }
