@@ -20,10 +20,20 @@ use crate::records::{PlanHead, PlanSiteRecord, TargetRecord};
 
 /// Every call to the store ends after this: etcd elects a new leader of its own in 1.6 s, measured; three times that.
 pub const STORE_TIMEOUT: Duration = Duration::from_secs(5);
-/// Plans kept: at one every 30 s, two hours of them, the horizon of a plan.
-pub const KEEP_PLANS: usize = 256;
-/// Old plans and parts deleted with one commit: far more than one commit adds, so that pruning keeps up.
-const MAX_PRUNED: usize = 48;
+/// Plans kept at most: at one every 30 s, two hours of them, the horizon of a plan.
+const KEEP_PLANS: usize = 256;
+/// And at least, of a fleet however large.
+const KEEP_LEAST: usize = 4;
+/// What kept plans weigh together, bytes: with everything else well within the 128 MiB that a controller reads when it starts.
+const KEEP_BYTES: usize = 48 * 1024 * 1024;
+/// Parts of sites in them: a fifth of the 100,000 entries that it reads then.
+const KEEP_PARTS: usize = 20_000;
+/// A module's share of a plan, bytes: 2.8 MB of 10,000 modules, less the head (docs/benchmarks.md).
+const MODULE_BYTES: usize = 280;
+/// A decision's, bytes.
+const DECISION_BYTES: usize = 250;
+/// Old plans and parts deleted with each transaction: more than one adds, so that pruning keeps up however large the plan.
+const MAX_PRUNED: usize = 64;
 /// Operations in one transaction of ours: the limit less the target, the head, the fence and what is pruned.
 const OPS: usize = MAX_TXN_OPS - MAX_PRUNED - 4;
 /// Bytes in one transaction of ours: two thirds of the limit of 1.5 MiB, the rest is for keys and the head.
@@ -75,7 +85,10 @@ pub async fn commit(
     let head = head(&plan, parent);
     let mut parts = batches(&plan, &head)?;
     let last = parts.pop().unwrap_or_default();
-    let txn = flip(&plan, &head, parent, fence.clone(), prune)?;
+    let mut prune = prune.into_iter().map(|key| Op::Delete { key });
+    let mut pruned = || prune.by_ref().take(MAX_PRUNED).collect::<Vec<Op>>();
+    let mut txn = flip(&plan, &head, parent, fence.clone())?;
+    txn.then.extend(pruned());
     // The last parts travel with the flip where they fit, so that most plans are one transaction.
     let whole = Txn { then: [last.clone(), txn.then.clone()].concat(), ..txn.clone() };
     let txn = if whole.check().is_ok() {
@@ -85,6 +98,8 @@ pub async fn commit(
         txn
     };
     for then in parts {
+        // What no kept plan uses may go before the new one is in force.
+        let then = [then, pruned()].concat();
         let part = Txn { compares: fence.clone().into_iter().collect(), then, otherwise: Vec::new() };
         if !call(store, part).await?.succeeded {
             return Err(Error::NotLeader);
@@ -125,6 +140,14 @@ pub async fn read_plan(store: &Store, generation: u64) -> Result<Option<(Plan, P
         plan.sites.insert(site.clone(), decode_entry::<PlanSiteRecord>(&entry)?.0.into());
     }
     Ok(Some((plan, head)))
+}
+
+/// How many plans are kept: fewer where each weighs more.
+pub fn kept(cache: &Cache) -> usize {
+    let decisions = cache.plans.values().next_back().map_or(0, |head| head.decisions.len());
+    let bytes = decisions * DECISION_BYTES + cache.modules.len() * MODULE_BYTES;
+    let by_parts = KEEP_PARTS / cache.sites.len().max(1);
+    (KEEP_BYTES / bytes.max(1)).min(by_parts).clamp(KEEP_LEAST, KEEP_PLANS)
 }
 
 /// Keys of plans that are no longer kept, and of parts that no kept plan uses.
@@ -210,7 +233,6 @@ fn flip(
     head: &PlanHead,
     parent: Option<&InForce>,
     fence: Option<Compare>,
-    prune: Vec<Key>,
 ) -> Result<Txn, Error> {
     let on_parent = match parent {
         Some(parent) => Compare::ModRevision { key: key::target(), is: parent.target },
@@ -220,9 +242,7 @@ fn flip(
         put(key::plan(plan.generation), head)?,
         put(key::target(), &TargetRecord { generation: plan.generation })?,
     ];
-    let pruned = prune.into_iter().take(MAX_PRUNED).map(|key| Op::Delete { key });
-    let compares = fence.into_iter().chain([on_parent]).collect();
-    Ok(Txn { compares, then: then.into_iter().chain(pruned).collect(), otherwise: Vec::new() })
+    Ok(Txn { compares: fence.into_iter().chain([on_parent]).collect(), then, otherwise: Vec::new() })
 }
 
 async fn get(store: &Store, key: Key) -> Result<Option<store::Entry>, Error> {
@@ -383,7 +403,7 @@ mod tests {
         let mut plan = large(1, 2, MAX_DECISIONS);
         widen(&mut plan, 2000);
         let head = head(&plan, None);
-        let flip = flip(&plan, &head, None, None, Vec::new()).unwrap();
+        let flip = flip(&plan, &head, None, None).unwrap();
         let last = batches(&plan, &head).unwrap().pop().unwrap();
         let whole = Txn { then: [last, flip.then.clone()].concat(), ..flip };
         assert!(whole.check().is_err(), "together they weigh {} bytes", whole.weight());
@@ -411,6 +431,53 @@ mod tests {
         assert_eq!(sizes(vec![op(10); OPS + 1]), [OPS, 1]);
         assert_eq!(sizes(vec![op(400_000); 5]), [2, 2, 1]);
         assert_eq!(sizes(vec![op(2 * BYTES), op(1)]), [1, 1]);
+    }
+
+    #[tokio::test]
+    async fn pruning_keeps_up_with_plans_of_many_parts() {
+        let dir = TestDir::new("prune");
+        let store = dir.store();
+        let mut in_force: Option<InForce> = None;
+        let known = async || {
+            let everything = store.range(&key::plans()).await.unwrap();
+            let mut cache = Cache::default();
+            cache.apply(&store::WatchEvent::Snapshot(everything));
+            cache
+        };
+        for generation in 1..=12 {
+            let prune = prunable(&known().await, KEEP_LEAST);
+            let plan = large(generation, 300, 0);
+            in_force = Some(commit(&store, None, in_force.as_ref(), plan, prune).await.unwrap());
+        }
+        let cache = known().await;
+        // Those kept, and the one that was committed since.
+        let plans: Vec<u64> = cache.plans.keys().copied().collect();
+        assert_eq!((plans, cache.parts.len()), ((8..=12).collect(), 5 * 300));
+        assert_eq!(*load(&store).await.unwrap().unwrap().plan, large(12, 300, 0));
+    }
+
+    #[test]
+    fn a_large_fleet_keeps_fewer_plans() {
+        let check = |sites: usize, modules: usize, decisions: usize, expected: usize| {
+            let fleet = testing::cache(&testing::fleet());
+            let (site, module) =
+                (fleet.sites.values().next().unwrap(), fleet.modules.values().next().unwrap());
+            let mut head = head(&large(1, 1, decisions), None);
+            head.generation = 1;
+            let mut cache = Cache::default();
+            let site_name = |index: usize| SiteId::new(&format!("s{index}")).unwrap();
+            let module_name = |index: usize| model::ModuleId::new(&format!("m{index}")).unwrap();
+            cache.sites = (0..sites).map(|index| (site_name(index), site.clone())).collect();
+            cache.modules = (0..modules).map(|index| (module_name(index), module.clone())).collect();
+            cache.plans.insert(1, Arc::new(head));
+            assert_eq!(kept(&cache), expected, "{sites} sites, {modules} modules, {decisions} decisions");
+        };
+        check(0, 0, 0, KEEP_PLANS);
+        check(2, 6, 30, KEEP_PLANS);
+        check(78, 312, 1_400, 115);
+        check(250, 1_000, 2_000, 64);
+        check(2_500, 10_000, 2_000, 8);
+        check(10_000, 10_000, 2_000, KEEP_LEAST);
     }
 
     #[test]

@@ -20,7 +20,7 @@ use store::Revision;
 use tokio::task::{JoinHandle, spawn_blocking};
 
 use super::{Committed, ROUND, Rules, Term, touch};
-use crate::commit::{self, InForce, KEEP_PLANS, prunable};
+use crate::commit::{self, InForce, kept, prunable};
 use crate::cycle::{self, Checked, Order};
 use crate::live::Round;
 use crate::metrics::{Outcome, Phase};
@@ -176,7 +176,10 @@ impl Term {
             self.again(now, Some("a run began elsewhere while a plan was made".into()));
             return Ok(());
         }
-        let prune = prunable(&self.context.cache.borrow(), KEEP_PLANS);
+        let prune = {
+            let cache = self.context.cache.borrow();
+            prunable(&cache, kept(&cache))
+        };
         let counts = self.context.counts.clone();
         counts.phase(Phase::Plan, checked.took.plan);
         counts.phase(Phase::Check, checked.took.check);
