@@ -18,6 +18,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     tonic_prost_build::configure()
         // Maps are ordered, so that one message has one encoding and tests can compare.
         .btree_map(".")
+        .codec_path("crate::codec::Codec")
         .include_file("flareshift.rs")
         .emit_rerun_if_changed(false)
         .compile_fds(descriptors)?;

@@ -7,6 +7,7 @@
 //! Invariant: only this crate knows prost. Others see plain structs, `From` into the wire and `TryFrom` out of it.
 
 pub mod clock;
+mod codec;
 pub mod convert;
 pub mod leader;
 pub mod limits;

@@ -47,6 +47,8 @@ pub struct Cache {
     pub revision: Revision,
     /// Counts changes that ask for a new plan: workloads that came or shall end, sites, modules, cordons.
     pub asked: u64,
+    /// Counts writes of workloads, and snapshots.
+    pub written: u64,
     /// The store's epoch.
     pub epoch: Option<u64>,
     /// Who leads.
@@ -86,12 +88,12 @@ impl Cache {
     pub fn apply(&mut self, event: &WatchEvent) {
         match event {
             WatchEvent::Snapshot(range) => {
-                let asked = self.asked + 1;
+                let (asked, written) = (self.asked + 1, self.written + 1);
                 *self = Self::default();
                 for entry in &range.entries {
                     self.put(entry);
                 }
-                self.asked = asked;
+                (self.asked, self.written) = (asked, written);
             }
             WatchEvent::Commit(commit) => {
                 for change in &commit.changes {
@@ -183,6 +185,7 @@ impl Cache {
         if before != Some(workload.cancel) {
             self.asked += 1;
         }
+        self.written += 1;
         self.workloads.insert(id, stored(workload, entry));
     }
 
@@ -197,7 +200,10 @@ impl Cache {
             Ok(Place::Tenant(id)) => drop(self.tenants.remove(&id)),
             Ok(Place::TenantKey(hash)) => drop(self.keys.remove(&hash)),
             Ok(Place::Offering(id)) => drop(self.offerings.remove(&id)),
-            Ok(Place::Workload(id)) => drop(self.workloads.remove(&id)),
+            Ok(Place::Workload(id)) => {
+                self.written += 1;
+                self.workloads.remove(&id);
+            }
             Ok(Place::Plan(generation)) => drop(self.plans.remove(&generation)),
             Ok(Place::PlanSite(generation, site)) => drop(self.parts.remove(&(generation, site))),
             Ok(Place::Grant(id)) => drop(self.grants.remove(&id)),

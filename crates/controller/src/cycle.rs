@@ -1,8 +1,8 @@
 //! One round of planning: input → plan → check → commit.
 //!
 //! A plan that fails its check is refused: the old one stays in force and the findings say why. A repair that fails it, or leaves
-//! somebody who came without a place, gives way to a plan for the whole fleet in the same round. Planning is pure and runs on a
-//! thread of its own kind; only the commit touches the store. Read next: `commit.rs`; `term.rs` for when a round is due.
+//! somebody who came without a place, gives way to a plan for the whole fleet in the same round. Planning is pure and is
+//! asked for on a thread of its own (`term/round.rs`); only the commit touches the store. Read next: `commit.rs`.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -12,7 +12,6 @@ use model::report::Finding;
 use model::{Span, WorkloadId};
 use planner::Input;
 use store::{Compare, Key, Store};
-use tokio::task::spawn_blocking;
 
 use crate::commit::{self, InForce};
 use crate::lifecycle::misnumbered;
@@ -78,12 +77,6 @@ impl Order {
     }
 }
 
-/// Plans and checks.
-pub async fn decide(order: Order, planner: Planner, sabotage: Option<Sabotage>) -> Result<Checked, Error> {
-    let decided = spawn_blocking(move || decide_now(order, planner, sabotage)).await;
-    decided.map_err(|error| Error::Planner(error.to_string()))?
-}
-
 /// Commits a checked plan on its parent. `fence` is the leader's condition; `None` only in sabotaged runs.
 pub async fn commit(
     store: &Store,
@@ -96,11 +89,8 @@ pub async fn commit(
     Ok(commit::commit(store, fence, parent, plan, prune).await?)
 }
 
-pub(crate) fn decide_now(
-    order: Order,
-    planner: Planner,
-    sabotage: Option<Sabotage>,
-) -> Result<Checked, Error> {
+/// Plans and checks, for as long as it takes.
+pub fn decide(order: Order, planner: Planner, sabotage: Option<Sabotage>) -> Result<Checked, Error> {
     let started = Instant::now();
     let Order { input, before, came } = order;
     if let (Some(before), Some(touched)) = (&before, &input.touched) {
@@ -181,34 +171,25 @@ mod tests {
         planned
     }
 
-    #[tokio::test]
-    async fn a_plan_carries_the_digest_of_its_input_and_passes() {
-        let checked = decide(Order::whole(input()), planner::plan, None).await.unwrap();
+    #[test]
+    fn a_plan_carries_the_digest_of_its_input_and_passes() {
+        let checked = decide(Order::whole(input()), planner::plan, None).unwrap();
         assert_eq!(checked.round.plan.input, digest(&input()).unwrap());
-        let again = decide(Order::whole(input()), planner::plan, None).await.unwrap();
+        let again = decide(Order::whole(input()), planner::plan, None).unwrap();
         assert_eq!(checked.round.plan, again.round.plan);
     }
 
-    #[tokio::test]
-    async fn a_plan_that_fails_its_check_is_refused_with_its_findings() {
-        let error = decide(Order::whole(input()), wrong_number, None).await.unwrap_err();
+    #[test]
+    fn a_plan_that_fails_its_check_is_refused_with_its_findings() {
+        let error = decide(Order::whole(input()), wrong_number, None).unwrap_err();
         let Error::Refused { generation: 2, findings } = error else { panic!("{error:?}") };
         assert!(findings.iter().any(|finding| finding.code == "lineage"), "{findings:?}");
     }
 
-    #[tokio::test]
-    async fn a_planner_that_panics_ends_the_round_and_nothing_else() {
-        fn panics(_: &Input) -> planner::Planned {
-            panic!("on purpose")
-        }
-        assert!(matches!(decide(Order::whole(input()), panics, None).await.unwrap_err(), Error::Planner(_)));
-    }
-
-    #[tokio::test]
-    async fn the_sabotaged_planner_gives_another_plan() {
-        let honest = decide(Order::whole(input()), planner::plan, None).await.unwrap();
-        let other =
-            decide(Order::whole(input()), planner::plan, Some(Sabotage::Nondeterministic)).await.unwrap();
+    #[test]
+    fn the_sabotaged_planner_gives_another_plan() {
+        let honest = decide(Order::whole(input()), planner::plan, None).unwrap();
+        let other = decide(Order::whole(input()), planner::plan, Some(Sabotage::Nondeterministic)).unwrap();
         assert_ne!(honest.round.plan, other.round.plan);
     }
 }

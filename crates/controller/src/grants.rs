@@ -260,24 +260,14 @@ impl Book {
     }
 
     /// Takes in a report of the module's agent. What it has persisted supersedes older envelopes; what those allowed counts
-    /// until a meter sample that is later than the acknowledgement lies within what is still granted.
-    pub fn heard(&mut self, module: &ModuleId, heard: &Heard) {
+    /// until a meter sample that is later than the acknowledgement lies within what is still granted. Answers whether anything
+    /// changed that offers depend on.
+    pub fn heard(&mut self, module: &ModuleId, heard: &Heard) -> bool {
         let expires = heard.received + self.hold;
-        let Some(account) = self.modules.get_mut(module) else { return };
-        let Heard { generation, ceiling, valid, meter, stamp, rebooted, received: _ } = *heard;
-        account.reported = true;
-        account.metered(meter, stamp, rebooted);
-        account.shown = (Watts::ZERO, Watts::ZERO);
-        if generation == 0 {
-            return;
-        }
-        if !account.offers.iter().any(|live| live.offer.generation == generation) {
-            // A generation this book does not hold: from before a restore, or merged. Its word is the best there is.
-            let fallback = account.fallback().max(ceiling);
-            account.push(Live { offer: Offer { generation, ceiling, fallback }, expires, settled: false });
-        }
-        account.show(generation, if valid { ceiling } else { Watts::ZERO });
-        account.supersede(generation, stamp);
+        let Some(account) = self.modules.get_mut(module) else { return false };
+        let before = account.standing();
+        account.heard(heard, expires);
+        before != account.standing()
     }
 
     /// Something outside the module (the site's meter, its feeder) shows that it draws at most `draw`. Frees the ceilings
@@ -309,6 +299,30 @@ impl Account {
             reported: false,
             shown,
         }
+    }
+
+    /// See [`Book::heard`]; what is new here expires then.
+    fn heard(&mut self, heard: &Heard, expires: Time) {
+        let Heard { generation, ceiling, valid, meter, stamp, rebooted, received: _ } = *heard;
+        self.reported = true;
+        self.metered(meter, stamp, rebooted);
+        self.shown = (Watts::ZERO, Watts::ZERO);
+        if generation == 0 {
+            return;
+        }
+        if !self.offers.iter().any(|live| live.offer.generation == generation) {
+            // A generation this book does not hold: from before a restore, or merged. Its word is the best there is.
+            let fallback = self.fallback().max(ceiling);
+            self.push(Live { offer: Offer { generation, ceiling, fallback }, expires, settled: false });
+        }
+        self.show(generation, if valid { ceiling } else { Watts::ZERO });
+        self.supersede(generation, stamp);
+    }
+
+    /// All that offers depend on.
+    fn standing(&self) -> (u64, bool, [Watts; 4]) {
+        let watts = [self.granted(), self.fallback(), self.shown.0, self.shown.1];
+        (self.generation, self.reported, watts)
     }
 
     /// What it may be offered without asking for room: all that counts, or while the island's sum does not fit, only what is

@@ -7,11 +7,13 @@
 //! Assumes that placements of a plan carry the incarnation of the run they mean ([`misnumbered`] refuses a plan where they do
 //! not). Pure: applying a step twice changes nothing. Read next: `publish.rs`, which tells agents only what stands here.
 
+use std::collections::BTreeMap;
+
 use model::envelope::Envelope;
 use model::plan::{Plan, ReasonCode};
 use model::report::{Finding, RunPhase, RunReport};
 use model::workload::{Phase, Placement, Status, Workload};
-use model::{Span, Time};
+use model::{Span, Time, WorkloadId};
 use planner::Link;
 
 use crate::strays::is_active;
@@ -81,8 +83,9 @@ pub fn is_decision(old: &Status, new: &Status) -> bool {
 
 /// Placements whose incarnation does not fit: a run that goes on keeps its number, a start has the next one.
 pub fn misnumbered<'a>(plan: &Plan, workloads: impl Iterator<Item = &'a Workload>) -> Vec<Finding> {
+    let placements: BTreeMap<&WorkloadId, &Placement> = plan.placements().collect();
     let wrong = |workload: &Workload| {
-        let planned = plan.placement(&workload.id)?;
+        let planned = *placements.get(&workload.id)?;
         let last = workload.status.placement.as_ref();
         let number = last.map_or(0, |last| last.incarnation);
         let goes_on = last.is_some_and(|last| {

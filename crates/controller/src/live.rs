@@ -46,14 +46,16 @@ pub struct Live {
     pub restored: Option<Time>,
     /// What modules may draw.
     pub book: Book,
-    /// What modules were told last.
-    pub published: BTreeMap<ModuleId, Published>,
+    /// What modules were told last: one and the same as what their sessions make directives of.
+    pub published: BTreeMap<ModuleId, Arc<Published>>,
     /// Who the agents are.
     pub agents: BTreeMap<ModuleId, Agent>,
     /// Workloads that are not final, with the progress last seen.
     pub workloads: BTreeMap<WorkloadId, Workload>,
     /// The plan in force.
     pub in_force: Option<InForce>,
+    /// Since when the next one is being made, if it is; until it is committed and told, or dropped.
+    pub planning: Option<Time>,
     /// The last upper bound that was computed beside the rounds in this term.
     pub bound: Option<Bound>,
     /// The latest rounds of planning, oldest first.
@@ -114,6 +116,7 @@ impl Live {
             agents: BTreeMap::new(),
             workloads: BTreeMap::new(),
             in_force: None,
+            planning: None,
             bound: None,
             rounds: VecDeque::new(),
             refused: 0,

@@ -7,21 +7,22 @@
 mod ledger;
 mod shares;
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context as TaskContext, Poll};
 use std::time::Duration;
 
 use api::agent::agent_message::Kind as Up;
 use api::agent::controller_message::Kind as Down;
 use api::agent::{self as wire, RefusalCode};
 use api::convert::field::{message, time, wire_span, wire_time};
-use model::envelope::{Directive, Fence};
+use model::envelope::Fence;
 use model::report::Report;
 use model::{BootStamp, ModuleId, SiteId, Span, Watts};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
-use tokio::time::timeout;
-use tokio_stream::wrappers::ReceiverStream;
+use tokio::time::{Instant, sleep_until, timeout};
 use tokio_stream::{Stream, StreamExt};
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
@@ -31,6 +32,7 @@ use crate::context::{Context, Office};
 use crate::latest::Latest;
 use crate::live::Agent;
 use crate::metrics::Greeting;
+use crate::publish::Published;
 use crate::term::Event;
 use crate::tracker::SessionId;
 
@@ -74,7 +76,7 @@ impl End {
 /// A session that was asked for: its two directions.
 struct Opened {
     inbound: Streaming<wire::AgentMessage>,
-    outbound: mpsc::Sender<Result<wire::ControllerMessage, Status>>,
+    outbound: mpsc::Sender<Box<wire::ControllerMessage>>,
 }
 
 /// The gRPC service of agents. It hands sessions to [`Sessions`], which runs them.
@@ -97,7 +99,7 @@ pub fn new(context: Context) -> (Service, Sessions) {
 
 #[tonic::async_trait]
 impl wire::agent_service_server::AgentService for Service {
-    type SessionStream = ReceiverStream<Result<wire::ControllerMessage, Status>>;
+    type SessionStream = Messages;
 
     async fn session(
         &self,
@@ -107,7 +109,7 @@ impl wire::agent_service_server::AgentService for Service {
         let opened = Opened { inbound: request.into_inner(), outbound };
         let full = || api::Problem::unavailable("too many sessions are opening; try again with back-off");
         self.opened.try_send(opened).map_err(|_| full())?;
-        Ok(Response::new(ReceiverStream::new(messages)))
+        Ok(Response::new(Messages(messages)))
     }
 }
 
@@ -136,14 +138,26 @@ impl Sessions {
 struct Session {
     context: Context,
     id: SessionId,
-    outbound: mpsc::Sender<Result<wire::ControllerMessage, Status>>,
+    outbound: mpsc::Sender<Box<wire::ControllerMessage>>,
+}
+
+/// What a session says, as its stream takes it. Boxed on the way: a channel keeps room for 32 messages whatever its limit, and a
+/// directive inside of them would make that 10 KiB an agent.
+pub struct Messages(mpsc::Receiver<Box<wire::ControllerMessage>>);
+
+impl Stream for Messages {
+    type Item = Result<wire::ControllerMessage, Status>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Option<Self::Item>> {
+        self.0.poll_recv(cx).map(|next| next.map(|message| Ok(*message)))
+    }
 }
 
 /// What a welcome hello settled.
 struct Peer {
     module: ModuleId,
     office: Office,
-    slot: watch::Receiver<Option<Arc<Directive>>>,
+    slot: watch::Receiver<Option<Arc<Published>>>,
     /// Its newest report, until the leader takes it.
     latest: Latest,
     /// Its last report that came whole, where it need not say what did not change.
@@ -268,26 +282,38 @@ impl Session {
         cancel: &CancellationToken,
     ) -> End {
         let mut office = self.context.office.clone();
+        // Made once and not for each message: ten thousand sessions take a message a second each.
+        let (left, cancelled) = (left(&mut office, peer.office.term), cancel.cancelled());
+        let mut heard = Instant::now();
+        let idle = sleep_until(heard + IDLE_TIMEOUT);
+        tokio::pin!(left, cancelled, idle);
         loop {
             tokio::select! {
-                () = cancel.cancelled() => return self.handed_over().await,
+                () = &mut cancelled => return self.handed_over().await,
+                () = &mut left => return self.handed_over().await,
                 changed = peer.slot.changed() => {
                     if changed.is_err() {
                         return self.superseded_or_moved().await;
                     }
-                    let directive = peer.slot.borrow_and_update().clone();
-                    if let Some(directive) = directive {
-                        self.tell(Down::Directive(Directive::clone(&directive).into())).await;
+                    let published = peer.slot.borrow_and_update().clone();
+                    if let Some(published) = published {
+                        self.tell(directive(&published, peer, self.context.settings.validity)).await;
                     }
                 }
-                () = left(&mut office, peer.office.term) => return self.handed_over().await,
-                next = timeout(IDLE_TIMEOUT, inbound.next()) => match next {
-                    Ok(Some(Ok(message))) => {
+                () = &mut idle => {
+                    if heard.elapsed() >= IDLE_TIMEOUT {
+                        return End::Gone;
+                    }
+                    idle.as_mut().reset(heard + IDLE_TIMEOUT);
+                }
+                next = inbound.next() => match next {
+                    Some(Ok(message)) => {
+                        heard = Instant::now();
                         if let Err(end) = self.on_message(message, peer).await {
                             return end;
                         }
                     }
-                    Ok(Some(Err(_)) | None) | Err(_) => return End::Gone,
+                    Some(Err(_)) | None => return End::Gone,
                 }
             }
         }
@@ -376,8 +402,13 @@ impl Session {
 
     async fn tell(&self, kind: Down) {
         // A receiver that is gone shows in the inbound stream too.
-        let _ = self.outbound.send(Ok(wire::ControllerMessage { kind: Some(kind) })).await;
+        let _ = self.outbound.send(Box::new(wire::ControllerMessage { kind: Some(kind) })).await;
     }
+}
+
+/// What is told to an agent, made here and not by the leader: thousands are told at once.
+fn directive(published: &Published, peer: &Peer, validity: Span) -> Down {
+    Down::Directive(published.directive(&peer.module, validity).into())
 }
 
 /// Within what time agents shall come back, where so many modules are configured.
@@ -417,6 +448,20 @@ pub(crate) fn malformed(why: impl ToString) -> End {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn messages_come_out_as_they_went_in_and_end_with_the_session() {
+        let (sender, messages) = mpsc::channel(OUTBOUND);
+        for sequence in 1..=3 {
+            let kind = Some(Down::ReportAck(wire::ReportAck { sequence }));
+            sender.send(Box::new(wire::ControllerMessage { kind })).await.expect("it is open");
+        }
+        drop(sender);
+        let kinds = Messages(messages).map(|message| message.expect("no message fails").kind);
+        let found: Vec<Option<Down>> = kinds.collect().await;
+        let ack = |sequence| Some(Down::ReportAck(wire::ReportAck { sequence }));
+        assert_eq!(found, [ack(1), ack(2), ack(3)]);
+    }
 
     #[test]
     fn a_fleet_is_asked_back_over_a_time_that_grows_with_it_and_ends_before_links_are_lost() {

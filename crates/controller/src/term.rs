@@ -2,47 +2,48 @@
 //!
 //! Everything arrives here in one order: what agents say, what changes in the store, and time. So two decisions never race.
 //! It sends nothing once the lease may be gone. Assumes a bounded inbox and that the cache has seen the leader's own key.
-//! Read next: `term/settle.rs` (workloads), `term/send.rs` (directives), `term/touch.rs` (what an event touched), `term/certify.rs`
-//! (bounds), `cycle.rs` (plans).
+//! Plans are made beside it (`term/round.rs`), so that reports are taken in meanwhile. Read next: `term/settle.rs` (workloads),
+//! `term/send.rs` (directives), `term/touch.rs` (what an event touched), `term/certify.rs` (bounds), `cycle.rs` (plans).
 
 mod certify;
+mod decided;
+mod round;
 mod send;
 mod settle;
 mod touch;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Instant;
 
-use model::envelope::{Directive, Fence};
-use model::plan::Plan;
+use model::envelope::Fence;
 use model::report::{EnvelopeState, Report};
 use model::{ModuleId, SiteId, Span, Time, WorkloadId};
 use store::{Compare, Leadership, Revision, Txn, key};
 use tokio::sync::{broadcast, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-use crate::commit::{self, InForce, call, kept, prunable};
+use crate::commit::{self, InForce, call};
 use crate::context::Context;
-use crate::cycle::{self, Order, Planner};
+use crate::cycle::Planner;
 use crate::evict::Evictions;
 use crate::grants::{Heard, Offer};
 use crate::history::History;
 use crate::latest::Latest;
 use crate::live::{Agent, Live};
-use crate::metrics::{Outcome, Phase};
 use crate::observe;
+use crate::publish::Published;
 use crate::records::LostRecord;
 use crate::sabotage::{Sabotage, fence};
 use crate::tracker::{Freshness, SessionId, Taken};
 use certify::Certifier;
+use decided::Decided;
+use round::Planning;
+use settle::Holders;
 
 /// A plan for the whole fleet is made at least this often.
 pub const ROUND: Span = Span::secs(30);
 /// Events within this time of the first are answered by one plan.
 pub const DEBOUNCE: Span = Span::new(200);
-/// After a failed round the next one waits this long: a store that elects a new leader takes 1.6 s.
-const RETRY: Span = Span::secs(2);
 /// A new leader waits this long for all known modules to report before it plans: three reports.
 const GATHER: Span = Span::secs(3);
 
@@ -58,7 +59,7 @@ pub enum Event {
         /// Who the agent is.
         agent: Agent,
         /// Where its directives go: the latest wins. Dropped when a newer session takes over.
-        slot: watch::Sender<Option<Arc<Directive>>>,
+        slot: watch::Sender<Option<Arc<Published>>>,
     },
     /// An agent reported.
     Report {
@@ -93,7 +94,7 @@ pub struct Committed {
 }
 
 /// Where the directives of each module go; a slot that drops ends its session.
-pub(crate) type Slots = BTreeMap<ModuleId, watch::Sender<Option<Arc<Directive>>>>;
+pub(crate) type Slots = BTreeMap<ModuleId, watch::Sender<Option<Arc<Published>>>>;
 
 /// How a term is run.
 #[derive(Clone, Copy, Debug)]
@@ -127,14 +128,23 @@ pub(crate) struct Term {
     slots: Slots,
     /// Store revisions of the workloads in `live`.
     revisions: BTreeMap<WorkloadId, Revision>,
+    /// Which of them hold GPUs where.
+    holders: Holders,
+    /// What the plan in force says of workloads.
+    decided: Decided,
+    /// Islands whose agents have been told all there is to tell: until something changes there, only renewals.
+    still: BTreeSet<SiteId>,
     /// When the next round is due.
     due: Time,
     /// No link changes by age alone before this.
     look: Time,
     /// When the next plan for the whole fleet is due: until then events are answered by repairs.
     whole: Time,
-    /// The cache's count of changes that ask for a plan, as of the last round.
+    /// The cache's counts of changes that ask for a plan, and of workloads written, as of the last look.
     asked: u64,
+    written: u64,
+    /// The plan that is being made.
+    planning: Planning,
     /// Why the next round comes early.
     why: Option<String>,
     history: History,
@@ -156,7 +166,7 @@ impl Term {
         let now = context.clock.now();
         let fence = Fence { epoch, leader: leadership.create_revision().0, plan: 0 };
         let fresh = inherit(&context, &rules, fence, in_force, now);
-        let asked = context.cache.borrow().asked;
+        let (asked, written) = counted(&context);
         live.send_replace(fresh);
         let mut term = Self {
             context,
@@ -168,10 +178,15 @@ impl Term {
             commits,
             slots: BTreeMap::new(),
             revisions: BTreeMap::new(),
+            holders: Holders::default(),
+            decided: Decided::default(),
+            still: BTreeSet::new(),
             due: now + GATHER,
             look: now,
             whole: now + GATHER,
             asked,
+            written,
+            planning: Planning::default(),
             why: Some("a new leader".into()),
             history: History::default(),
             certifier: Certifier::default(),
@@ -224,7 +239,10 @@ impl Term {
                     Err(_) => break Ended::Cancelled,
                 },
                 bound = self.certifier.done() => self.certified(bound),
-                () = self.context.clock.sleep_until(wake) => self.on_time(cancel).await,
+                made = self.planning.done() => self.made(made).await,
+                // While a plan is made it does not sleep, so that simulated time waits for the plan (`PLANNER_SLACK` of `dev`). Links
+                // are looked at as soon as it is there.
+                () = self.context.clock.sleep_until(wake), if !self.planning.is_busy() => self.on_time().await,
             };
             if let Err(error) = outcome {
                 if matches!(error, commit::Error::NotLeader) {
@@ -263,12 +281,14 @@ impl Term {
         match event {
             Event::Opened { module, session, agent, slot } => {
                 self.open(&module, session, agent);
+                self.stir(&module);
                 // The old session's slot drops here, which ends it.
                 self.slots.insert(module, slot);
                 Ok(())
             }
             Event::Closed { module, session } => {
                 let now = self.context.clock.now();
+                self.stir(&module);
                 self.live.send_modify(|live| {
                     live.tracker.closed(&module, session);
                     live.tell(now, format!("module {module}"), "its agent's session ended");
@@ -305,10 +325,12 @@ impl Term {
         let module = report.module.clone();
         let Some(site) = self.site_of(&module) else { return Ok(()) };
         let urgent = self.urgent(&site, &report);
-        let mut taken = Taken::Outdated;
+        let mut taken = (Taken::Outdated, false);
         self.live.send_modify(|live| taken = take(live, session, report, now));
-        let Taken::Accepted { returned, rebooted: _ } = taken else { return Ok(()) };
-        self.confirm_silent(&site, now);
+        let (Taken::Accepted { returned, rebooted: _ }, moved) = taken else { return Ok(()) };
+        if self.confirm_silent(&site, now) || moved || returned {
+            self.still.remove(&site);
+        }
         if let Some(why) = urgent {
             self.hurry(why);
         }
@@ -318,22 +340,29 @@ impl Term {
             self.fenced(txn).await?;
         }
         self.settle(Some(&module)).await?;
+        if self.still.contains(&site) && !self.is_due(&module, now) {
+            return Ok(());
+        }
         self.send(&[site]).await
     }
 
     async fn on_store(&mut self) -> Result<(), commit::Error> {
-        self.register();
-        self.sync_workloads();
-        let asked = self.context.cache.borrow().asked;
+        let (asked, written) = counted(&self.context);
+        if written != self.written {
+            self.written = written;
+            self.sync_workloads();
+        }
         if asked != self.asked {
             self.asked = asked;
+            self.still.clear();
+            self.register();
             self.hurry("workloads, modules or sites changed".into());
             self.settle(None).await?;
         }
         Ok(())
     }
 
-    async fn on_time(&mut self, cancel: &CancellationToken) -> Result<(), commit::Error> {
+    async fn on_time(&mut self) -> Result<(), commit::Error> {
         let now = self.context.clock.now();
         let mut lost = Vec::new();
         self.live.send_if_modified(|live| {
@@ -352,7 +381,8 @@ impl Term {
         if now < self.due || (self.live.borrow().rounds.is_empty() && self.gathering(now)) {
             return Ok(());
         }
-        self.round(now, cancel).await
+        self.plan(now);
+        Ok(())
     }
 
     /// The first plan of a term waits a little for modules that have not reported yet.
@@ -374,172 +404,29 @@ impl Term {
         }
     }
 
-    /// One round of planning; a failed one leaves the old plan in force. A process that ends waits for no plan: its successor makes
-    /// a newer one sooner. What is being committed is committed.
-    async fn round(&mut self, now: Time, cancel: &CancellationToken) -> Result<(), commit::Error> {
-        self.due = now + ROUND;
-        let why = self.why.take();
-        let order = self.order(why.is_some() && now < self.whole, now);
-        let parent = self.live.borrow().in_force.clone();
-        let deciding = cycle::decide(order, self.rules.planner, self.rules.sabotage);
-        let checked = match cancel.run_until_cancelled(deciding).await {
-            Some(Ok(checked)) => checked,
-            Some(Err(error)) => return self.refused(error, now),
-            None => return Ok(()),
-        };
-        let prune = {
-            let cache = self.context.cache.borrow();
-            prunable(&cache, kept(&cache))
-        };
-        let counts = self.context.counts.clone();
-        counts.phase(Phase::Plan, checked.took.plan);
-        counts.phase(Phase::Check, checked.took.check);
-        let began = Instant::now();
-        match cycle::commit(&self.context.store, self.fence(), parent.as_ref(), &checked, prune).await {
-            Ok(in_force) => {
-                counts.phase(Phase::Commit, began.elapsed());
-                self.in_force(checked.round, in_force, why, now).await
-            }
-            Err(cycle::Error::Commit(commit::Error::Outrun)) => self.outrun(now).await,
-            Err(error) => self.refused(error, now),
-        }
-    }
-
-    async fn in_force(
-        &mut self,
-        round: crate::live::Round,
-        in_force: InForce,
-        why: Option<String>,
-        now: Time,
-    ) -> Result<(), commit::Error> {
-        let generation = in_force.plan.generation;
-        let target = in_force.target;
-        let on_event = why.is_some();
-        let repaired = round.input.touched.as_ref().map(|touched| touched.len());
-        match repaired {
-            // A repair does not put the next whole plan off.
-            Some(_) => self.due = self.due.min(self.whole),
-            None => self.whole = now + ROUND,
-        }
-        self.context.counts.round(if repaired.is_some() { Outcome::Repair } else { Outcome::Whole });
-        let took_ms = round.took.millis();
-        tracing::info!(generation, took_ms, why = why.as_deref(), repaired, "plan committed");
-        self.live.send_modify(|live| {
-            if let Some(why) = why {
-                let scope = repaired.map_or(String::new(), |sites| format!(" for {sites} sites alone"));
-                live.tell(now, format!("plan {generation}"), format!("made{scope} because of: {why}"));
-            }
-            live.adopt(round, in_force);
-        });
-        self.fence.plan = generation;
-        let round = self.live.borrow().round().cloned();
-        if let Some(round) = round {
-            self.certify(&round, on_event, now);
-            // Nobody listening is no error.
-            let _ = self.commits.send(Committed { fence: self.fence, round });
-        }
-        self.settle(None).await?;
-        let sites: Vec<SiteId> = self.context.cache.borrow().sites.keys().cloned().collect();
-        self.send(&sites).await?;
-        self.compact(now, target).await;
-        Ok(())
-    }
-
-    fn refused(&mut self, error: cycle::Error, now: Time) -> Result<(), commit::Error> {
-        match error {
-            cycle::Error::Commit(error) => {
-                self.due = now + RETRY;
-                self.context.counts.round(Outcome::PutOff);
-                Err(error)
-            }
-            cycle::Error::Refused { generation, findings } => {
-                let shown: Vec<String> = findings.iter().map(ToString::to_string).collect();
-                self.context.counts.round(Outcome::Refused);
-                tracing::error!(generation, findings = ?shown, "plan refused by its check; the old one stays");
-                self.live.send_modify(|live| {
-                    live.refused += 1;
-                    live.tell(now, format!("plan {generation}"), format!("refused: {}", shown.join("; ")));
-                    live.refusal = findings;
-                });
-                Ok(())
-            }
-            error @ cycle::Error::Planner(_) => {
-                tracing::error!(error = &error as &dyn std::error::Error, "planning failed");
-                self.context.counts.round(Outcome::Failed);
-                self.live.send_modify(|live| live.refused += 1);
-                Ok(())
-            }
-        }
-    }
-
-    /// The plan in force is not the one this leader knew: an import replaced it, or a commit whose answer never came took place
-    /// after all. It is read again, and planned upon.
-    async fn outrun(&mut self, now: Time) -> Result<(), commit::Error> {
-        self.due = now + RETRY;
-        self.context.counts.round(Outcome::Outrun);
-        let in_force = commit::load(&self.context.store).await?;
-        let generation = in_force.as_ref().map_or(0, |in_force| in_force.plan.generation);
-        tracing::warn!(generation, "the plan in force was replaced, it is planned upon");
-        self.fence.plan = generation;
-        self.why = Some("the plan in force was replaced".into());
-        self.live.send_modify(|live| {
-            live.tell(
-                now,
-                format!("plan {generation}"),
-                "is in force, though this controller did not see it commit",
-            );
-            live.in_force = in_force;
-        });
-        Ok(())
-    }
-
-    /// Throws old history of the store away now and then. A failure costs disk and nothing else: the round stands.
-    async fn compact(&mut self, now: Time, newest: Revision) {
-        let Some(to) = self.history.note(now, newest) else { return };
-        match tokio::time::timeout(commit::STORE_TIMEOUT, self.context.store.compact(to)).await {
-            // Done by somebody else already: an earlier leader, or another installation in the same etcd.
-            Ok(Ok(()) | Err(store::Error::Compacted { .. })) => {}
-            Ok(Err(error)) => {
-                let error = &error as &dyn std::error::Error;
-                tracing::warn!(error, %to, "old history was not thrown away, the next time is in ten minutes");
-            }
-            Err(_) => tracing::warn!(%to, "old history was not thrown away in time"),
-        }
-    }
-
-    /// What to plan: on an event what it touched, else everything.
-    fn order(&self, on_event: bool, now: Time) -> Order {
-        let input = self.input(now);
-        let live = self.live.borrow();
-        let generation = live.in_force.as_ref().map(|in_force| in_force.plan.generation);
-        let before = live.round().filter(|round| on_event && Some(round.plan.generation) == generation);
-        match before {
-            Some(before) => touch::order(before, input),
-            None => Order::whole(input),
-        }
-    }
-
-    fn input(&self, now: Time) -> planner::Input {
-        let cache = self.context.cache.borrow();
-        let live = self.live.borrow();
-        let parent = live
-            .in_force
-            .as_ref()
-            .map(|in_force| Plan { bound: live.last_bound(), ..Plan::clone(&in_force.plan) });
-        let market = *self.context.market.borrow();
-        observe::input(&cache, &live.tracker, &live.workloads, parent, market, now)
-    }
-
+    /// Why a report cannot wait for the next round; not what the plan that is being made knows already.
     fn urgent(&self, site: &SiteId, report: &Report) -> Option<String> {
-        if self.live.borrow().was_planned_blind(&report.module) {
+        let live = self.live.borrow();
+        let asked = self.planning.asked();
+        let blind = live.was_planned_blind(&report.module);
+        if asked.map_or(blind, |asked| blind && asked.is_blind(&report.module)) {
             return Some(format!("module {} reports for the first time", report.module));
         }
         let now = report.site.as_ref()?;
         let cache = self.context.cache.borrow();
         let config = &cache.sites.get(site)?.value;
-        let live = self.live.borrow();
-        let planned = live.round().and_then(|round| round.input.sites.get(site)?.report.clone());
-        observe::urgent(config, planned.as_ref(), now)
+        let planned = match asked {
+            Some(asked) => asked.site(site),
+            None => live.round().and_then(|round| round.input.sites.get(site)?.report.as_ref()),
+        };
+        observe::urgent(config, planned, now)
+    }
+
+    /// Something changed for a module: its island is composed anew.
+    fn stir(&mut self, module: &ModuleId) {
+        if let Some(site) = self.site_of(module) {
+            self.still.remove(&site);
+        }
     }
 
     fn site_of(&self, module: &ModuleId) -> Option<SiteId> {
@@ -565,6 +452,12 @@ async fn lost(fenced: bool, leadership: &Leadership) {
         true => leadership.lost().await,
         false => std::future::pending().await,
     }
+}
+
+/// How often changes asked for a plan, and workloads were written.
+fn counted(context: &Context) -> (u64, u64) {
+    let cache = context.cache.borrow();
+    (cache.asked, cache.written)
 }
 
 fn inherit(context: &Context, rules: &Rules, fence: Fence, in_force: Option<InForce>, now: Time) -> Live {
@@ -600,8 +493,8 @@ fn register(live: &mut Live, cache: &crate::cache::Cache) {
     }
 }
 
-/// Takes in a report: link, acknowledgement, meter.
-fn take(live: &mut Live, session: SessionId, report: Report, now: Time) -> Taken {
+/// Takes in a report: link, acknowledgement, meter. Also whether what may be offered on its island changed by it.
+fn take(live: &mut Live, session: SessionId, report: Report, now: Time) -> (Taken, bool) {
     let mut heard = Heard {
         generation: report.envelope.generation,
         ceiling: report.envelope.ceiling,
@@ -612,15 +505,18 @@ fn take(live: &mut Live, session: SessionId, report: Report, now: Time) -> Taken
         received: now,
     };
     let module = report.module.clone();
+    let first = live.tracker.report(&module).is_none();
     let taken = live.tracker.reported(session, report, now);
+    let mut moved = first;
     if let Taken::Accepted { rebooted, .. } = taken {
         heard.rebooted = rebooted;
-        live.book.heard(&module, &heard);
+        moved |= rebooted;
+        moved |= live.book.heard(&module, &heard);
         let Live { tracker, strays, drifts, published, workloads, .. } = live;
         if let Some(report) = tracker.report(&module) {
             strays.note(report, workloads, now);
-            drifts.note(published.get(&module), report, now);
+            drifts.note(published.get(&module).map(Arc::as_ref), report, now);
         }
     }
-    taken
+    (taken, moved)
 }

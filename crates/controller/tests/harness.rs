@@ -329,11 +329,10 @@ pub async fn drive(controller: &Controller, agents: &mut [Agent], mut what: impl
         controller.clock.advance(Span::secs(1));
         for agent in agents.iter_mut() {
             agent.report(&controller.clock).await;
-            // The acknowledgement says that it was taken; time goes on when the leader has acted on it.
+            // The acknowledgement says that it was taken; time goes on when the leader has acted on it, and made the plan it makes.
             let (module, sequence) = (agent.module.clone(), agent.sequence);
-            controller
-                .until(|live| live.tracker.report(&module).is_some_and(|report| report.sequence >= sequence))
-                .await;
+            let known = |live: &Live| live.tracker.report(&module).is_some_and(|it| it.sequence >= sequence);
+            controller.until(|live| live.planning.is_none() && known(live)).await;
         }
     }
     panic!("never came true; the leader knows {:#?}", controller.live.borrow().events);

@@ -5,6 +5,7 @@ mod agents;
 mod ahead;
 mod harness;
 mod leaders;
+mod planning;
 mod quotes;
 mod rest;
 mod shares;

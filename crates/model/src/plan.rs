@@ -293,7 +293,12 @@ impl Plan {
         self.sites.values().find_map(|site| site.modules.get(id))
     }
 
-    /// Where the plan has a workload run.
+    /// Every run that the plan has, and where.
+    pub fn placements(&self) -> impl Iterator<Item = (&WorkloadId, &Placement)> {
+        self.sites.values().flat_map(|site| site.modules.values()).flat_map(|module| &module.runs)
+    }
+
+    /// Where the plan has a workload run. It looks through the whole plan: whoever asks for many keeps [`Plan::placements`].
     pub fn placement(&self, id: &WorkloadId) -> Option<&Placement> {
         self.sites.values().flat_map(|site| site.modules.values()).find_map(|module| module.runs.get(id))
     }

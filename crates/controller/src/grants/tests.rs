@@ -406,3 +406,28 @@ fn while_a_grant_may_be_unknown_nobody_is_offered_more_than_is_in_force() {
     assert_eq!(kept(100), [100, 10]);
     assert_eq!(book.offer(&site(), LIMITS, &wish(400)).values().next().unwrap().ceiling, Watts::kilo(400));
 }
+
+#[test]
+fn a_report_says_whether_it_changes_what_may_be_offered() {
+    let mut book = book(&["a", "b"]);
+    book.record(&id("a"), offer(1, 900), Time(0));
+    let mut check = |report: Heard, expected: bool| {
+        let before = allowed(&book, &[("a", desire(900, 0)), ("b", desire(900, 0))]);
+        assert_eq!(book.heard(&id("a"), &report), expected, "{report:?}");
+        let after = allowed(&book, &[("a", desire(900, 0)), ("b", desire(900, 0))]);
+        assert!(expected || before == after, "{report:?} changed what is offered and did not say so");
+    };
+    check(heard(0, 0, Some(20), 1), false);
+    // It has taken the envelope.
+    check(heard(1, 900, Some(20), 2), true);
+    check(heard(1, 900, Some(700), 3), false);
+    // The envelope has expired, and holds again.
+    check(Heard { valid: false, ..heard(1, 900, Some(20), 4) }, true);
+    check(Heard { valid: false, ..heard(1, 900, Some(20), 5) }, false);
+    check(heard(1, 900, Some(20), 6), true);
+    // Nobody here gave it that one.
+    check(heard(7, 100, Some(20), 7), true);
+    check(heard(7, 100, Some(20), 9), true);
+    check(heard(7, 100, Some(20), 10), false);
+    assert!(!book.heard(&id("nobody"), &heard(1, 1, None, 1)));
+}

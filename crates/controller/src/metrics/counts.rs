@@ -69,6 +69,8 @@ pub enum Outcome {
     Failed,
     /// Another plan was in force than its parent.
     Outrun,
+    /// A run began elsewhere while it was made.
+    Overtaken,
     /// The store did not take it.
     PutOff,
 }
@@ -118,8 +120,8 @@ pub struct Counts {
 pub(crate) struct OpenStream(std::sync::Arc<Counts>);
 
 impl Outcome {
-    const ALL: [Self; 6] =
-        [Self::Whole, Self::Repair, Self::Refused, Self::Failed, Self::Outrun, Self::PutOff];
+    const ALL: [Self; 7] =
+        [Self::Whole, Self::Repair, Self::Refused, Self::Failed, Self::Outrun, Self::Overtaken, Self::PutOff];
 
     const fn word(self) -> &'static str {
         match self {
@@ -128,6 +130,7 @@ impl Outcome {
             Outcome::Refused => "refused",
             Outcome::Failed => "failed",
             Outcome::Outrun => "outrun",
+            Outcome::Overtaken => "overtaken",
             Outcome::PutOff => "put_off",
         }
     }

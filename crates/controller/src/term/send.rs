@@ -42,7 +42,7 @@ impl Term {
             return Ok(());
         }
         let now = self.context.clock.now();
-        let outgoing: Vec<Outgoing> = sites.iter().flat_map(|site| self.compose(site, now)).collect();
+        let outgoing = self.compose_all(sites, now);
         if outgoing.is_empty() {
             return Ok(());
         }
@@ -56,6 +56,28 @@ impl Term {
             outgoing.into_iter().partition(|outgoing| outgoing.fresh);
         self.hand_out(renewed);
         self.store_and_hand_out(fresh).await
+    }
+
+    /// Whether a module whose island is still is to be told the same again.
+    pub(super) fn is_due(&self, module: &ModuleId, now: Time) -> bool {
+        let live = self.live.borrow();
+        let known = live.published.get(module).zip(live.tracker.report(module));
+        known.is_some_and(|(published, report)| self.is_again(&live, module, published, &report.stamp, now))
+    }
+
+    /// What is to be told to the modules of these sites. Where that is nothing, it stays nothing until something changes there.
+    fn compose_all(&mut self, sites: &[SiteId], now: Time) -> Vec<Outgoing> {
+        // For a while after a restore it depends on the time as well.
+        let settles = self.live.borrow().restored.is_none();
+        let mut all = Vec::new();
+        for site in sites {
+            let outgoing = self.compose(site, now);
+            if settles && outgoing.is_empty() {
+                self.still.insert(site.clone());
+            }
+            all.extend(outgoing);
+        }
+        all
     }
 
     /// Stores new grants, some transactions at a time, and hands out what is stored.
@@ -82,14 +104,14 @@ impl Term {
 
     /// Puts directives where their sessions take them.
     fn hand_out(&mut self, outgoing: Vec<Outgoing>) {
-        let validity = self.context.settings.validity;
         self.live.send_if_modified(|live| {
             let some = !outgoing.is_empty();
             for Outgoing { module, published, fresh, .. } in outgoing {
+                let published = Arc::new(published);
                 live.drifts.told(&module, published.sent);
                 if let Some(slot) = self.slots.get(&module) {
                     self.context.counts.envelope(fresh);
-                    slot.send_replace(Some(Arc::new(published.directive(&module, validity))));
+                    slot.send_replace(Some(Arc::clone(&published)));
                 }
                 live.published.insert(module, published);
             }
@@ -107,9 +129,10 @@ impl Term {
     /// Frees what expired envelopes of silent modules allowed, as far as the site's own meter bounds their draw.
     ///
     /// Not where agents need not say what changes little: their readings may be older than the site's.
-    pub(super) fn confirm_silent(&self, site: &SiteId, now: Time) {
+    /// Answers whether there were any.
+    pub(super) fn confirm_silent(&self, site: &SiteId, now: Time) -> bool {
         if self.context.settings.quiet > Span::ZERO {
-            return;
+            return false;
         }
         let cache = self.context.cache.borrow();
         self.live.send_if_modified(|live| {
@@ -122,7 +145,7 @@ impl Term {
                 live.book.confirmed_outside(module, bound, now);
             }
             !silent.is_empty()
-        });
+        })
     }
 
     fn compose(&self, site: &SiteId, now: Time) -> Vec<Outgoing> {
@@ -173,11 +196,7 @@ impl Term {
         let known = live.published.get(module).filter(|published| {
             published.content == content && published.generation == live.book.generation(module)
         });
-        let validity = self.context.settings.validity;
-        let due = |published: &Published| {
-            publish::renewal_due(published, stamp, validity, now) || live.drifts.is_due(module, now)
-        };
-        if known.is_some_and(|published| !due(published)) {
+        if known.is_some_and(|published| !self.is_again(live, module, published, stamp, now)) {
             return None;
         }
         let (fence, generation) = match known {
@@ -189,6 +208,19 @@ impl Term {
         };
         let published = Published { fence, generation, content, answered: stamp.clone(), sent: now };
         Some(Outgoing { module: module.clone(), published, received, fresh: known.is_none() })
+    }
+
+    /// Whether what a module was told is to be told again, in answer to a report with this stamp.
+    fn is_again(
+        &self,
+        live: &Live,
+        module: &ModuleId,
+        published: &Published,
+        stamp: &BootStamp,
+        now: Time,
+    ) -> bool {
+        let validity = self.context.settings.validity;
+        publish::renewal_due(published, stamp, validity, now) || live.drifts.is_due(module, now)
     }
 
     /// The last report of a module that can be answered: it has a session, and reported in this term.

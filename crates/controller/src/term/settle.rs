@@ -3,7 +3,8 @@
 //! Each write compares the revision it was decided on, so that a tenant's cancellation is never overwritten; what loses that
 //! race is decided again when the cache has caught up. Read next: `lifecycle.rs` for the decisions themselves.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use model::plan::ReasonCode;
 use model::report::RunReport;
@@ -13,6 +14,7 @@ use planner::Link;
 use store::{Compare, Revision, key};
 
 use super::Term;
+use super::decided::Decided;
 use crate::commit::{self, call, put};
 use crate::evict::{Candidate, News};
 use crate::lifecycle::{Facts, has_ended, is_decision, step};
@@ -22,6 +24,48 @@ use crate::records::WorkloadRecord;
 /// Workloads in one transaction: each costs a compare and a put, of 128 each; with the fence, half of them leaves room for
 /// workloads of 10 kB.
 const BATCH: usize = 60;
+
+/// Which workloads hold GPUs on which module, so that a report looks at those of its own module alone.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Holders {
+    homes: BTreeMap<WorkloadId, ModuleId>,
+    held: BTreeMap<ModuleId, BTreeSet<WorkloadId>>,
+}
+
+impl Holders {
+    /// Takes in a workload's status; `None`: it is no more. Answers where it held and where it holds, unless nothing changed.
+    fn set(&mut self, id: &WorkloadId, status: Option<&Status>) -> [Option<ModuleId>; 2] {
+        let holds = status.filter(|status| status.phase.holds());
+        let home = holds.and_then(|status| status.placement.as_ref()).map(|placement| &placement.module);
+        if self.homes.get(id) == home {
+            return [None, None];
+        }
+        let before = self.homes.remove(id);
+        if let Some(before) = &before
+            && let Some(held) = self.held.get_mut(before)
+        {
+            held.remove(id);
+            if held.is_empty() {
+                self.held.remove(before);
+            }
+        }
+        if let Some(home) = home {
+            self.homes.insert(id.clone(), home.clone());
+            self.held.entry(home.clone()).or_default().insert(id.clone());
+        }
+        [before, home.cloned()]
+    }
+
+    /// Those of one module, in order of id.
+    fn on(&self, module: &ModuleId) -> impl Iterator<Item = &WorkloadId> {
+        self.held.get(module).into_iter().flatten()
+    }
+
+    /// Where a workload holds.
+    fn home(&self, id: &WorkloadId) -> Option<&ModuleId> {
+        self.homes.get(id)
+    }
+}
 
 /// One workload whose status changes.
 struct Step {
@@ -34,10 +78,17 @@ impl Term {
     /// Takes over workloads that changed in the store; progress last seen is kept.
     pub(super) fn sync_workloads(&mut self) {
         let cache = self.context.cache.borrow();
-        let revisions = &mut self.revisions;
+        let (revisions, holders) = (&mut self.revisions, &mut self.holders);
+        let mut stirred: Vec<ModuleId> = Vec::new();
         self.live.send_if_modified(|live| {
             let before = live.workloads.len();
-            live.workloads.retain(|id, _| cache.workloads.contains_key(id));
+            live.workloads.retain(|id, _| {
+                let kept = cache.workloads.contains_key(id);
+                if !kept {
+                    stirred.extend(holders.set(id, None).into_iter().flatten());
+                }
+                kept
+            });
             let mut changed = before != live.workloads.len();
             for (id, stored) in &cache.workloads {
                 if revisions.get(id).is_some_and(|known| *known >= stored.revision) {
@@ -46,13 +97,24 @@ impl Term {
                 changed = true;
                 revisions.insert(id.clone(), stored.revision);
                 merge(live, &stored.value);
+                // What a module is told depends on more than who holds there: a cancellation counts too.
+                stirred.extend(holders.home(id).cloned());
+                let status = live.workloads.get(id).map(|workload| &workload.status);
+                stirred.extend(holders.set(id, status).into_iter().flatten());
             }
             changed
         });
+        drop(cache);
+        stirred.iter().for_each(|module| self.stir(module));
     }
 
     /// Steps the workloads of one module, or all of them.
     pub(super) async fn settle(&mut self, only: Option<&ModuleId>) -> Result<(), commit::Error> {
+        if only.is_some_and(|module| self.holders.on(module).next().is_none()) {
+            return Ok(());
+        }
+        let plan = self.live.borrow().in_force.as_ref().map(|in_force| Arc::clone(&in_force.plan));
+        self.decided.follow(plan.as_ref());
         let queued = if only.is_none() { self.queue() } else { BTreeSet::new() };
         let steps = self.steps(only, &queued);
         if steps.is_empty() {
@@ -87,12 +149,9 @@ impl Term {
     fn steps(&self, only: Option<&ModuleId>, queued: &BTreeSet<WorkloadId>) -> Vec<Step> {
         let now = self.context.clock.now();
         let live = self.live.borrow();
-        let here = |workload: &&Workload| {
-            let module = workload.status.placement.as_ref().map(|placement| &placement.module);
-            only.is_none() || (workload.status.phase.holds() && module == only)
-        };
         let decide = |workload: &Workload| {
-            let facts = Facts { queued: queued.contains(&workload.id), ..facts(&live, workload, now) };
+            let facts =
+                Facts { queued: queued.contains(&workload.id), ..facts(&live, &self.decided, workload, now) };
             let status = step(workload, &facts);
             if status == workload.status {
                 return None;
@@ -101,7 +160,13 @@ impl Term {
             let revision = self.revisions.get(&workload.id).copied().unwrap_or_default();
             Some(Step { id: workload.id.clone(), status, stored: decision.then_some(revision) })
         };
-        live.workloads.values().filter(here).filter_map(decide).collect()
+        match only {
+            Some(module) => {
+                let here = self.holders.on(module).filter_map(|id| live.workloads.get(id));
+                here.filter_map(decide).collect()
+            }
+            None => live.workloads.values().filter_map(decide).collect(),
+        }
     }
 
     async fn store_batch(&mut self, batch: Vec<Step>) -> Result<(), commit::Error> {
@@ -128,7 +193,8 @@ impl Term {
             return;
         }
         let now = self.context.clock.now();
-        let mut freed = false;
+        let (mut freed, mut stirred) = (false, Vec::new());
+        let holders = &mut self.holders;
         if let Some(revision) = revision {
             self.revisions.extend(steps.iter().map(|step| (step.id.clone(), revision)));
         }
@@ -136,6 +202,8 @@ impl Term {
             for Step { id, status, .. } in steps {
                 let Some(workload) = live.workloads.get_mut(&id) else { continue };
                 let before = std::mem::replace(&mut workload.status, status.clone());
+                stirred.extend(holders.home(&id).filter(|_| revision.is_some()).cloned());
+                stirred.extend(holders.set(&id, Some(&status)).into_iter().flatten());
                 // A run that the store had forgotten has ended: a plan numbers the next start.
                 freed |= status.phase == Phase::Pending && number(&before) < number(&status);
                 if before.phase != status.phase {
@@ -151,6 +219,7 @@ impl Term {
                 }
             }
         });
+        stirred.iter().for_each(|module| self.stir(module));
         if freed {
             self.hurry("a run ended".into());
         }
@@ -211,7 +280,7 @@ fn told(live: &Live, module: &ModuleId) -> Time {
     live.published.get(module).map_or(live.since, |published| published.sent)
 }
 
-fn facts<'a>(live: &'a Live, workload: &Workload, now: Time) -> Facts<'a> {
+fn facts<'a>(live: &'a Live, decided: &'a Decided, workload: &Workload, now: Time) -> Facts<'a> {
     let placement = workload.status.placement.as_ref();
     let module = placement.map(|placement| &placement.module);
     let report = module.and_then(|module| live.tracker.report(module));
@@ -224,15 +293,12 @@ fn facts<'a>(live: &'a Live, workload: &Workload, now: Time) -> Facts<'a> {
         });
         told && heard
     });
-    let plan = live.in_force.as_ref().map(|in_force| &in_force.plan);
-    let subject = model::plan::Subject::Workload(workload.id.clone());
-    let decided = plan.and_then(|plan| plan.decisions.iter().find(|decision| decision.subject == subject));
     let run: Option<&RunReport> = report.and_then(|report| report.runs.get(&workload.id));
     let waits = workload.status.phase == Phase::Pending;
     Facts {
         now,
-        planned: plan.and_then(|plan| plan.placement(&workload.id)),
-        reason: decided.map(|decision| decision.reason),
+        planned: decided.placement(&workload.id),
+        reason: decided.reason(&workload.id),
         run: run.filter(|_| !waits),
         link: module.map_or(Link::Never, |module| live.tracker.link(module, now)),
         dropped: persisted,
@@ -245,8 +311,9 @@ fn facts<'a>(live: &'a Live, workload: &Workload, now: Time) -> Facts<'a> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::testing;
+    use crate::testing::{self, module_id, placement};
 
     #[test]
     fn a_run_is_evicted_once_when_it_is_told_to_stop_for_others_sake() {
@@ -260,5 +327,39 @@ mod tests {
         check(Phase::Running, Phase::Completed, ReasonCode::Completed, false);
         check(Phase::Running, Phase::Unreachable, ReasonCode::LinkLost, false);
         check(Phase::Stopping, Phase::Pending, ReasonCode::Preempted, false);
+    }
+
+    #[test]
+    fn who_holds_where_follows_every_status() {
+        let mut holders = Holders::default();
+        let id = |name: &str| WorkloadId::new(name).unwrap();
+        let mut check = |name: &str, phase: Option<Phase>, at: &str, stirred: &[&str], there: [&str; 2]| {
+            let given = phase.map(|phase| {
+                let placement = Some(placement(at, 1));
+                Status { phase, placement, ..testing::workload(name, "t", 1).status }
+            });
+            let found = holders.set(&id(name), given.as_ref());
+            let found: Vec<ModuleId> = found.into_iter().flatten().collect();
+            assert_eq!(
+                found,
+                stirred.iter().map(|name| module_id(name)).collect::<Vec<_>>(),
+                "{name} {phase:?}"
+            );
+            for (module, there) in ["m1", "m2"].into_iter().zip(there) {
+                let held: Vec<&str> = holders.on(&module_id(module)).map(WorkloadId::as_str).collect();
+                assert_eq!(held.join(" "), there, "{module} after {name} {phase:?}");
+            }
+            let home = holders.home(&id(name)).map(|home| home.as_str().to_owned());
+            let holds = phase.is_some_and(Phase::holds);
+            assert_eq!(home.as_deref(), Some(at).filter(|_| holds));
+        };
+        check("v", Some(Phase::Pending), "m1", &[], ["", ""]);
+        check("v", Some(Phase::Starting), "m1", &["m1"], ["v", ""]);
+        check("w", Some(Phase::Running), "m1", &["m1"], ["v w", ""]);
+        check("w", Some(Phase::Stopping), "m1", &[], ["v w", ""]);
+        check("w", Some(Phase::Starting), "m2", &["m1", "m2"], ["v", "w"]);
+        check("v", Some(Phase::Completed), "m1", &["m1"], ["", "w"]);
+        check("w", None, "m2", &["m2"], ["", ""]);
+        check("w", None, "m2", &[], ["", ""]);
     }
 }

@@ -241,7 +241,7 @@ mod tests {
         site(&mut now, 4).report = Some(testing::site_report([GensetState::Online; 3], gas));
         let order = order(&before, now);
         assert_eq!(order.input.touched, Some(BTreeSet::from([site_id(4)])));
-        let made = crate::cycle::decide_now(order, planner::plan, None).unwrap().round;
+        let made = crate::cycle::decide(order, planner::plan, None).unwrap().round;
         assert!(made.input.touched.is_some(), "the repair did");
         let again = planner::plan(&made.input).plan;
         assert_eq!(model::plan::Plan { input: made.plan.input.clone(), ..again }, *made.plan);
@@ -261,7 +261,7 @@ mod tests {
         now.workloads.insert(new.id.clone(), new);
         let order = order(&before, now);
         assert_eq!(order.came.len(), 1);
-        let made = crate::cycle::decide_now(order, planner::plan, None).unwrap().round;
+        let made = crate::cycle::decide(order, planner::plan, None).unwrap().round;
         assert_eq!(made.input.touched, None);
     }
 }
