@@ -23,6 +23,7 @@ use tokio::time::timeout;
 use crate::audit::Audits;
 use crate::cache::Cache;
 use crate::commit::{self, call};
+use crate::events::Recorder;
 use crate::ledger::Sink;
 use crate::live::Live;
 use crate::metrics::Counts;
@@ -56,6 +57,8 @@ pub struct Context {
     pub audits: Audits,
     /// Where quotes are made and promises admitted.
     pub quotes: Desk,
+    /// What happened to sites, modules and workloads, for whoever describes them.
+    pub events: Recorder,
     /// What is counted for whoever watches.
     pub counts: Arc<Counts>,
     /// What does not change while it runs.

@@ -6,6 +6,7 @@
 //! (bounds), `cycle.rs` (plans).
 
 mod certify;
+mod note;
 mod send;
 mod settle;
 mod touch;
@@ -18,13 +19,14 @@ use model::envelope::{Directive, Fence};
 use model::plan::Plan;
 use model::report::{EnvelopeState, Report};
 use model::{ModuleId, SiteId, Span, Time, WorkloadId};
-use store::{Compare, Leadership, Revision, Txn, key};
+use store::{Compare, Leadership, Op, Revision, Txn, key};
 use tokio::sync::{broadcast, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::commit::{self, InForce, KEEP_PLANS, call, prunable};
 use crate::context::Context;
 use crate::cycle::{self, Order, Planner};
+use crate::events;
 use crate::evict::Evictions;
 use crate::grants::{Heard, Offer};
 use crate::history::History;
@@ -43,6 +45,8 @@ pub const ROUND: Span = Span::secs(30);
 pub const DEBOUNCE: Span = Span::new(200);
 /// After a failed round the next one waits this long: a store that elects a new leader takes 1.6 s.
 const RETRY: Span = Span::secs(2);
+/// Modules whose loss is stored in one transaction, of the store's 128 operations.
+const LOSSES: usize = 100;
 /// A new leader waits this long for all known modules to report before it plans: three reports.
 const GATHER: Span = Span::secs(3);
 
@@ -234,6 +238,9 @@ impl Term {
                 tracing::warn!(error = &error as &dyn std::error::Error, "a write was put off");
             }
         };
+        if ended == Ended::Cancelled {
+            events::hand_over(&self.context).await;
+        }
         let now = self.context.clock.now();
         self.live.send_replace(Live::new(self.rules.freshness, self.context.settings.validity, now));
         if ended == Ended::Cancelled
@@ -305,9 +312,11 @@ impl Term {
         let module = report.module.clone();
         let Some(site) = self.site_of(&module) else { return Ok(()) };
         let urgent = self.urgent(&site, &report);
+        let news = self.news(&site, &report, now);
         let mut taken = Taken::Outdated;
         self.live.send_modify(|live| taken = take(live, session, report, now));
-        let Taken::Accepted { returned, rebooted: _ } = taken else { return Ok(()) };
+        let Taken::Accepted { returned, rebooted } = taken else { return Ok(()) };
+        self.note_heard(&module, news, (returned, rebooted), now);
         self.confirm_silent(&site, now);
         if let Some(why) = urgent {
             self.hurry(why);
@@ -343,10 +352,14 @@ impl Term {
             }
             !lost.is_empty()
         });
-        for module in lost {
+        for module in &lost {
             self.hurry(format!("module {module} is out of touch"));
-            let put = commit::put(key::lost(&module), &LostRecord { since: now })?;
-            self.fenced(self.txn().then(put)).await?;
+            self.note_lost(module, now);
+        }
+        for batch in lost.chunks(LOSSES) {
+            let put = |module| commit::put(key::lost(module), &LostRecord { since: now });
+            let puts = batch.iter().map(put).collect::<Result<Vec<Op>, store::Error>>()?;
+            self.fenced(Txn { then: puts, ..self.txn() }).await?;
         }
         self.settle(None).await?;
         if now < self.due || (self.live.borrow().rounds.is_empty() && self.gathering(now)) {

@@ -128,7 +128,7 @@ impl Term {
             return;
         }
         let now = self.context.clock.now();
-        let mut freed = false;
+        let (mut freed, mut changed) = (false, Vec::new());
         if let Some(revision) = revision {
             self.revisions.extend(steps.iter().map(|step| (step.id.clone(), revision)));
         }
@@ -144,6 +144,7 @@ impl Term {
                         self.context.counts.eviction(status.reason);
                     }
                     let what = format!("{} -> {} ({})", before.phase, status.phase, status.reason);
+                    changed.push((workload.clone(), before));
                     live.tell(now, format!("workload {id}"), what);
                 }
                 if status.phase.is_final() {
@@ -151,6 +152,7 @@ impl Term {
                 }
             }
         });
+        self.note_phases(&changed, now);
         if freed {
             self.hurry("a run ended".into());
         }
