@@ -99,6 +99,13 @@ impl Context {
         self.office.borrow().clone().ok_or_else(|| Problem::standby(&self.leader_address()))
     }
 
+    /// Tells the leader's log, which `watch` shows. A full inbox, or nobody who leads, loses the line and nothing else.
+    pub fn tell(&self, subject: &str, what: String) {
+        if let Ok(office) = self.office() {
+            let _ = office.inbox.try_send(Event::Told { subject: subject.to_owned(), what });
+        }
+    }
+
     /// For what may be answered from the store's content: whether it is known yet, and the leader's address where this controller
     /// stands by (empty when nobody leads).
     pub fn standing_by(&self) -> Result<Option<String>, Problem> {

@@ -32,7 +32,7 @@ const GATHER: Duration = Duration::from_secs(1);
 /// Objects in one transaction: each costs a compare and a put of the store's 128; full histories are 100 × 4 KiB and some, a
 /// third of its 1.5 MiB.
 const BATCH: usize = 100;
-/// Transactions in one go, so that events take less than one transaction in five of what etcd bears at rest.
+/// Transactions in one go: four a second at most, below the five that all of us together may take while nothing happens.
 const MOST_BATCHES: usize = 4;
 /// Objects whose events wait: all of 10,000 modules and as many workloads. Full they would be 80 MiB; after an outage of everything
 /// they hold two events each, 6 MiB.

@@ -12,6 +12,7 @@
 mod admission;
 pub mod audit;
 pub mod cache;
+pub mod clock;
 pub mod commit;
 mod compact;
 pub mod config;

@@ -23,6 +23,7 @@ use store::{Compare, Leadership, Op, Revision, Txn, key};
 use tokio::sync::{broadcast, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
+use crate::clock;
 use crate::commit::{self, InForce, KEEP_PLANS, call, prunable};
 use crate::context::Context;
 use crate::cycle::{self, Order, Planner};
@@ -157,7 +158,7 @@ impl Term {
         commits: broadcast::Sender<Committed>,
     ) -> Result<Self, commit::Error> {
         let in_force = commit::load(&context.store).await?;
-        let now = context.clock.now();
+        let now = clock::begin_term(&*context.clock, in_force.as_ref());
         let fence = Fence { epoch, leader: leadership.create_revision().0, plan: 0 };
         let fresh = inherit(&context, &rules, fence, in_force, now);
         let asked = context.cache.borrow().asked;

@@ -7,6 +7,7 @@
 //!
 //! Invariant: this crate does no I/O, reads no clock, draws no random number and depends on no other crate of the workspace.
 
+pub mod anchor;
 pub mod envelope;
 pub mod event;
 pub mod fleet;
