@@ -13,13 +13,14 @@ test:
 	done
 
 # What the tests need beside Rust: etcd itself and its own client (backups, history), protoc for our etcd client's build script, and
-# Prometheus to read our metrics.
+# Prometheus to read our metrics, and faketime to set a program's clock.
 deps:
 	@if ! command -v etcd >/dev/null || ! command -v etcdctl >/dev/null || ! command -v protoc >/dev/null \
-		|| [ ! -d /usr/include/google/protobuf ] || ! command -v promtool >/dev/null; then \
-		echo "installing etcd-server, etcd-client, protobuf-compiler, libprotobuf-dev and prometheus"; \
+		|| [ ! -d /usr/include/google/protobuf ] || ! command -v promtool >/dev/null \
+		|| ! command -v faketime >/dev/null; then \
+		echo "installing etcd-server, etcd-client, protobuf-compiler, libprotobuf-dev, prometheus and faketime"; \
 		apt-get update -qq && apt-get install -y -qq --no-install-recommends \
-			etcd-server etcd-client protobuf-compiler libprotobuf-dev prometheus; \
+			etcd-server etcd-client protobuf-compiler libprotobuf-dev prometheus faketime; \
 	fi
 
 # What a compiler says without running anything.
@@ -41,7 +42,7 @@ lean:
 # of their time.
 unit:
 	cargo build --workspace --all-targets --locked
-	FLARESHIFT_REQUIRE_ETCD=1 FLARESHIFT_REQUIRE_PROMETHEUS=1 PLANNER_TESTS=all PROPTEST_RNG_SEED=1 \
+	FLARESHIFT_REQUIRE_ETCD=1 FLARESHIFT_REQUIRE_PROMETHEUS=1 FLARESHIFT_REQUIRE_FAKETIME=1 PLANNER_TESTS=all PROPTEST_RNG_SEED=1 \
 		RUST_TEST_THREADS=8 cargo test --workspace --locked --no-fail-fast
 
 # The command line must build without protoc and without etcd-client: a new user has neither.

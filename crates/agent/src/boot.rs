@@ -1,7 +1,10 @@
 //! The machine's boot clock, on which envelopes run. Wall time, for people and records, is `api::clock::WallClock`.
 
 use std::fs;
+use std::time::Duration;
 
+use api::clock::{NEWS_EVERY, WallClock};
+use model::anchor::News;
 use model::{BootStamp, Span};
 use rustix::time::{ClockId, clock_gettime};
 
@@ -25,6 +28,28 @@ pub fn stamp(boot_id: &str) -> BootStamp {
     BootStamp { boot_id: boot_id.to_owned(), at: Span::new(now.tv_sec * 1_000 + now.tv_nsec / 1_000_000) }
 }
 
+/// The boot-time clock by itself: what wall time goes on by (decision 0018).
+pub fn since() -> Duration {
+    let now = clock_gettime(ClockId::Boottime);
+    // The kernel's boot time is never negative; should it be, "just booted" is the honest reading.
+    Duration::new(u64::try_from(now.tv_sec).unwrap_or(0), u32::try_from(now.tv_nsec).unwrap_or(0))
+}
+
+/// Tells the log whenever the machine's clock was set.
+pub async fn watch_wall_clock() {
+    loop {
+        tokio::time::sleep(NEWS_EVERY).await;
+        match WallClock.news() {
+            Some(News::Set(apart)) => tracing::warn!(
+                apart_ms = apart.get(),
+                "the machine's clock was set; it is followed by 0.5 ms a second, a restart takes it over at once"
+            ),
+            Some(News::Together) => tracing::info!("the machine's clock is caught up with"),
+            None => {}
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -35,5 +60,6 @@ mod tests {
         assert_eq!(id, boot_id());
         let (early, late) = (stamp(&id), stamp(&id));
         assert!(late.since(&early).is_some_and(|span| span >= Span::ZERO));
+        assert!(since() >= late.at.to_std());
     }
 }

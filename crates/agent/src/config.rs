@@ -91,6 +91,16 @@ pub struct Config {
     /// Check all settings, the fleet file and the proxy's settings, and end: 0 where they can be used.
     #[arg(long, global = true)]
     pub check_config: bool,
+    /// Which log lines are shown, such as info,store=debug; SIGHUP reads it again.
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILTER",
+        env = "FLARESHIFT_LOG",
+        hide_env_values = true,
+        default_value_t
+    )]
+    pub log: log::Filter,
     /// What log lines look like.
     #[arg(
         long,
@@ -120,6 +130,9 @@ pub struct ProxyArgs {
     #[arg(long, value_name = "DIR", default_value = "data/proxy")]
     pub data: PathBuf,
 }
+
+/// Settings that SIGHUP reads again; all others count from the next start on. The proxy's own file is read again too (docs/proxy.md).
+pub const RELOADED: [&str; 1] = ["log"];
 
 impl Config {
     /// The fleet description, checked.

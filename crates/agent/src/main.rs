@@ -8,7 +8,7 @@ use std::sync::Arc;
 use agent::alone;
 use agent::bare;
 use agent::boot;
-use agent::config::{Command, Config};
+use agent::config::{Command, Config, RELOADED};
 use agent::edge::Stratum;
 use agent::metrics::Watched;
 use agent::run::Options;
@@ -18,16 +18,20 @@ use api::clock::WallClock;
 use control::sabotage::Sabotages;
 use model::ModuleId;
 use model::fleet::Fleet;
+use service::log::Log;
 use service::monitor;
-use tokio::signal::unix::{SignalKind, signal};
+use service::settings::again::{self, Changes, Values};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 fn main() -> ExitCode {
-    let config: Config = service::settings::parse();
-    service::log::init(config.log_format);
-    match carry_out(config) {
+    let (config, values): (Config, Values) = service::settings::parse();
+    let log = service::log::init(config.log_format, &config.log);
+    // Before anybody reads the time.
+    WallClock::go_on_by(boot::since);
+    match carry_out(config, Again { values, log }) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("flareshift-agent: {error:#}");
@@ -36,10 +40,10 @@ fn main() -> ExitCode {
     }
 }
 
-fn carry_out(config: Config) -> anyhow::Result<()> {
+fn carry_out(config: Config, again: Again) -> anyhow::Result<()> {
     if config.check_config {
         config.check()?;
-        println!("the settings can be used");
+        println!("the settings can be used; SIGHUP reads again: {}", RELOADED.join(", "));
         return Ok(());
     }
     let runtime = || tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
@@ -47,7 +51,7 @@ fn carry_out(config: Config) -> anyhow::Result<()> {
         Some(Command::Proxy(args)) => {
             let settings = Settings::read(&args.file)?;
             runtime()?.block_on(async {
-                let cancel = until_told()?;
+                let cancel = until_told(again)?;
                 let watched = Watched::new(Arc::new(WallClock), [ModuleId::new(alone::LEDGER)?]);
                 show(config.metrics, &watched, &cancel).await?;
                 alone::run(settings, &args.file, &args.data, &watched, cancel).await
@@ -55,7 +59,7 @@ fn carry_out(config: Config) -> anyhow::Result<()> {
         }
         None => {
             let fleet = config.read_fleet()?;
-            runtime()?.block_on(run(config, fleet))
+            runtime()?.block_on(run(config, fleet, again))
         }
     }
 }
@@ -78,13 +82,43 @@ async fn show(
     Ok(())
 }
 
-async fn run(config: Config, fleet: Fleet) -> anyhow::Result<()> {
-    let cancel = until_told()?;
+async fn run(config: Config, fleet: Fleet, again: Again) -> anyhow::Result<()> {
+    let cancel = until_told(again)?;
     if config.simulate { simulate(config, fleet, cancel).await } else { serve(config, &fleet, cancel).await }
 }
 
-/// Cancelled by SIGTERM and SIGINT. Needs the runtime.
-fn until_told() -> anyhow::Result<CancellationToken> {
+/// What is needed to read the settings again.
+struct Again {
+    values: Values,
+    log: Log,
+}
+
+impl Again {
+    /// Reads the settings again at each SIGHUP. What cannot be used changes nothing; what may not change is named, and the old stays.
+    async fn keep_reading(mut self, mut hangup: Signal) {
+        while hangup.recv().await.is_some() {
+            let (config, values) = match again::read::<Config>() {
+                Ok(read) => read,
+                Err(error) => {
+                    warn!(%error, "settings cannot be used, the old ones stay");
+                    continue;
+                }
+            };
+            let Changes { taken, refused } = self.values.take(&values, &RELOADED);
+            for setting in &refused {
+                warn!(setting, "this setting counts from the next start on; the old one stays in force");
+            }
+            // Before the lines that a new filter may hide.
+            info!(taken = taken.join(", "), by = "SIGHUP", "settings read again");
+            self.log.show(&config.log);
+        }
+    }
+}
+
+/// Cancelled by SIGTERM and SIGINT; SIGHUP has the settings read again, and a clock that is set is told. Needs the runtime.
+fn until_told(again: Again) -> anyhow::Result<CancellationToken> {
+    tokio::spawn(boot::watch_wall_clock());
+    tokio::spawn(again.keep_reading(signal(SignalKind::hangup())?));
     let cancel = CancellationToken::new();
     let stop = cancel.clone();
     let mut terminate = signal(SignalKind::terminate())?;

@@ -164,6 +164,12 @@ pub struct ModuleChange {
     /// Change it only if it still has this etag (`module describe` shows it).
     #[arg(long, value_name = "ETAG")]
     pub etag: Option<String>,
+    /// Who asks for it; stands in the history that `describe` shows.
+    #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
+    pub by: Option<String>,
+    /// Why; stands in that history.
+    #[arg(long, value_name = "TEXT", value_parser = NonEmptyStringValueParser::new())]
+    pub why: Option<String>,
 }
 
 /// What `plan` does.
@@ -245,6 +251,12 @@ pub enum WorkloadCommand {
     Cancel {
         /// The workload's id.
         workload: String,
+        /// Who asks for it; stands in the history that `describe` shows.
+        #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
+        by: Option<String>,
+        /// Why; stands in that history.
+        #[arg(long, value_name = "TEXT", value_parser = NonEmptyStringValueParser::new())]
+        why: Option<String>,
     },
 }
 

@@ -6,6 +6,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use model::event::History;
+use model::plan::Subject;
 use model::report::Finding;
 use model::site::Site;
 use model::tenant::{Offering, Tenant};
@@ -14,9 +16,10 @@ use model::{Id, ModuleId, OfferingId, SiteId, TenantId, Time, WorkloadId};
 use store::record::{Versioned, decode_entry};
 use store::{Change, Entry, Key, Prefix, Revision, WatchEvent, key};
 
+use crate::events;
 use crate::records::{
-    EpochRecord, GrantRecord, LostRecord, ModuleRecord, OfferingRecord, PlanHead, SiteRecord, TargetRecord,
-    TenantKeyRecord, TenantRecord, WatermarkRecord, WorkloadRecord,
+    EpochRecord, GrantRecord, HistoryRecord, LostRecord, ModuleRecord, OfferingRecord, PlanHead, SiteRecord,
+    TargetRecord, TenantKeyRecord, TenantRecord, WatermarkRecord, WorkloadRecord,
 };
 
 /// Records that could not be read and are told about; more than these say nothing new.
@@ -79,6 +82,8 @@ pub struct Cache {
     pub lost: BTreeMap<ModuleId, Time>,
     /// Up to where modules' ledgers are durable.
     pub watermarks: BTreeMap<ModuleId, u64>,
+    /// What happened lately to sites, modules and workloads.
+    pub histories: BTreeMap<Subject, Stored<History>>,
     /// Records that this program cannot read.
     pub broken: BTreeMap<String, Finding>,
 }
@@ -105,6 +110,15 @@ impl Cache {
             }
         }
         self.revision = event.revision();
+    }
+
+    /// Whether a site, a module or a workload is there.
+    pub fn holds(&self, subject: &Subject) -> bool {
+        match subject {
+            Subject::Site(id) => self.sites.contains_key(id),
+            Subject::Module(id) => self.modules.contains_key(id),
+            Subject::Workload(id) => self.workloads.contains_key(id),
+        }
     }
 
     /// Workloads of one tenant that are not final, and the GPUs they ask for together.
@@ -154,6 +168,9 @@ impl Cache {
             Place::Lost(id) => drop(self.lost.insert(id, read::<LostRecord>(entry)?.since)),
             Place::Watermark(id) => {
                 self.watermarks.insert(id, read::<WatermarkRecord>(entry)?.sequence);
+            }
+            Place::History(of) => {
+                self.histories.insert(of, stored(read::<HistoryRecord>(entry)?.0, entry));
             }
             Place::Request | Place::Import => {}
         }
@@ -209,6 +226,7 @@ impl Cache {
             Ok(Place::Grant(id)) => drop(self.grants.remove(&id)),
             Ok(Place::Lost(id)) => drop(self.lost.remove(&id)),
             Ok(Place::Watermark(id)) => drop(self.watermarks.remove(&id)),
+            Ok(Place::History(of)) => drop(self.histories.remove(&of)),
             Ok(Place::Request | Place::Import) | Err(_) => {}
         }
     }
@@ -232,6 +250,7 @@ enum Place {
     Grant(ModuleId),
     Lost(ModuleId),
     Watermark(ModuleId),
+    History(Subject),
 }
 
 fn place(key: &Key) -> Result<Place, String> {
@@ -265,6 +284,8 @@ fn place(key: &Key) -> Result<Place, String> {
         parse(&id).map(Place::Lost)
     } else if let Some(id) = under(key::watermarks()) {
         parse(&id).map(Place::Watermark)
+    } else if let Some(of) = under(key::events()) {
+        events::subject(&of).map(Place::History)
     } else if under(key::requests()).is_some() {
         Ok(Place::Request)
     } else {
@@ -335,6 +356,9 @@ mod tests {
         cache.apply(&put(key::plan_site(3, "well-7"), &TargetRecord { generation: 3 }, 8));
         cache.apply(&put(key::target(), &TargetRecord { generation: 3 }, 9));
         cache.apply(&put(key::epoch(), &EpochRecord { epoch: 2 }, 10));
+        cache.apply(&put(key::event("workload", "w"), &HistoryRecord(History::default()), 10));
+        let subject = Subject::Workload(workload.id.clone());
+        assert!(cache.histories.contains_key(&subject) && cache.holds(&subject));
         assert_eq!(cache.broken, BTreeMap::new());
         assert_eq!((cache.sites.len(), cache.modules.len(), cache.offerings.len()), (1, 1, 1));
         assert_eq!((cache.lost.len(), cache.watermarks.len(), cache.keys.len()), (1, 1, 1));
@@ -347,10 +371,18 @@ mod tests {
         cache.apply(&put(key::module("m1"), &moved, 11));
         assert_eq!((here(&cache, "well-7"), here(&cache, "well-8")), (0, 1));
         assert_eq!(cache.open_gpus(&workload.tenant), 4);
-        let keys =
-            [key::site("well-7"), key::module("m1"), key::lost("m1"), key::workload("w"), key::target()];
+        let history = key::event("workload", "w");
+        let keys = [
+            key::site("well-7"),
+            key::module("m1"),
+            key::lost("m1"),
+            key::workload("w"),
+            key::target(),
+            history,
+        ];
         cache.apply(&commit(12, keys.into_iter().map(Change::Delete).collect()));
         assert_eq!((cache.sites.len(), cache.modules.len(), cache.lost.len()), (0, 0, 0));
+        assert!(!cache.histories.contains_key(&subject) && !cache.holds(&subject));
         assert_eq!(here(&cache, "well-8"), 0);
         assert_eq!((cache.open_gpus(&workload.tenant), cache.target), (0, None));
         assert_eq!(cache.revision, Revision(12));

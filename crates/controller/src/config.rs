@@ -21,7 +21,7 @@ use service::{log, monitor};
 pub use place::Place;
 
 /// What stands below `--help`.
-const AFTER_HELP: &str = "Log lines go to standard error; FLARESHIFT_LOG filters them, e.g. info,store=debug.
+const AFTER_HELP: &str = "Log lines go to standard error. SIGHUP reads the settings again: docs/configuration.md says which of them count at once.
 
 Exit codes:
   0  after SIGTERM or SIGINT
@@ -82,6 +82,16 @@ pub struct Flags {
     /// link that is gone shows that much later (docs/sessions.md).
     #[arg(long, value_name = "SECONDS", default_value_t = 0, value_parser = clap::value_parser!(i64).range(0..=30))]
     pub quiet_seconds: i64,
+    /// Which log lines are shown, such as info,store=debug; SIGHUP reads it again.
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILTER",
+        env = "FLARESHIFT_LOG",
+        hide_env_values = true,
+        default_value_t
+    )]
+    pub log: log::Filter,
     /// What log lines look like.
     #[arg(
         long,
@@ -163,6 +173,10 @@ pub enum Error {
         value: f64,
     },
 }
+
+/// Settings that SIGHUP reads again; all others count from the next start on. Prices are what rounds of planning read anew each
+/// time. What leases, envelopes, links and sessions were begun with stays.
+pub const RELOADED: [&str; 5] = ["difficulty", "fees_ppm", "log", "pool_fee_ppm", "price_usd"];
 
 impl Flags {
     /// Refuses listeners that are not on loopback, and what cannot be advertised.
@@ -300,6 +314,17 @@ mod tests {
         let flags = flags.unwrap();
         assert_eq!(flags.place.location().unwrap().to_string(), "etcds://a:1/two");
         assert!(matches!(flags.errand, Some(Errand::Store { json: true, .. })));
+    }
+
+    #[test]
+    fn what_is_read_again_are_flags() {
+        let command = <Flags as clap::CommandFactory>::command();
+        let longs: Vec<String> =
+            command.get_arguments().filter_map(|arg| Some(arg.get_long()?.replace('-', "_"))).collect();
+        for key in RELOADED {
+            assert!(longs.iter().any(|long| long == key), "{key}");
+        }
+        assert!(RELOADED.is_sorted());
     }
 
     #[test]

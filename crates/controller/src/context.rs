@@ -23,6 +23,7 @@ use tokio::time::timeout;
 use crate::audit::Audits;
 use crate::cache::Cache;
 use crate::commit::{self, call};
+use crate::events::Recorder;
 use crate::ledger::Sink;
 use crate::live::Live;
 use crate::metrics::Counts;
@@ -56,6 +57,8 @@ pub struct Context {
     pub audits: Audits,
     /// Where quotes are made and promises admitted.
     pub quotes: Desk,
+    /// What happened to sites, modules and workloads, for whoever describes them.
+    pub events: Recorder,
     /// What is counted for whoever watches.
     pub counts: Arc<Counts>,
     /// What does not change while it runs.
@@ -94,6 +97,13 @@ impl Context {
     /// The office, or a problem that names who holds it.
     pub fn office(&self) -> Result<Office, Problem> {
         self.office.borrow().clone().ok_or_else(|| Problem::standby(&self.leader_address()))
+    }
+
+    /// Tells the leader's log, which `watch` shows. A full inbox, or nobody who leads, loses the line and nothing else.
+    pub fn tell(&self, subject: &str, what: String) {
+        if let Ok(office) = self.office() {
+            let _ = office.inbox.try_send(Event::Told { subject: subject.to_owned(), what });
+        }
     }
 
     /// For what may be answered from the store's content: whether it is known yet, and the leader's address where this controller

@@ -85,6 +85,12 @@ impl Drifts {
             .is_some_and(|drift| drift.is_late(now) && drift.told.is_none_or(|told| now.since(told) >= AGAIN))
     }
 
+    /// The stable code of what is apart, where it has been so for long enough and was not told again yet.
+    pub fn is_new(&self, module: &ModuleId, now: Time) -> Option<&'static str> {
+        let drift = self.0.get(module).filter(|drift| drift.is_late(now) && drift.times == 0)?;
+        Some(drift.what.code())
+    }
+
     /// It was told again.
     pub fn told(&mut self, module: &ModuleId, now: Time) {
         if let Some(drift) = self.0.get_mut(module).filter(|drift| drift.is_late(now)) {
@@ -97,17 +103,27 @@ impl Drifts {
     pub fn finding(&self, module: &ModuleId, now: Time) -> Option<Finding> {
         let drift = self.0.get(module).filter(|drift| drift.is_late(now))?;
         let (seconds, times) = (now.since(drift.since).get() / 1_000, drift.times);
-        let (code, what) = match &drift.what {
+        let what = match &drift.what {
             Apart::NotTaken { told, holds, refused } => {
                 let why = refused.as_deref().unwrap_or("the agent does not say why");
-                ("directive_not_taken", format!("holds directive {holds} and not {told} ({why})"))
+                format!("holds directive {holds} and not {told} ({why})")
             }
             Apart::Above { meter, ceiling } => {
-                ("above_ceiling", format!("draws {meter} by its meter under a ceiling of {ceiling}"))
+                format!("draws {meter} by its meter under a ceiling of {ceiling}")
             }
         };
+        let code = drift.what.code();
         let message = format!("{what} for {seconds} s; told again {times} times; look at the agent's log");
         Some(Finding { code: code.into(), subject: format!("module {module}"), message })
+    }
+}
+
+impl Apart {
+    fn code(&self) -> &'static str {
+        match self {
+            Apart::NotTaken { .. } => "directive_not_taken",
+            Apart::Above { .. } => "above_ceiling",
+        }
     }
 }
 
@@ -199,6 +215,7 @@ mod tests {
             let now = Time(second * 1_000);
             drifts.note(Some(&told), &report(4, None), now);
             if drifts.is_due(&module, now) {
+                assert_eq!(drifts.is_new(&module, now).is_some(), again.is_empty(), "{second} s");
                 drifts.told(&module, now);
                 again.push(second);
             }

@@ -4,13 +4,19 @@
 //! Assumes that the description's findings were shown already. Read next: `cache.rs`.
 
 use api::Problem;
+use model::event::{Event, What, Who};
 use model::fleet::Fleet;
-use store::{Op, Txn, key};
+use model::plan::Subject;
+use model::{ModuleId, SiteId};
+use store::{Key, Op, Txn, key};
 
 use crate::cache::Cache;
 use crate::commit::{self, put, split};
 use crate::context::{Context, problem};
 use crate::records::{ModuleRecord, OfferingRecord, SiteRecord};
+
+/// What the histories of sites and modules say of where a change came from: nobody's name stands in a file.
+const FILE: &str = "by the fleet file";
 
 /// Writes what differs; answers how many records that were.
 pub async fn load(context: &Context, fleet: &Fleet) -> Result<usize, Problem> {
@@ -18,10 +24,20 @@ pub async fn load(context: &Context, fleet: &Fleet) -> Result<usize, Problem> {
         changes(&context.cache.borrow(), fleet).map_err(|error| problem(commit::Error::Store(error)))?;
     let count = ops.len();
     for then in split(ops).into_iter().filter(|ops| !ops.is_empty()) {
+        let changed: Vec<Subject> = then.iter().filter_map(|op| subject(op.key())).collect();
         let txn = Txn { compares: Vec::new(), then, otherwise: Vec::new() };
-        context.write(txn).await?;
+        if context.write(txn).await?.is_some() {
+            let event = Event::new(context.clock.now(), What::Configured, Who::operator("")).saying(FILE);
+            changed.into_iter().for_each(|subject| context.events.note(subject, event.clone()));
+        }
     }
     Ok(count)
+}
+
+/// The site or module whose record stands under a key.
+fn subject(key: &Key) -> Option<Subject> {
+    let site = key.id_under(&key::sites()).and_then(|id| SiteId::new(&id).ok()).map(Subject::Site);
+    site.or_else(|| Some(Subject::Module(ModuleId::new(&key.id_under(&key::modules())?).ok()?)))
 }
 
 fn changes(cache: &Cache, fleet: &Fleet) -> Result<Vec<Op>, store::Error> {
@@ -57,6 +73,16 @@ mod tests {
 
     use super::*;
     use crate::testing;
+
+    #[test]
+    fn sites_and_modules_have_histories_and_offerings_have_none() {
+        let check = |key: Key, expected: Option<&str>| {
+            assert_eq!(subject(&key).map(|subject| subject.to_string()).as_deref(), expected, "{key}");
+        };
+        check(key::site("well-7"), Some("site well-7"));
+        check(key::module("m1"), Some("module m1"));
+        check(key::offering("m1"), None);
+    }
 
     #[test]
     fn only_what_differs_is_written_and_a_cordon_stays() {

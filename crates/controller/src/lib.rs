@@ -6,18 +6,20 @@
 //! shells: [`term`] is the one task that acts while this controller leads, [`session`], [`operator`], [`tenant`] and [`rest`]
 //! serve the three audiences, [`metrics`] shows how it stands, and [`run`] wires it all together. Start at [`run`], then [`term`].
 //!
-//! Invariant: only [`rest`] knows HTTP status, and only [`commit`], [`context`], [`leader`] and [`maintenance`] write to the store
+//! Invariant: only [`rest`] knows HTTP status, and only [`commit`], [`context`], [`events`], [`leader`] and [`maintenance`] write to the store
 //! outside of `term`.
 
 mod admission;
 pub mod audit;
 pub mod cache;
+pub mod clock;
 pub mod commit;
 mod compact;
 pub mod config;
 pub mod context;
 pub mod cycle;
 pub mod drift;
+pub mod events;
 pub mod evict;
 pub mod fleet;
 pub mod grants;

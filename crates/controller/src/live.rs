@@ -168,6 +168,15 @@ impl Live {
         may_be_hidden(self.restored, self.since, heard, validity, now)
     }
 
+    /// Whether a workload holds GPUs of a module.
+    pub fn holds_runs(&self, module: &ModuleId) -> bool {
+        let there = |workload: &Workload| {
+            let placement = workload.status.placement.as_ref();
+            workload.status.phase.holds() && placement.is_some_and(|placement| placement.module == *module)
+        };
+        self.workloads.values().any(there)
+    }
+
     /// The newest bound there is: the one that the plan in force carries, or one that was computed since.
     pub fn last_bound(&self) -> Option<Bound> {
         let carried = self.in_force.as_ref().and_then(|in_force| in_force.plan.bound);

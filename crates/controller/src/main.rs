@@ -9,11 +9,13 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use api::clock::WallClock;
-use controller::config::{Errand, Flags, Place};
+use controller::config::{Errand, Flags, Place, RELOADED};
 use controller::maintenance;
-use controller::run::{Options, run};
+use controller::run::{Options, start};
 use model::time::Clock as _;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use service::log::Log;
+use service::settings::again::{self, Changes, Values};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -24,14 +26,17 @@ use tokio_util::sync::CancellationToken;
 const HAND_OVER: Duration = Duration::from_secs(1);
 
 fn main() -> ExitCode {
-    let flags: Flags = service::settings::parse();
-    service::log::init(flags.log_format);
+    let (flags, values): (Flags, Values) = service::settings::parse();
+    let log = service::log::init(flags.log_format, &flags.log);
+    let boot = store::Clock::boot();
+    // Before anybody reads the time.
+    WallClock::go_on_by(move || boot.now());
     if let Some(Errand::Store { json, command }) = &flags.errand {
         return maintain(&flags.place, command, *json);
     }
     let fleet = match flags.check().and_then(|()| flags.read_fleet()) {
         Ok(_) if flags.check_config => {
-            println!("the settings can be used");
+            println!("the settings can be used; SIGHUP reads again: {}", RELOADED.join(", "));
             return ExitCode::SUCCESS;
         }
         Ok(fleet) => fleet,
@@ -43,7 +48,7 @@ fn main() -> ExitCode {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let outcome = runtime
         .context("the runtime does not start")
-        .and_then(|runtime| runtime.block_on(serve(flags, fleet)));
+        .and_then(|runtime| runtime.block_on(serve(flags, fleet, Again { values, log })));
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -88,7 +93,7 @@ fn raise_file_limit() {
     }
 }
 
-async fn serve(flags: Flags, fleet: model::fleet::Fleet) -> anyhow::Result<()> {
+async fn serve(flags: Flags, fleet: model::fleet::Fleet, mut again: Again) -> anyhow::Result<()> {
     raise_file_limit();
     let name = flags.place.location()?.to_string();
     let store = flags.place.open().await?;
@@ -117,20 +122,64 @@ async fn serve(flags: Flags, fleet: model::fleet::Fleet) -> anyhow::Result<()> {
     };
     let cancel = CancellationToken::new();
     tracing::info!(store = name, grpc = %flags.listen, rest = %flags.rest, "controller starts");
-    let running = run(options, cancel.clone());
+    let handle = start(options, cancel.clone()).await?;
+    let context = handle.context().clone();
+    let running = handle.join();
     tokio::pin!(running);
+    let watching = controller::clock::watch();
+    tokio::pin!(watching);
+    let mut hangup = signal(SignalKind::hangup()).context("no signal handler")?;
     let mut terminate = signal(SignalKind::terminate()).context("no signal handler")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("no signal handler")?;
-    tokio::select! {
-        ended = &mut running => return Ok(ended?),
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+    loop {
+        tokio::select! {
+            ended = &mut running => return Ok(ended?),
+            () = &mut watching => {}
+            _ = hangup.recv() => {
+                let Some((flags, taken)) = again.read() else { continue };
+                market_in.send_replace(flags.market(clock.now()));
+                context.tell("controller", format!("settings read again: {}", taken.join(", ")));
+            }
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+        }
     }
     tracing::info!("controller stops: the office is vacated, the store is closed");
     cancel.cancel();
     running.await?;
     drop(market_in);
     Ok(())
+}
+
+/// What is needed to read the settings again.
+struct Again {
+    values: Values,
+    log: Log,
+}
+
+impl Again {
+    /// Reads the settings again: what of them counts from now on, and all of them as they are now. What cannot be used changes
+    /// nothing; what may not change is named, and the old stays.
+    fn read(&mut self) -> Option<(Flags, Vec<String>)> {
+        let judged = again::read::<Flags>()
+            .map_err(anyhow::Error::from)
+            .and_then(|(flags, values)| flags.check().map(|()| (flags, values)).map_err(anyhow::Error::from));
+        let (flags, values) = match judged {
+            Ok(read) => read,
+            Err(error) => {
+                tracing::warn!(error = format!("{error:#}"), "settings cannot be used, the old ones stay");
+                return None;
+            }
+        };
+        let Changes { taken, refused } = self.values.take(&values, &RELOADED);
+        for setting in &refused {
+            tracing::warn!(setting, "this setting counts from the next start on; the old one stays in force");
+        }
+        // Before the lines that a new filter may hide.
+        tracing::info!(taken = taken.join(", "), by = "SIGHUP", "settings read again");
+        self.log.show(&flags.log);
+        (!taken.is_empty()).then_some((flags, taken))
+    }
 }
 
 async fn bind(address: std::net::SocketAddr) -> anyhow::Result<TcpListener> {

@@ -55,6 +55,10 @@ const FINDINGS: Metric = Metric::gauge(
     "flareshift_controller_findings",
     "What the plan in force or the last refused plan was found to lack.",
 );
+const DROPPED: Metric = Metric::counter(
+    "flareshift_controller_events_dropped_total",
+    "Events of sites, modules and workloads that were noted and never stored.",
+);
 const SHARES: Metric = Metric::counter(
     "flareshift_controller_ledger_shares_total",
     "Shares in this controller's ledger, by how they ended.",
@@ -72,6 +76,7 @@ impl Monitored for Monitor {
     fn write(&self, page: &mut Page) {
         let context = &self.0;
         context.counts.write(page);
+        page.count(&DROPPED, &[], context.events.dropped());
         {
             let cache = context.cache.borrow();
             let live = context.live.borrow();

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use model::event::History;
 use model::module::Module;
 use model::plan::{Bound, Decision, SitePlan};
 use model::site::Site;
@@ -138,6 +139,11 @@ pub struct WatermarkRecord {
     pub sequence: u64,
 }
 
+/// `event/<kind>/<id>`: what happened lately to a site, a module or a workload.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct HistoryRecord(pub History);
+
 /// `epoch`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EpochRecord {
@@ -229,6 +235,10 @@ impl Versioned for WatermarkRecord {
     const KIND: &'static str = "watermark";
     const VERSION: u32 = 1;
 }
+impl Versioned for HistoryRecord {
+    const KIND: &'static str = "history";
+    const VERSION: u32 = 1;
+}
 impl Versioned for EpochRecord {
     const KIND: &'static str = "epoch";
     const VERSION: u32 = 1;
@@ -241,6 +251,8 @@ impl Versioned for ImportRecord {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use model::event::{Event, What, Who};
+    use model::plan::ReasonCode;
     use model::workload::{Grounds, Promise};
     use store::key;
     use store::record::{decode, encode};
@@ -274,6 +286,31 @@ mod tests {
         check(
             RequestRecord { made: "w-1".into(), asked: "ab".into(), at: Time(4) },
             r#"{"kind":"request","schema":1,"body":{"made":"w-1","asked":"ab","at":4}}"#,
+        );
+    }
+
+    #[test]
+    fn version_1_of_a_history_decodes_for_ever() {
+        let who = || Who::Agent(testing::module_id("m1"));
+        let mut history = History { older: 4, missed: 1, ..History::default() };
+        history.push(Event::new(Time(5), What::Online, who()));
+        let named = Event::new(Time(6), What::Draining, Who::operator("ada"));
+        history.push(named.because(ReasonCode::Draining).saying("fan 3"));
+        for at in [7, 9] {
+            history.push(Event::new(Time(at), What::Evicted, Who::Planner(3)));
+        }
+        history.push(Event::new(Time(10), What::EndAsked, Who::Tenant(TenantId::new("acme").unwrap())));
+        history.push(Event::new(Time(11), What::Lost, Who::Controller));
+        check(
+            HistoryRecord(history),
+            concat!(
+                r#"{"kind":"history","schema":1,"body":{"older":4,"missed":1,"events":["#,
+                r#"{"at":5,"what":"online","who":{"agent":"m1"}},"#,
+                r#"{"at":6,"what":"draining","who":{"operator":"ada"},"reason":"draining","text":"fan 3"},"#,
+                r#"{"at":7,"last":9,"times":2,"what":"evicted","who":{"planner":3}},"#,
+                r#"{"at":10,"what":"end_asked","who":{"tenant":"acme"}},"#,
+                r#"{"at":11,"what":"lost","who":"controller"}]}}"#
+            ),
         );
     }
 

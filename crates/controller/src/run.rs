@@ -32,6 +32,7 @@ use crate::audit::{self, Audits};
 use crate::cache::Cache;
 use crate::context::{Context, Settings};
 use crate::cycle::Planner;
+use crate::events::Recorder;
 use crate::ledger::{self, Sink};
 use crate::live::Live;
 use crate::metrics::{self, Counts, Monitor};
@@ -39,7 +40,7 @@ use crate::quote::Desk;
 use crate::sabotage::Sabotage;
 use crate::term::{Committed, Rules};
 use crate::tracker::Freshness;
-use crate::{admission, fleet, leader, operator, rest, session, tenant};
+use crate::{admission, events, fleet, leader, operator, rest, session, tenant};
 
 /// Committed plans that a slow witness may be behind: half an hour at one every 30 s.
 const COMMITS: usize = 64;
@@ -198,6 +199,7 @@ pub async fn start(options: Options, cancel: CancellationToken) -> Result<Handle
         sink,
         audits,
         quotes: Desk::default(),
+        events: Recorder::default(),
         counts: Arc::new(Counts::default()),
         settings: Arc::new(settings),
     };
@@ -212,6 +214,7 @@ pub async fn start(options: Options, cancel: CancellationToken) -> Result<Handle
     let last = CancellationToken::new();
     tasks.spawn(ok(leader::run(context.clone(), rules, ttl, outputs, cancel.clone())));
     tasks.spawn(ok(load_fleet(context.clone(), options.fleet, cancel.clone())));
+    tasks.spawn(ok(events::run(context.clone(), cancel.clone())));
     tasks.spawn(ok(run_sessions(running, cancel.clone(), last.clone())));
     tasks.spawn(follow(context.store.clone(), context.counts.clone(), cache_in, last.clone()));
     #[cfg(feature = "archive")]

@@ -7,6 +7,7 @@
 
 mod certify;
 mod decided;
+mod note;
 mod round;
 mod send;
 mod settle;
@@ -18,13 +19,15 @@ use std::sync::Arc;
 use model::envelope::Fence;
 use model::report::{EnvelopeState, Report};
 use model::{ModuleId, SiteId, Span, Time, WorkloadId};
-use store::{Compare, Leadership, Revision, Txn, key};
+use store::{Compare, Leadership, Op, Revision, Txn, key};
 use tokio::sync::{broadcast, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
+use crate::clock;
 use crate::commit::{self, InForce, call};
 use crate::context::Context;
 use crate::cycle::Planner;
+use crate::events;
 use crate::evict::Evictions;
 use crate::grants::{Heard, Offer};
 use crate::history::History;
@@ -44,6 +47,8 @@ use settle::Holders;
 pub const ROUND: Span = Span::secs(30);
 /// Events within this time of the first are answered by one plan.
 pub const DEBOUNCE: Span = Span::new(200);
+/// Modules whose loss is stored in one transaction, of the store's 128 operations.
+const LOSSES: usize = 100;
 /// A new leader waits this long for all known modules to report before it plans: three reports.
 const GATHER: Span = Span::secs(3);
 
@@ -163,7 +168,7 @@ impl Term {
         commits: broadcast::Sender<Committed>,
     ) -> Result<Self, commit::Error> {
         let in_force = commit::load(&context.store).await?;
-        let now = context.clock.now();
+        let now = clock::begin_term(&*context.clock, in_force.as_ref());
         let fence = Fence { epoch, leader: leadership.create_revision().0, plan: 0 };
         let fresh = inherit(&context, &rules, fence, in_force, now);
         let (asked, written) = counted(&context);
@@ -252,6 +257,9 @@ impl Term {
                 tracing::warn!(error = &error as &dyn std::error::Error, "a write was put off");
             }
         };
+        if ended == Ended::Cancelled {
+            events::hand_over(&self.context).await;
+        }
         let now = self.context.clock.now();
         self.live.send_replace(Live::new(self.rules.freshness, self.context.settings.validity, now));
         if ended == Ended::Cancelled
@@ -325,9 +333,11 @@ impl Term {
         let module = report.module.clone();
         let Some(site) = self.site_of(&module) else { return Ok(()) };
         let urgent = self.urgent(&site, &report);
+        let news = self.news(&site, &report, now);
         let mut taken = (Taken::Outdated, false);
         self.live.send_modify(|live| taken = take(live, session, report, now));
-        let (Taken::Accepted { returned, rebooted: _ }, moved) = taken else { return Ok(()) };
+        let (Taken::Accepted { returned, rebooted }, moved) = taken else { return Ok(()) };
+        self.note_heard(&module, news, (returned, rebooted), now);
         if self.confirm_silent(&site, now) || moved || returned {
             self.still.remove(&site);
         }
@@ -372,10 +382,14 @@ impl Term {
             }
             !lost.is_empty()
         });
-        for module in lost {
+        for module in &lost {
             self.hurry(format!("module {module} is out of touch"));
-            let put = commit::put(key::lost(&module), &LostRecord { since: now })?;
-            self.fenced(self.txn().then(put)).await?;
+            self.note_lost(module, now);
+        }
+        for batch in lost.chunks(LOSSES) {
+            let put = |module| commit::put(key::lost(module), &LostRecord { since: now });
+            let puts = batch.iter().map(put).collect::<Result<Vec<Op>, store::Error>>()?;
+            self.fenced(Txn { then: puts, ..self.txn() }).await?;
         }
         self.settle(None).await?;
         if now < self.due || (self.live.borrow().rounds.is_empty() && self.gathering(now)) {

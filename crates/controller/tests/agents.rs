@@ -220,7 +220,7 @@ async fn an_order_is_placed_started_and_after_its_cancellation_stopped() {
         live.workloads.get(&id).is_some_and(|workload| workload.status.phase == Phase::Running)
     })
     .await;
-    let cancel = api::operator::CancelWorkloadRequest { workload: made.id.clone() };
+    let cancel = api::operator::CancelWorkloadRequest { workload: made.id.clone(), ..Default::default() };
     operator.cancel_workload(cancel).await.unwrap();
     drive(&controller, &mut agents, |live| !live.workloads.contains_key(&id)).await;
     let mut cache = controller.handle.context().cache.clone();

@@ -3,6 +3,7 @@
 
 mod agents;
 mod ahead;
+mod events;
 mod harness;
 mod leaders;
 mod planning;

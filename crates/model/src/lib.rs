@@ -1,13 +1,16 @@
 //! The nouns of Flareshift: what every other crate talks about.
 //!
 //! Start at [`site`] and [`module`] for the plant, [`workload`] for what tenants run, [`plan`] for a decision about both,
-//! [`envelope`] for what of it one agent is allowed, [`report`] for what that agent says back, and [`ledger`] for what is billed.
+//! [`envelope`] for what of it one agent is allowed, [`report`] for what that agent says back, [`ledger`] for what is billed, and
+//! [`event`] for what became of each.
 //! [`fleet`] is what an operator writes down, [`fleet_file`] how it is read, [`toml_file`] how a mistake in it is told.
 //!
 //! Invariant: this crate does no I/O, reads no clock, draws no random number and depends on no other crate of the workspace.
 
+pub mod anchor;
 pub mod cap;
 pub mod envelope;
+pub mod event;
 pub mod fleet;
 pub mod fleet_file;
 pub mod id;

@@ -139,6 +139,12 @@ pub trait Clock: Send + Sync + 'static {
     /// Resolves once `now` is at or past `at`. A loop that owns a simulated clock holds that clock back from the moment its
     /// sleep resolves until it sleeps again, so that fast simulated time never outruns a decision.
     fn sleep_until(&self, at: Time) -> Sleep;
+
+    /// Goes on from `at` where that lies a little ahead, for a new leader: plans do not go back in time. A clock that all share, as a
+    /// simulated one is, has no reason to.
+    fn not_before(&self, at: Time) {
+        let _ = at;
+    }
 }
 
 #[cfg(test)]

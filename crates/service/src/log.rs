@@ -1,8 +1,17 @@
 //! Log lines of a service: to standard error, as text or as JSON.
 //!
-//! The message is a constant phrase and the data are fields, so that a line of JSON can be searched by field.
+//! The message is a constant phrase and the data are fields, so that a line of JSON can be searched by field. What is shown may change
+//! while the process runs; what it looks like may not.
+
+use std::fmt;
+use std::str::FromStr;
 
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::ParseError;
+
+/// What is shown unless somebody says otherwise: everything from `info` on; of object_store only warnings, since what it tries again
+/// is told by whoever waits for it.
+const USUAL: &str = "info,object_store=warn";
 
 /// What a log line looks like.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -14,14 +23,76 @@ pub enum Format {
     Json,
 }
 
-/// Begins to log. What is shown is said by FLARESHIFT_LOG; without it, or where it does not parse, everything from `info` on; of
-/// object_store only warnings, since what it tries again is told by whoever waits for it.
-pub fn init(format: Format) {
-    let filter = EnvFilter::try_from_env("FLARESHIFT_LOG")
-        .unwrap_or_else(|_| EnvFilter::new("info,object_store=warn"));
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+/// Which lines are shown, such as `info,store=debug`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Filter(String);
+
+impl FromStr for Filter {
+    type Err = ParseError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        EnvFilter::builder().parse(text).map(|_| Self(text.to_owned()))
+    }
+}
+
+impl Default for Filter {
+    fn default() -> Self {
+        Self(USUAL.to_owned())
+    }
+}
+
+impl fmt::Display for Filter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Filter {
+    fn compiled(&self) -> EnvFilter {
+        EnvFilter::new(&self.0)
+    }
+}
+
+/// The log of this process.
+pub struct Log(Box<dyn Fn(EnvFilter) -> bool + Send + Sync>);
+
+impl Log {
+    /// Shows these lines from now on.
+    pub fn show(&self, filter: &Filter) -> bool {
+        (self.0)(filter.compiled())
+    }
+}
+
+/// Begins to log.
+pub fn init(format: Format, filter: &Filter) -> Log {
+    let lines = tracing_subscriber::fmt().with_env_filter(filter.compiled()).with_writer(std::io::stderr);
     match format {
-        Format::Text => lines.init(),
-        Format::Json => lines.json().init(),
+        Format::Text => {
+            let lines = lines.with_filter_reloading();
+            let handle = lines.reload_handle();
+            lines.init();
+            Log(Box::new(move |filter| handle.reload(filter).is_ok()))
+        }
+        Format::Json => {
+            let lines = lines.json().with_filter_reloading();
+            let handle = lines.reload_handle();
+            lines.init();
+            Log(Box::new(move |filter| handle.reload(filter).is_ok()))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_filter_that_cannot_be_used_says_so_and_the_usual_one_can() {
+        let check = |text: &str, sound: bool| assert_eq!(text.parse::<Filter>().is_ok(), sound, "{text}");
+        check(USUAL, true);
+        check("info,store=debug", true);
+        check("warn,agent::proxy=trace", true);
+        check("store=loud", false);
+        assert_eq!(Filter::default().to_string(), USUAL);
     }
 }

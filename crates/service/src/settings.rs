@@ -5,6 +5,8 @@
 //! line, but for what the command line or the environment says already. Assumes flags without short forms. docs/configuration.md
 //! tells it to people.
 
+pub mod again;
+
 use std::ffi::OsString;
 use std::fmt;
 use std::fs::File;
@@ -89,8 +91,8 @@ impl fmt::Display for Meant<'_> {
     }
 }
 
-/// Reads the settings of a program; ends it with code 2 and a message where they cannot be used.
-pub fn parse<P: clap::Parser>() -> P {
+/// Reads the settings of a program, and what each of them says; ends it with code 2 and a message where they cannot be used.
+pub fn parse<P: clap::Parser>() -> (P, again::Values) {
     let given: Vec<OsString> = std::env::args_os().collect();
     let merged = merge(&P::command(), &given, |variable| std::env::var_os(variable));
     let (arguments, file) = merged.unwrap_or_else(|error| {
@@ -99,7 +101,12 @@ pub fn parse<P: clap::Parser>() -> P {
         eprintln!("error: {error}{source}");
         std::process::exit(2);
     });
-    P::try_parse_from(arguments).unwrap_or_else(|error| {
+    let command = P::command();
+    let parsed = command.clone().try_get_matches_from(arguments).and_then(|matches| {
+        let values = again::Values::of(&command, &matches);
+        Ok((P::from_arg_matches(&matches)?, values))
+    });
+    parsed.unwrap_or_else(|error| {
         if let Some(file) = file.filter(|_| error.use_stderr()) {
             eprintln!("The settings of {} count as flags.", file.display());
         }

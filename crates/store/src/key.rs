@@ -18,6 +18,7 @@
 //! | `grant/<module>` | envelope generation and the ceilings granted | leader |
 //! | `lost/<module>` | since when a module has been lost | leader |
 //! | `watermark/<module>` | up to which sequence the module's ledger is kept | leader |
+//! | `event/<kind>/<id>` | what happened lately to a site, a module or a workload | leader |
 //!
 //! Assumes: the twin adds the installation's prefix (`flareshift/` unless told otherwise), so that several
 //! installations can share one etcd. An id holds no `/` (the model's id types see to that); should one, it is
@@ -234,6 +235,15 @@ pub fn watermarks() -> Prefix {
     Prefix(Arc::from("watermark/"))
 }
 
+/// `kind` is `site`, `module` or `workload`.
+pub fn event(kind: impl Display, id: impl Display) -> Key {
+    under("event/", &[&kind, &id])
+}
+
+pub fn events() -> Prefix {
+    Prefix(Arc::from("event/"))
+}
+
 /// Checks an installation's prefix and gives it its final slash.
 pub fn installation(prefix: &str) -> Result<String, Error> {
     let trimmed = prefix.trim_matches('/');
@@ -297,6 +307,7 @@ mod tests {
             (grant("m1"), "grant/m1"),
             (lost("m1"), "lost/m1"),
             (watermark("m1"), "watermark/m1"),
+            (event("module", "m1"), "event/module/m1"),
         ];
         for (key, expected) in cases {
             assert_eq!(key.as_str(), expected);
@@ -317,6 +328,7 @@ mod tests {
             (grants(), grant("a")),
             (losts(), lost("a")),
             (watermarks(), watermark("a")),
+            (events(), event("site", "a")),
         ];
         for (list, _) in &lists {
             let covered = lists.iter().filter(|(_, key)| list.covers(key)).count();

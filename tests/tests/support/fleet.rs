@@ -55,13 +55,22 @@ impl Place {
 
     /// The same with more flags.
     pub fn controller_with(&self, more: &[&str]) -> Process {
+        self.start_controller(more, &[])
+    }
+
+    /// The same with variables set.
+    pub fn controller_under(&self, environment: &[(&str, &str)]) -> Process {
+        self.start_controller(&[], environment)
+    }
+
+    fn start_controller(&self, more: &[&str], environment: &[(&str, &str)]) -> Process {
         let (fleet, ledger) = (repository("deploy/fleet.toml"), self.ledger());
         let args = ["--store", &self.store, "--fleet", text(&fleet), "--data", text(&ledger)];
         let listeners = ["--listen", &self.grpc, "--rest", &self.rest];
         let rules = ["--accept-simulated", "--lease-ttl-seconds", "2"];
         let advertise: Vec<&str> = self.advertise.iter().flat_map(|url| ["--advertise", url]).collect();
         let args = [&args[..], &listeners, &rules, &advertise, more].concat();
-        Process::start("flareshift-controller", &args, self.dir.path(), "controller")
+        Process::start_under("flareshift-controller", &args, environment, self.dir.path(), "controller")
     }
 
     /// The agents of one simulated site, in one process.

@@ -45,13 +45,29 @@ pub fn binary(name: &str) -> PathBuf {
 impl Process {
     /// Starts one of our programs. What it prints goes to `dir`, a start after another behind the first.
     pub fn start(program: &str, args: &[&str], dir: &Path, name: &str) -> Self {
+        Self::spawn(Self::command(program).args(args), dir, name)
+    }
+
+    /// One of our programs. What the caller's shell sets for a fleet of his own must not reach a test.
+    fn command(program: &str) -> Command {
         let mut command = Command::new(binary(program));
-        // What the caller's shell sets for a fleet of his own must not reach a test.
         let settings = std::env::vars_os().map(|(key, _)| key);
         for key in settings.filter(|key| key.to_string_lossy().starts_with("FLARESHIFT_")) {
             command.env_remove(key);
         }
-        Self::spawn(command.args(args), dir, name)
+        command
+    }
+
+    /// The same with variables set.
+    pub fn start_under(
+        program: &str,
+        args: &[&str],
+        environment: &[(&str, &str)],
+        dir: &Path,
+        name: &str,
+    ) -> Self {
+        let mut command = Self::command(program);
+        Self::spawn(command.args(args).envs(environment.iter().copied()), dir, name)
     }
 
     /// Starts any command likewise.

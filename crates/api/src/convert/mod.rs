@@ -4,6 +4,7 @@
 //! Assumes nothing of what arrives: a missing message, an unknown enum value or a bad id is an [`Error`], never a default.
 
 mod envelope;
+mod event;
 pub mod field;
 mod ledger;
 mod module;

@@ -5,6 +5,7 @@
 
 pub mod connect;
 pub mod failure;
+mod history;
 mod module;
 mod offering;
 mod plan;

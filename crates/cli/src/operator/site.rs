@@ -1,9 +1,10 @@
 //! `flareshift site`.
 
+use api::common::subject::Kind;
 use api::operator as wire;
 
 use super::connect::{Connection, pages};
-use super::{Error, answer_with};
+use super::{Error, answer_with, history};
 use crate::args::{Output, SiteCommand};
 use crate::output::site::{Described, List, Status};
 
@@ -12,8 +13,9 @@ pub(super) async fn run(connection: &Connection, command: SiteCommand, output: O
     match command {
         SiteCommand::List => answer_with(&list(connection).await?, output),
         SiteCommand::Describe { site } => {
-            let answer = connection.ask(connection.client().get_site(wire::GetSiteRequest { site })).await?;
-            answer_with(&Described::from(answer), output)
+            let request = wire::GetSiteRequest { site: site.clone() };
+            let answer = connection.ask(connection.client().get_site(request)).await?;
+            history::answer(connection, Kind::Site(site), Described::from(answer), output).await
         }
     }
 }

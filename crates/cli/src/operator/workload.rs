@@ -1,11 +1,12 @@
 //! `flareshift workload`.
 
 use api::common::WorkloadOrder;
+use api::common::subject::Kind;
 use api::convert::field::wire_span;
 use api::operator as wire;
 
 use super::connect::{Connection, pages};
-use super::{Error, answer_with};
+use super::{Error, answer_with, history};
 use crate::args::{Output, SubmitArgs, WorkloadCommand};
 use crate::output::workload::{List, Workload};
 
@@ -21,14 +22,18 @@ pub(super) async fn run(
             return answer_with(&list(connection, tenant.unwrap_or_default(), all).await?, output);
         }
         WorkloadCommand::Describe { workload } => {
-            connection.ask(client.get_workload(wire::GetWorkloadRequest { workload })).await?
+            let request = wire::GetWorkloadRequest { workload: workload.clone() };
+            let view = Workload::from(connection.ask(client.get_workload(request)).await?);
+            return history::answer(connection, Kind::Workload(workload), view, output).await;
         }
         WorkloadCommand::Submit(submit) => {
             let request = order(submit)?;
             connection.ask(client.submit_workload(request)).await?
         }
-        WorkloadCommand::Cancel { workload } => {
-            connection.ask(client.cancel_workload(wire::CancelWorkloadRequest { workload })).await?
+        WorkloadCommand::Cancel { workload, by, why } => {
+            let (by, why) = (by.unwrap_or_default(), why.unwrap_or_default());
+            let request = wire::CancelWorkloadRequest { workload, by, why };
+            connection.ask(client.cancel_workload(request)).await?
         }
     };
     answer_with(&Workload::from(answer), output)

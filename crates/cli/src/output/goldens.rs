@@ -6,6 +6,7 @@ use expect_test::expect_file;
 
 use super::decision::all;
 use super::event::Event;
+use super::history::WithHistory;
 use super::version::Versions;
 use super::{
     View, fleet, line, module, offering, outlook, plan, proxy, quote, samples, site, tenant, text, workload,
@@ -15,6 +16,11 @@ use crate::args::Output;
 /// Compares both forms of a view with `tests/golden/NAME.txt` and `NAME.json`.
 fn check(name: &str, view: &impl View) {
     compare(name, &text(view, Output::Table), &text(view, Output::Json));
+}
+
+/// With what happened to it.
+fn told<V>(view: V) -> WithHistory<V> {
+    WithHistory { view, history: Some(samples::history().into()) }
 }
 
 fn compare(name: &str, table: &str, json: &str) {
@@ -37,13 +43,13 @@ fn status_of_a_controller_that_just_started() {
 #[test]
 fn sites() {
     check("site-list", &site::List { sites: all(samples::sites()) });
-    check("site-describe", &site::Described::from(samples::site()));
+    check("site-describe", &told(site::Described::from(samples::site())));
 }
 
 #[test]
 fn modules() {
     check("module-list", &module::List { modules: all(samples::modules()) });
-    check("module-describe", &module::Described::from(samples::module()));
+    check("module-describe", &told(module::Described::from(samples::module())));
 }
 
 #[test]
@@ -63,7 +69,7 @@ fn outlooks() {
 fn workloads() {
     let workloads = all(vec![samples::workload(), samples::waiting_workload()]);
     check("workload-list", &workload::List { workloads });
-    check("workload-describe", &workload::Workload::from(samples::workload()));
+    check("workload-describe", &told(workload::Workload::from(samples::workload())));
     let waiting = samples::described_waiting_workload();
     check("workload-describe-waiting", &workload::Workload::from(waiting));
 }

@@ -9,6 +9,7 @@ pub mod case;
 pub mod decision;
 pub mod event;
 pub mod fleet;
+pub mod history;
 pub mod module;
 pub mod offering;
 pub mod outlook;

@@ -768,3 +768,35 @@ pub fn proxy_stats() -> api::proxy::Stats {
         bans: vec![api::proxy::Ban { peer: "192.0.2.7".into(), left: wire_span(Span::minutes(7)) }],
     }
 }
+
+/// A workload's history: the same sort of lines that a site's and a module's have.
+pub fn history() -> wire::ListEventsResponse {
+    use wire::actor::Kind;
+    let event = |hours_ago: i64, what: &str, who: Kind| wire::ObjectEvent {
+        at: wire_time(NOW - Span::hours(hours_ago)),
+        times: 1,
+        what: what.into(),
+        who: Some(wire::Actor { kind: Some(who) }),
+        ..Default::default()
+    };
+    let placed = common::ReasonCode::Placed.into();
+    let preempted = common::ReasonCode::Preempted.into();
+    let events = vec![
+        event(5, "admitted", Kind::Tenant("acme".into())),
+        wire::ObjectEvent {
+            reason: placed,
+            text: "on module m1, start 1".into(),
+            ..event(4, "placed", Kind::Planner(17))
+        },
+        wire::ObjectEvent {
+            last: wire_time(NOW - Span::hours(2)),
+            times: 3,
+            reason: preempted,
+            text: "for job-2".into(),
+            ..event(3, "preempted", Kind::Planner(18))
+        },
+        wire::ObjectEvent { text: "unpaid".into(), ..event(1, "end_asked", Kind::Operator("ada".into())) },
+        event(0, "lost", Kind::Controller(wire::actor::Controller {})),
+    ];
+    wire::ListEventsResponse { events, older: 2, missed: 0 }
+}

@@ -10,6 +10,7 @@ use store::{Entry, Error as StoreError, Key, Range, Revision, WatchEvent, key};
 
 use super::{Answer, Desk, Error, shape};
 use crate::cache::Cache;
+use crate::events;
 
 /// One broken record.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -107,6 +108,9 @@ fn dangling(entries: &[Entry]) -> Vec<Finding> {
         .watermarks
         .keys()
         .for_each(|id| found.unless(modules(id), key::watermark(id), "module", id, DELETE));
+    for (subject, _) in cache.histories.iter().filter(|(subject, _)| !cache.holds(subject)) {
+        found.add(events::key(subject), format!("there is no {subject}"), DELETE);
+    }
     if let Some((generation, _)) = cache.target {
         let advice = "`store delete target`: the next leader makes a plan anew, under the grants that stand";
         found.unless(cache.plans.contains_key(&generation), key::target(), "plan", &generation, advice);

@@ -8,9 +8,9 @@ use store::record::{Record, Versioned, decode, encode};
 use store::{Error, Key, Prefix, key};
 
 use crate::records::{
-    EpochRecord, GrantRecord, ImportRecord, LostRecord, ModuleRecord, OfferingRecord, PlanHead,
-    PlanSiteRecord, RequestRecord, SiteRecord, TargetRecord, TenantKeyRecord, TenantRecord, WatermarkRecord,
-    WorkloadRecord,
+    EpochRecord, GrantRecord, HistoryRecord, ImportRecord, LostRecord, ModuleRecord, OfferingRecord,
+    PlanHead, PlanSiteRecord, RequestRecord, SiteRecord, TargetRecord, TenantKeyRecord, TenantRecord,
+    WatermarkRecord, WorkloadRecord,
 };
 
 /// One kind of record.
@@ -54,7 +54,7 @@ pub(super) fn of(key: &Key) -> Option<Shape> {
     )
 }
 
-fn lists() -> [(Prefix, Shape); 10] {
+fn lists() -> [(Prefix, Shape); 11] {
     [
         (key::sites(), Shape::of::<SiteRecord>()),
         (key::modules(), Shape::of::<ModuleRecord>()),
@@ -66,6 +66,7 @@ fn lists() -> [(Prefix, Shape); 10] {
         (key::grants(), Shape::of::<GrantRecord>()),
         (key::losts(), Shape::of::<LostRecord>()),
         (key::watermarks(), Shape::of::<WatermarkRecord>()),
+        (key::events(), Shape::of::<HistoryRecord>()),
     ]
 }
 
@@ -93,6 +94,7 @@ mod tests {
         check(key::grant("a"), Some("grant"));
         check(key::lost("a"), Some("lost"));
         check(key::watermark("a"), Some("watermark"));
+        check(key::event("module", "a"), Some("history"));
         check(key::leader(), None);
         check(Key::stored("future/x"), None);
     }

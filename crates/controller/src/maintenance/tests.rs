@@ -10,8 +10,8 @@ use store::record::Versioned;
 
 use super::*;
 use crate::records::{
-    GrantRecord, LostRecord, ModuleRecord, OfferingRecord, SiteRecord, TargetRecord, TenantKeyRecord,
-    TenantRecord, WatermarkRecord, WorkloadRecord,
+    GrantRecord, HistoryRecord, LostRecord, ModuleRecord, OfferingRecord, SiteRecord, TargetRecord,
+    TenantKeyRecord, TenantRecord, WatermarkRecord, WorkloadRecord,
 };
 use crate::testing::TestDir;
 
@@ -177,6 +177,7 @@ fn the_oldest_export_has_every_kind_of_record() {
         GrantRecord::KIND,
         LostRecord::KIND,
         WatermarkRecord::KIND,
+        HistoryRecord::KIND,
         "request",
         "plan",
         "plan-site",

@@ -25,6 +25,8 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
+use modules::{Asked, Order};
+
 use crate::context::Context;
 use crate::tenant::grpc::{order, request_id};
 use crate::tenant::page::Ask;
@@ -123,29 +125,27 @@ impl OperatorService for Service {
         &self,
         request: Request<wire::CordonModuleRequest>,
     ) -> Result<Response<wire::Module>, Status> {
-        let wire::CordonModuleRequest { module, etag } = request.into_inner();
-        let asked = |record: &mut crate::records::ModuleRecord| record.cordoned = true;
-        Ok(Response::new(modules::change(self.leading()?, &module, &etag, asked).await?))
+        let wire::CordonModuleRequest { module, etag, by, why } = request.into_inner();
+        let asked = Asked { module, etag, by, why };
+        Ok(Response::new(modules::change(self.leading()?, Order::Cordon, asked).await?))
     }
 
     async fn uncordon_module(
         &self,
         request: Request<wire::UncordonModuleRequest>,
     ) -> Result<Response<wire::Module>, Status> {
-        let wire::UncordonModuleRequest { module, etag } = request.into_inner();
-        let asked =
-            |record: &mut crate::records::ModuleRecord| (record.cordoned, record.draining) = (false, false);
-        Ok(Response::new(modules::change(self.leading()?, &module, &etag, asked).await?))
+        let wire::UncordonModuleRequest { module, etag, by, why } = request.into_inner();
+        let asked = Asked { module, etag, by, why };
+        Ok(Response::new(modules::change(self.leading()?, Order::Uncordon, asked).await?))
     }
 
     async fn drain_module(
         &self,
         request: Request<wire::DrainModuleRequest>,
     ) -> Result<Response<wire::Module>, Status> {
-        let wire::DrainModuleRequest { module, etag } = request.into_inner();
-        let asked =
-            |record: &mut crate::records::ModuleRecord| (record.cordoned, record.draining) = (true, true);
-        Ok(Response::new(modules::change(self.leading()?, &module, &etag, asked).await?))
+        let wire::DrainModuleRequest { module, etag, by, why } = request.into_inner();
+        let asked = Asked { module, etag, by, why };
+        Ok(Response::new(modules::change(self.leading()?, Order::Drain, asked).await?))
     }
 
     async fn list_plans(
@@ -241,7 +241,8 @@ impl OperatorService for Service {
         &self,
         request: Request<wire::CancelWorkloadRequest>,
     ) -> Result<Response<common::Workload>, Status> {
-        let workload = tenant::end(self.leading()?, None, &request.into_inner().workload).await?;
+        let wire::CancelWorkloadRequest { workload, by, why } = request.into_inner();
+        let workload = tenant::end(self.leading()?, None, &workload, (&by, &why)).await?;
         Ok(Response::new(workload.into()))
     }
 
@@ -273,6 +274,21 @@ impl OperatorService for Service {
             let page = tenant::offerings(context, &Ask { size: page_size, token: page_token })?;
             let page = page.map(|offering| common::Offering::from((*offering).clone()));
             Ok(wire::ListOfferingsResponse { offerings: page.entries, next_page_token: page.next })
+        })
+    }
+
+    async fn list_events(
+        &self,
+        request: Request<wire::ListEventsRequest>,
+    ) -> Result<Response<wire::ListEventsResponse>, Status> {
+        let subject = api::convert::field::message(request.into_inner().subject, "subject");
+        let subject = subject.map_err(Problem::from)?;
+        self.read(|context| {
+            let cache = context.cache.borrow();
+            if !cache.holds(&subject) {
+                return Err(Problem::not_found(format!("there is no {subject}")));
+            }
+            Ok(context.events.history(&cache, &subject).into())
         })
     }
 

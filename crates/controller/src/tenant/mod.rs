@@ -13,6 +13,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use api::Problem;
+use model::plan::Subject;
 use model::tenant::Offering;
 use model::workload::Workload;
 use model::{TenantId, Time, WorkloadId};
@@ -20,6 +21,7 @@ use store::{Compare, Txn, key};
 
 use crate::commit::put;
 use crate::context::{Context, problem};
+use crate::events::changes;
 use crate::ledger::Used;
 use crate::lifecycle::KEEP_WITHOUT_LINK;
 use crate::quote::ahead;
@@ -75,7 +77,7 @@ pub fn list(context: &Context, tenant: &TenantId, finals: bool, ask: &Ask) -> Re
 
 /// Ends a workload. Ending it twice is no error.
 pub async fn cancel(context: &Context, tenant: &TenantId, id: &str) -> Result<View, Problem> {
-    Ok(view(context, end(context, Some(tenant), id).await?))
+    Ok(view(context, end(context, Some(tenant), id, ("", "")).await?))
 }
 
 /// What the tenant used in an interval, by whole hours.
@@ -124,8 +126,13 @@ pub fn select(
     }))
 }
 
-/// Asks for a workload's end.
-pub async fn end(context: &Context, tenant: Option<&TenantId>, id: &str) -> Result<Workload, Problem> {
+/// Asks for a workload's end; an operator may say who asks and why.
+pub async fn end(
+    context: &Context,
+    tenant: Option<&TenantId>,
+    id: &str,
+    (by, why): (&str, &str),
+) -> Result<Workload, Problem> {
     for _ in 0..ATTEMPTS {
         let workload = find(context, tenant, id)?;
         if workload.cancel || workload.status.phase.is_final() {
@@ -138,6 +145,8 @@ pub async fn end(context: &Context, tenant: Option<&TenantId>, id: &str) -> Resu
         let put = put(key.clone(), &record).map_err(|error| problem(error.into()))?;
         let txn = Txn::new().when(Compare::ModRevision { key, is: stored.revision }).then(put);
         if context.write(txn).await?.is_some() {
+            let event = changes::end_asked(tenant, by, why, context.clock.now());
+            context.events.note(Subject::Workload(workload.id.clone()), event);
             return find(context, tenant, id);
         }
     }

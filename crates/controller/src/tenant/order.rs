@@ -6,6 +6,7 @@
 
 use api::Problem;
 use api::problem::Kind;
+use model::plan::Subject;
 use model::workload::{GpuTime, Promise, Spec, Workload};
 use model::{OfferingId, Span, TenantId, WorkloadId};
 use serde::Serialize;
@@ -16,6 +17,7 @@ use super::ATTEMPTS;
 use super::auth::random_hex;
 use crate::commit::put;
 use crate::context::{Context, problem};
+use crate::events::changes;
 use crate::observe::hex;
 use crate::quote::admit::{self, Admission};
 use crate::quote::ask;
@@ -93,6 +95,8 @@ async fn store(
         }
         let (txn, workload) = prepare(context, tenant, order, request_id, promise)?;
         if context.write(txn).await?.is_some() {
+            let event = changes::admitted(&workload, context.clock.now());
+            context.events.note(Subject::Workload(workload.id.clone()), event);
             return Ok(workload);
         }
     }

@@ -32,7 +32,7 @@ const RETRY: Span = Span::secs(2);
 /// The plan that is being made, if any.
 #[derive(Default)]
 pub(super) struct Planning {
-    running: Option<(Asked, JoinHandle<Result<Checked, cycle::Error>>)>,
+    running: Option<(Arc<Asked>, JoinHandle<Result<Checked, cycle::Error>>)>,
     /// The last plan was dropped because it was overtaken: the next one is committed whatever came meanwhile.
     dropped: bool,
 }
@@ -52,7 +52,7 @@ pub(super) struct Asked {
 
 /// A plan that was made, or why there is none.
 pub(super) struct Made {
-    asked: Asked,
+    asked: Arc<Asked>,
     outcome: Result<Checked, cycle::Error>,
 }
 
@@ -79,7 +79,7 @@ impl Asked {
 impl Planning {
     /// Begins a plan; with `before`, one of what changed since that round.
     fn begin(&mut self, input: Input, before: Option<Arc<Round>>, why: Option<String>, rules: Rules) {
-        let asked = Asked::new(&input, why);
+        let asked = Arc::new(Asked::new(&input, why));
         let made = spawn_blocking(move || {
             let order = match &before {
                 Some(before) => touch::order(before, input),
@@ -97,16 +97,14 @@ impl Planning {
 
     /// What the plan that is being made knows.
     pub(super) fn asked(&self) -> Option<&Asked> {
-        self.running.as_ref().map(|(asked, _)| asked)
+        self.running.as_ref().map(|(asked, _)| &**asked)
     }
 
     /// Returns once a plan is made; never while none is. Nothing is lost when this is dropped before.
     pub(super) async fn done(&mut self) -> Made {
-        let joined = match &mut self.running {
-            Some((_, running)) => running.await,
-            None => std::future::pending().await,
-        };
-        let (asked, _) = self.running.take().expect("it was awaited");
+        let Some((asked, running)) = &mut self.running else { return std::future::pending().await };
+        let (asked, joined) = (Arc::clone(asked), running.await);
+        self.running = None;
         let outcome = joined.unwrap_or_else(|error| Err(cycle::Error::Planner(error.to_string())));
         Made { asked, outcome }
     }
@@ -164,7 +162,7 @@ impl Term {
         };
         if self.is_deposed() {
             // It is about to learn that it has lost the office, or its lease is renewed after all.
-            self.again(now + RETRY, asked.why);
+            self.again(now + RETRY, asked.why.clone());
             return Ok(());
         }
         let (parent, overtaken) = {
@@ -204,8 +202,9 @@ impl Term {
         &mut self,
         round: Round,
         in_force: InForce,
-        Asked { at, why, .. }: Asked,
+        asked: Arc<Asked>,
     ) -> Result<(), commit::Error> {
+        let Asked { at, why, .. } = &*asked;
         let now = self.context.clock.now();
         let generation = in_force.plan.generation;
         let target = in_force.target;
@@ -214,7 +213,7 @@ impl Term {
         match repaired {
             // A repair does not put the next whole plan off.
             Some(_) => self.due = self.due.min(self.whole),
-            None => self.whole = at + ROUND,
+            None => self.whole = *at + ROUND,
         }
         self.context.counts.round(if repaired.is_some() { Outcome::Repair } else { Outcome::Whole });
         let took_ms = round.took.millis();

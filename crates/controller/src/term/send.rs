@@ -107,6 +107,7 @@ impl Term {
         self.live.send_if_modified(|live| {
             let some = !outgoing.is_empty();
             for Outgoing { module, published, fresh, .. } in outgoing {
+                self.note_drift(live, &module, published.sent);
                 let published = Arc::new(published);
                 live.drifts.told(&module, published.sent);
                 if let Some(slot) = self.slots.get(&module) {

@@ -193,7 +193,7 @@ impl Term {
             return;
         }
         let now = self.context.clock.now();
-        let (mut freed, mut stirred) = (false, Vec::new());
+        let (mut freed, mut stirred, mut changed) = (false, Vec::new(), Vec::new());
         let holders = &mut self.holders;
         if let Some(revision) = revision {
             self.revisions.extend(steps.iter().map(|step| (step.id.clone(), revision)));
@@ -212,6 +212,7 @@ impl Term {
                         self.context.counts.eviction(status.reason);
                     }
                     let what = format!("{} -> {} ({})", before.phase, status.phase, status.reason);
+                    changed.push((workload.clone(), before));
                     live.tell(now, format!("workload {id}"), what);
                 }
                 if status.phase.is_final() {
@@ -220,6 +221,7 @@ impl Term {
             }
         });
         stirred.iter().for_each(|module| self.stir(module));
+        self.note_phases(&changed, now);
         if freed {
             self.hurry("a run ended".into());
         }
