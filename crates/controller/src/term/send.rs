@@ -22,9 +22,8 @@ use crate::sabotage::Sabotage;
 
 /// Grants in one transaction: within the store's 128 operations, the fence is one more.
 const BATCH: usize = 100;
-/// Transactions at once: both twins write those that come together in one go, and a plan may change every module of a large fleet.
-/// 32 of some 30 KiB are 1 MiB.
-const AT_ONCE: usize = 32;
+/// Transactions at once: both twins write those that come together in one go.
+const AT_ONCE: usize = 8;
 
 /// One directive to send.
 struct Outgoing {
