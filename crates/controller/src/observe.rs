@@ -3,6 +3,7 @@
 //! Assumes that the cache and the tracker speak of the same fleet. Pure. Read next: `cycle.rs`, which plans on it.
 
 use std::collections::BTreeMap;
+use std::io::{self, BufWriter, Write};
 
 use model::market::Market;
 use model::plan::Plan;
@@ -19,6 +20,9 @@ use crate::tracker::Tracker;
 /// A change of an island's capacity by more than one part in this many asks for a new plan at once: 2 %, about twice the
 /// median day-to-day change of a gas well and well above the noise of a flow meter.
 const NOTICEABLE: i64 = 50;
+
+/// Bytes hashed at a time: JSON is written by the word.
+const HASHED_AT_ONCE: usize = 16 * 1024;
 
 /// Builds the planner's input. `workloads` are those that are not final, with the progress last seen.
 pub fn input(
@@ -46,8 +50,26 @@ pub fn input(
 
 /// SHA-256 of the input in canonical JSON, in hex. The same input must give the same plan.
 pub fn digest(input: &Input) -> Result<String, serde_json::Error> {
-    // All maps of an input are ordered, so its JSON is canonical as it stands.
-    Ok(hex(&Sha256::digest(serde_json::to_vec(input)?)))
+    // All maps of an input are ordered, so its JSON is canonical as it stands. It is hashed as it is written: that of 10,000 modules
+    // takes 30 MB.
+    let mut hashed = BufWriter::with_capacity(HASHED_AT_ONCE, Hashed(Sha256::new()));
+    serde_json::to_writer(&mut hashed, input)?;
+    let hashed = hashed.into_inner().map_err(|error| serde_json::Error::io(error.into_error()))?;
+    Ok(hex(&hashed.0.finalize()))
+}
+
+/// Hashes what is written.
+struct Hashed(Sha256);
+
+impl Write for Hashed {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.update(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// Bytes in lower-case hex.
@@ -194,6 +216,8 @@ mod tests {
         assert_eq!(digest(&first).unwrap(), digest(&at(&cache, &tracker, 1_000)).unwrap());
         assert_ne!(digest(&first).unwrap(), digest(&at(&cache, &tracker, 2_000)).unwrap());
         assert_eq!(digest(&first).unwrap().len(), 64);
+        let whole = Sha256::digest(serde_json::to_vec(&first).unwrap());
+        assert_eq!(digest(&first).unwrap(), hex(&whole), "as of the whole JSON");
         assert_eq!((first.sites.len(), first.modules.len()), (1, 2));
         assert_eq!(first.modules[&module_id("m1")].link, Link::Never);
         let m1 = module_id("m1");

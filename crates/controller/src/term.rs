@@ -18,6 +18,7 @@ use std::sync::Arc;
 
 use model::envelope::Fence;
 use model::report::{EnvelopeState, Report};
+use model::time::Clock;
 use model::{ModuleId, SiteId, Span, Time, WorkloadId};
 use store::{Compare, Leadership, Op, Revision, Txn, key};
 use tokio::sync::{broadcast, mpsc, watch};
@@ -49,6 +50,9 @@ pub const ROUND: Span = Span::secs(30);
 pub const DEBOUNCE: Span = Span::new(200);
 /// Modules whose loss is stored in one transaction, of the store's 128 operations.
 const LOSSES: usize = 100;
+/// Modules that report for the first time wait for as long as it takes to plan a fleet twice: some 0.1 ms a module. A large fleet that
+/// comes in would else keep a core planning.
+const COMING_MICROS: usize = 200;
 /// A new leader waits this long for all known modules to report before it plans: three reports.
 const GATHER: Span = Span::secs(3);
 
@@ -247,7 +251,7 @@ impl Term {
                 made = self.planning.done() => self.made(made).await,
                 // While a plan is made it does not sleep, so that simulated time waits for the plan (`PLANNER_SLACK` of `dev`). Links
                 // are looked at as soon as it is there.
-                () = self.context.clock.sleep_until(wake), if !self.planning.is_busy() => self.on_time().await,
+                () = sleep_until(&self.context.clock, wake), if !self.planning.is_busy() => self.on_time().await,
             };
             if let Err(error) = outcome {
                 if matches!(error, commit::Error::NotLeader) {
@@ -341,8 +345,8 @@ impl Term {
         if self.confirm_silent(&site, now) || moved || returned {
             self.still.remove(&site);
         }
-        if let Some(why) = urgent {
-            self.hurry(why);
+        if let Some((why, within)) = urgent {
+            self.hurry_within(why, within);
         }
         if returned {
             self.hurry(format!("module {module} is back in touch"));
@@ -411,20 +415,25 @@ impl Term {
 
     /// Asks for a plan soon; more reasons within the debounce make no second one.
     fn hurry(&mut self, why: String) {
-        let soon = self.context.clock.now() + DEBOUNCE;
+        self.hurry_within(why, DEBOUNCE);
+    }
+
+    fn hurry_within(&mut self, why: String, within: Span) {
+        let soon = self.context.clock.now() + within;
         if soon < self.due {
             self.due = soon;
             self.why = Some(why);
         }
     }
 
-    /// Why a report cannot wait for the next round; not what the plan that is being made knows already.
-    fn urgent(&self, site: &SiteId, report: &Report) -> Option<String> {
+    /// Why a report cannot wait for the next round, and how long it can; not what the plan that is being made knows already.
+    fn urgent(&self, site: &SiteId, report: &Report) -> Option<(String, Span)> {
         let live = self.live.borrow();
         let asked = self.planning.asked();
         let blind = live.was_planned_blind(&report.module);
         if asked.map_or(blind, |asked| blind && asked.is_blind(&report.module)) {
-            return Some(format!("module {} reports for the first time", report.module));
+            let modules = self.context.cache.borrow().modules.len();
+            return Some((format!("module {} reports for the first time", report.module), coming(modules)));
         }
         let now = report.site.as_ref()?;
         let cache = self.context.cache.borrow();
@@ -433,7 +442,7 @@ impl Term {
             Some(asked) => asked.site(site),
             None => live.round().and_then(|round| round.input.sites.get(site)?.report.as_ref()),
         };
-        observe::urgent(config, planned, now)
+        observe::urgent(config, planned, now).map(|why| (why, DEBOUNCE))
     }
 
     /// Something changed for a module: its island is composed anew.
@@ -460,12 +469,23 @@ impl Term {
     }
 }
 
+/// Sleeps from when it is polled, and not from when it is called: `select!` calls for branches that are disabled too.
+async fn sleep_until(clock: &Arc<dyn Clock>, at: Time) {
+    clock.sleep_until(at).await;
+}
+
 /// Returns once the office is lost; never for one that skips its fence.
 async fn lost(fenced: bool, leadership: &Leadership) {
     match fenced {
         true => leadership.lost().await,
         false => std::future::pending().await,
     }
+}
+
+/// How long a fleet of so many modules waits for others of it to report for the first time too.
+fn coming(modules: usize) -> Span {
+    let millis = i64::try_from(modules.saturating_mul(COMING_MICROS) / 1_000).unwrap_or(i64::MAX);
+    Span::new(millis).max(DEBOUNCE).min(GATHER)
 }
 
 /// How often changes asked for a plan, and workloads were written.
@@ -533,4 +553,18 @@ fn take(live: &mut Live, session: SessionId, report: Report, now: Time) -> (Take
         }
     }
     (taken, moved)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_large_fleet_that_comes_in_is_planned_less_often_than_a_small_one() {
+        for (modules, millis) in
+            [(0, 200), (6, 200), (1_000, 200), (5_000, 1_000), (10_000, 2_000), (usize::MAX, 3_000)]
+        {
+            assert_eq!(coming(modules), Span::new(millis), "{modules} modules");
+        }
+    }
 }

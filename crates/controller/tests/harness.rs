@@ -34,13 +34,17 @@ use tonic::transport::Channel;
 /// Nothing in these tests takes longer unless it hangs.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
-/// A clock that stands still until a test moves it.
+/// A clock that stands still until a test moves it, and counts who goes to sleep on it.
 #[derive(Clone)]
-pub struct HandClock(watch::Sender<Time>);
+pub struct HandClock(watch::Sender<Time>, Arc<AtomicU64>);
 
 impl HandClock {
     pub fn new() -> Self {
-        Self(watch::Sender::new(Time(1_770_854_400_000)))
+        Self(watch::Sender::new(Time(1_770_854_400_000)), Arc::default())
+    }
+
+    pub fn slept(&self) -> u64 {
+        self.1.load(Ordering::SeqCst)
     }
 
     pub fn advance(&self, span: Span) {
@@ -54,6 +58,7 @@ impl Clock for HandClock {
     }
 
     fn sleep_until(&self, at: Time) -> Sleep {
+        self.1.fetch_add(1, Ordering::SeqCst);
         let mut now = self.0.subscribe();
         Box::pin(async move {
             let _ = now.wait_for(|now| *now >= at).await;

@@ -64,9 +64,11 @@ async fn reports_are_taken_in_while_a_plan_is_made_and_the_next_one_answers_them
     // Nobody has reported when the first plan begins.
     controller.clock.advance(Span::secs(30));
     controller.until(|live| live.planning.is_some()).await;
+    let slept = controller.clock.slept();
     second(&controller, &mut agents).await;
     second(&controller, &mut agents).await;
     assert!(controller.live.borrow().planning.is_some(), "all that while the plan is made");
+    assert_eq!(controller.clock.slept(), slept, "simulated time waits for who does not sleep");
     SLOW.let_go.add_permits(1);
     // What came meanwhile asks for the next one, which begins at once; what that one knows asks for no third.
     controller.until(|live| generation(live) == 1 && live.planning.is_some()).await;
@@ -81,6 +83,7 @@ async fn reports_are_taken_in_while_a_plan_is_made_and_the_next_one_answers_them
     SLOW.let_go.add_permits(1);
     controller.clock.advance(Span::secs(30));
     controller.until(|live| generation(live) == 3 && live.planning.is_none()).await;
+    assert!(controller.clock.slept() > slept);
     let why = |number: u64| {
         let live = controller.live.borrow();
         live.events.iter().any(|event| event.subject == format!("plan {number}"))

@@ -226,15 +226,22 @@ impl Term {
             live.adopt(round, in_force);
         });
         self.fence.plan = generation;
-        self.still.clear();
         let round = self.live.borrow().round().cloned();
+        match round.as_ref().and_then(|round| round.input.touched.as_ref()) {
+            // What a repair did not touch is told what it was told before.
+            Some(touched) => self.still.retain(|site| !touched.contains(site)),
+            None => self.still.clear(),
+        }
         if let Some(round) = round {
             self.certify(&round, on_event, now);
             // Nobody listening is no error.
             let _ = self.commits.send(Committed { fence: self.fence, round });
         }
         self.settle(None).await?;
-        let sites: Vec<SiteId> = self.context.cache.borrow().sites.keys().cloned().collect();
+        let sites: Vec<SiteId> = {
+            let cache = self.context.cache.borrow();
+            cache.sites.keys().filter(|site| !self.still.contains(*site)).cloned().collect()
+        };
         self.send(&sites).await?;
         self.compact(now, target).await;
         Ok(())
