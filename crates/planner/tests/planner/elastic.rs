@@ -178,6 +178,21 @@ fn who_waits_starts_slower_where_full_speed_does_not_fit() {
     assert!(started > 0);
 }
 
+/// On a straight curve rounding puts steps in any order; all are taken all the same.
+#[test]
+fn a_straight_curve_is_climbed_to_the_top() {
+    let mut input = scene();
+    for pool in input.modules.values_mut().flat_map(|given| given.module.pools.values_mut()) {
+        let point =
+            |nth: i64| CapPoint { power: Watts::new(6_001 + nth * 399), pace: Pace::new(502 + nth * 50) };
+        pool.curve = (0..9).map(point).collect();
+        assert_eq!(pool.curve_fault(), None);
+    }
+    input.workloads.get_mut(&id("slow-1")).unwrap().spec.floor = Some(Pace::new(501));
+    let plan = planned(&input).plan;
+    assert_eq!((cap(&plan, "slow-1"), reason(&plan, "slow-1")), (None, ReasonCode::Kept));
+}
+
 #[test]
 fn cheap_work_is_slowed_for_miners_that_earn_more_with_its_power() {
     let mut input = scene();
