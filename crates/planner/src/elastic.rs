@@ -9,7 +9,7 @@
 
 use std::collections::BTreeMap;
 
-use model::cap::{FULL, Setting};
+use model::cap::{FULL, MOST_POINTS, Setting};
 use model::module::GpuPool;
 use model::plan::ReasonCode;
 use model::workload::Workload;
@@ -91,22 +91,38 @@ impl<'a> Book<'a> {
     pub(crate) fn raise(&mut self, problem: &Problem, state: &mut State<'_>) {
         state.settle();
         let mut kept: BTreeMap<WorkloadId, Kept> = BTreeMap::new();
-        for step in self.steps(problem) {
-            if kept.contains_key(&step.run.id) {
-                continue;
-            }
-            match self.take(&step, state) {
-                Ok(()) => {}
-                Err(why) => {
+        let steps = self.steps(problem);
+        // Whole watts may put a step of a straight curve before the one that comes first: it is taken in a later pass.
+        for _ in 0..=MOST_POINTS {
+            let before = self.taken(&steps);
+            for step in &steps {
+                if kept.contains_key(&step.run.id) || self.setting(step) != Some(step.from) {
+                    continue;
+                }
+                if let Err(why) = self.take(step, state) {
                     kept.insert(step.run.id.clone(), why);
                 }
+            }
+            if self.taken(&steps) == before {
+                break;
             }
         }
         self.gained = model::MicroDollars::new(state.seat_worth);
         self.say(&kept);
     }
 
-    /// All steps, best a watt first. A curve is concave, so that the steps of one run stand in their order.
+    /// The setting that is planned for the run of a step.
+    fn setting(&self, step: &Step<'_>) -> Option<usize> {
+        let slot = self.islands.get(&step.site)?.slots.get(&step.name)?;
+        slot.elastic.get(&step.run.id).map(|elastic| elastic.at)
+    }
+
+    /// How many steps are taken so far.
+    fn taken(&self, steps: &[Step<'_>]) -> usize {
+        steps.iter().filter(|step| self.setting(step).is_some_and(|at| at > step.from)).count()
+    }
+
+    /// All steps, best a watt first. A curve is concave, so that the steps of one run stand in their order but for rounding.
     fn steps(&self, problem: &Problem) -> Vec<Step<'a>> {
         let workloads = &self.input.workloads;
         let index: BTreeMap<&ModuleId, usize> =
