@@ -271,14 +271,17 @@ impl Book {
     }
 
     /// Something outside the module (the site's meter, its feeder) shows that it draws at most `draw`. Frees the ceilings
-    /// of envelopes that have expired by then.
+    /// of envelopes that have expired by then; what was superseded counts on with its fallback while the draw needs it.
     pub fn confirmed_outside(&mut self, module: &ModuleId, draw: Watts, at: Time) {
         let Some(account) = self.modules.get_mut(module) else { return };
         let expired = account.offers.iter().all(|live| live.expires <= at);
-        if expired && draw <= account.fallback().max(account.least) {
-            account.held = None;
-            account.offers.iter_mut().for_each(|live| live.settled = true);
+        if !expired || draw > account.fallback().max(account.least) {
+            return;
         }
+        let in_force = account.offers.iter().map(|live| live.offer.fallback).max().unwrap_or_default();
+        let held = account.held.filter(|_| draw > in_force.max(account.least));
+        account.held = held.map(|held| Held { ceiling: held.fallback, ..held });
+        account.offers.iter_mut().for_each(|live| live.settled = true);
     }
 
     fn at<'a>(&'a self, site: &'a SiteId) -> impl Iterator<Item = (&'a ModuleId, &'a Account)> {

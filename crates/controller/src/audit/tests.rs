@@ -5,7 +5,7 @@
 use api::agent as sent;
 use model::ledger::Shares;
 use model::{MinerGroupId, Time};
-use stratum::commit::{Claim, Kind, Node};
+use stratum::commit::{Claim, Digest, Kind, Node};
 use stratum::hash::HeaderHash;
 
 use super::*;

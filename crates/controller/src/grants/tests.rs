@@ -431,3 +431,41 @@ fn a_report_says_whether_it_changes_what_may_be_offered() {
     check(heard(7, 100, Some(20), 10), false);
     assert!(!book.heard(&id("nobody"), &heard(1, 1, None, 1)));
 }
+
+/// A module that still draws what a superseded fallback allowed: the site's meter shows that its ceilings are not used, and not that
+/// the newer, lower fallback is kept.
+#[test]
+fn a_draw_under_a_superseded_fallback_counts_until_it_is_gone() {
+    use Event::*;
+    let mut world = World::new();
+    let events = [
+        Report(1),
+        Report(2),
+        Report(0),
+        Arrive(1, [10, 21, 10]),
+        Arrive(0, [413, 10, 10]),
+        Wait(121),
+        SiteMeter(0),
+        Arrive(2, [10, 10, 517]),
+        Elect,
+        Report(0),
+        Arrive(0, [10, 10, 10]),
+        Deliver(0),
+        Settle(0),
+        Deliver(0),
+        Report(0),
+        Arrive(0, [10, 10, 10]),
+        Wait(121),
+        SiteMeter(0),
+    ];
+    for event in &events {
+        world.apply(event);
+        world.holds().unwrap();
+    }
+    let module = id("a");
+    assert_eq!(world.book.granted(&module), world.agents[0].draw, "its ceilings are free, its draw is not");
+    world.apply(&Settle(0));
+    world.apply(&SiteMeter(0));
+    world.holds().unwrap();
+    assert_eq!(world.book.granted(&module), world.agents[0].draw);
+}
