@@ -108,8 +108,9 @@ fn an_interval_is_as_long_as_was_asked_and_none_is_left_out_where_that_changes()
             _ => None,
         }));
     }
-    let short = (0..9).map(|page| (700 + 30 * page, 730 + 30 * page));
-    let expected: Vec<_> = [(0, 300), (300, 600), (600, 700)].into_iter().chain(short).collect();
+    // Intervals end at whole multiples of their length.
+    let short = (24..33).map(|page| (30 * page, 30 * page + 30));
+    let expected: Vec<_> = [(0, 300), (300, 600), (600, 700), (700, 720)].into_iter().chain(short).collect();
     assert_eq!(intervals, expected);
 }
 

@@ -32,10 +32,13 @@ const RETRY: Span = Span::secs(2);
 /// The plan that is being made, if any.
 #[derive(Default)]
 pub(super) struct Planning {
-    running: Option<(Arc<Asked>, JoinHandle<Result<Checked, cycle::Error>>)>,
+    running: Option<(Arc<Asked>, Deciding)>,
     /// The last plan was dropped because it was overtaken: the next one is committed whatever came meanwhile.
     dropped: bool,
 }
+
+/// The thread that plans.
+type Deciding = JoinHandle<Result<Checked, cycle::Error>>;
 
 /// What is planned upon.
 #[derive(Debug)]
