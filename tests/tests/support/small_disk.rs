@@ -45,6 +45,11 @@ impl SmallDisk {
         Process::spawn(command.arg(binary(program)).args(args), dir.path(), name)
     }
 
+    /// The same for a program that is installed on this machine.
+    pub fn start_installed(&self, program: &str, args: &[&str], dir: &TempDir, name: &str) -> Process {
+        Process::spawn(self.enter().arg(program).args(args), dir.path(), name)
+    }
+
     /// Writes until nothing fits any more.
     pub fn fill(&self) {
         self.run(&format!("cat /dev/zero > {0}/filler; sync {0}/filler; true", self.path));
