@@ -3,8 +3,6 @@
 use std::fs;
 use std::time::Duration;
 
-use api::clock::{NEWS_EVERY, WallClock};
-use model::anchor::News;
 use model::{BootStamp, Span};
 use rustix::time::{ClockId, clock_gettime};
 
@@ -33,21 +31,6 @@ pub fn since() -> Duration {
     let now = clock_gettime(ClockId::Boottime);
     // The kernel's boot time is never negative; should it be, "just booted" is the honest reading.
     Duration::new(u64::try_from(now.tv_sec).unwrap_or(0), u32::try_from(now.tv_nsec).unwrap_or(0))
-}
-
-/// Tells the log whenever the machine's clock was set.
-pub async fn watch_wall_clock() {
-    loop {
-        tokio::time::sleep(NEWS_EVERY).await;
-        match WallClock.news() {
-            Some(News::Set(apart)) => tracing::warn!(
-                apart_ms = apart.get(),
-                "the machine's clock was set; it is followed by 0.5 ms a second, a restart takes it over at once"
-            ),
-            Some(News::Together) => tracing::info!("the machine's clock is caught up with"),
-            None => {}
-        }
-    }
 }
 
 #[cfg(test)]

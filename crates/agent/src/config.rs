@@ -91,27 +91,9 @@ pub struct Config {
     /// Check all settings, the fleet file and the proxy's settings, and end: 0 where they can be used.
     #[arg(long, global = true)]
     pub check_config: bool,
-    /// Which log lines are shown, such as info,store=debug; SIGHUP reads it again.
-    #[arg(
-        long,
-        global = true,
-        value_name = "FILTER",
-        env = "FLARESHIFT_LOG",
-        hide_env_values = true,
-        default_value_t
-    )]
-    pub log: log::Filter,
-    /// What log lines look like.
-    #[arg(
-        long,
-        global = true,
-        value_name = "FORMAT",
-        env = "FLARESHIFT_LOG_FORMAT",
-        hide_env_values = true,
-        value_enum,
-        default_value_t
-    )]
-    pub log_format: log::Format,
+    /// What the log shows.
+    #[command(flatten)]
+    pub logging: log::Flags,
 }
 
 /// What the program runs besides a module's agent.

@@ -28,7 +28,7 @@ use tracing::{error, info, warn};
 
 fn main() -> ExitCode {
     let (config, values): (Config, Values) = service::settings::parse();
-    let log = service::log::init(config.log_format, &config.log);
+    let log = service::log::init(&config.logging);
     // Before anybody reads the time.
     WallClock::go_on_by(boot::since);
     match carry_out(config, Again { values, log }) {
@@ -110,14 +110,14 @@ impl Again {
             }
             // Before the lines that a new filter may hide.
             info!(taken = taken.join(", "), by = "SIGHUP", "settings read again");
-            self.log.show(&config.log);
+            self.log.show(&config.logging.log);
         }
     }
 }
 
 /// Cancelled by SIGTERM and SIGINT; SIGHUP has the settings read again, and a clock that is set is told. Needs the runtime.
 fn until_told(again: Again) -> anyhow::Result<CancellationToken> {
-    tokio::spawn(boot::watch_wall_clock());
+    tokio::spawn(WallClock.watch());
     tokio::spawn(again.keep_reading(signal(SignalKind::hangup())?));
     let cancel = CancellationToken::new();
     let stop = cancel.clone();

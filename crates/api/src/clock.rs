@@ -19,8 +19,8 @@ use model::time::{Clock, Sleep};
 
 /// The clock is followed by half a thousandth, so a sleeper may wake late by that; looking again this often bounds it.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
-/// How often somebody should ask for [`WallClock::news`]: a clock that was set stays so for days.
-pub const NEWS_EVERY: Duration = Duration::from_secs(10);
+/// How often the machine's clock is looked at: one that was set stays so for days.
+const NEWS_EVERY: Duration = Duration::from_secs(10);
 
 /// The clock of this process.
 #[derive(Clone, Copy, Debug, Default)]
@@ -40,8 +40,23 @@ impl WallClock {
         ANCHORED.set(Anchored::new(Box::new(monotonic))).is_ok()
     }
 
+    /// Tells the log whenever the machine's clock was set, and when it is caught up with.
+    pub async fn watch(self) {
+        loop {
+            tokio::time::sleep(NEWS_EVERY).await;
+            match self.news() {
+                Some(News::Set(apart)) => tracing::warn!(
+                    apart_ms = apart.get(),
+                    "the machine's clock was set; it is followed by 0.5 ms a second, a restart takes it over at once"
+                ),
+                Some(News::Together) => tracing::info!("the machine's clock is caught up with"),
+                None => {}
+            }
+        }
+    }
+
     /// Whether the machine's clock was set since this was last asked, or has been caught up with.
-    pub fn news(self) -> Option<News> {
+    fn news(self) -> Option<News> {
         let anchored = Anchored::of_this_process();
         anchored.read();
         anchored.lock().news()

@@ -1,10 +1,8 @@
-//! What the controller makes of a wall clock that somebody sets: its own time goes on, and the log says so.
+//! What a new leader makes of a wall clock that lies behind the plan in force.
 //!
 //! Read next: `api::clock`, `model::anchor`, decision 0018.
 
-use api::clock::{NEWS_EVERY, WallClock};
 use model::Time;
-use model::anchor::News;
 use model::time::Clock;
 
 use crate::commit::InForce;
@@ -20,21 +18,6 @@ pub(crate) fn begin_term(clock: &dyn Clock, in_force: Option<&InForce>) -> Time 
         tracing::warn!(behind_ms, follows, "this machine's clock lies behind the plan in force");
     }
     now
-}
-
-/// Tells the log whenever the machine's clock was set.
-pub async fn watch() {
-    loop {
-        tokio::time::sleep(NEWS_EVERY).await;
-        match WallClock.news() {
-            Some(News::Set(apart)) => tracing::warn!(
-                apart_ms = apart.get(),
-                "the machine's clock was set; it is followed by 0.5 ms a second, a restart takes it over at once"
-            ),
-            Some(News::Together) => tracing::info!("the machine's clock is caught up with"),
-            None => {}
-        }
-    }
 }
 
 #[cfg(test)]

@@ -82,27 +82,9 @@ pub struct Flags {
     /// link that is gone shows that much later (docs/sessions.md).
     #[arg(long, value_name = "SECONDS", default_value_t = 0, value_parser = clap::value_parser!(i64).range(0..=30))]
     pub quiet_seconds: i64,
-    /// Which log lines are shown, such as info,store=debug; SIGHUP reads it again.
-    #[arg(
-        long,
-        global = true,
-        value_name = "FILTER",
-        env = "FLARESHIFT_LOG",
-        hide_env_values = true,
-        default_value_t
-    )]
-    pub log: log::Filter,
-    /// What log lines look like.
-    #[arg(
-        long,
-        global = true,
-        value_name = "FORMAT",
-        env = "FLARESHIFT_LOG_FORMAT",
-        hide_env_values = true,
-        value_enum,
-        default_value_t
-    )]
-    pub log_format: log::Format,
+    /// What the log shows.
+    #[command(flatten)]
+    pub logging: log::Flags,
     /// Settings in TOML: the long flags with _ for -. Flags and environment go before them (docs/configuration.md).
     #[arg(long, global = true, value_name = "FILE", env = "FLARESHIFT_CONFIG", hide_env_values = true)]
     pub config: Option<PathBuf>,

@@ -12,7 +12,7 @@
 mod admission;
 pub mod audit;
 pub mod cache;
-pub mod clock;
+mod clock;
 pub mod commit;
 mod compact;
 pub mod config;

@@ -27,7 +27,7 @@ const HAND_OVER: Duration = Duration::from_secs(1);
 
 fn main() -> ExitCode {
     let (flags, values): (Flags, Values) = service::settings::parse();
-    let log = service::log::init(flags.log_format, &flags.log);
+    let log = service::log::init(&flags.logging);
     let boot = store::Clock::boot();
     // Before anybody reads the time.
     WallClock::go_on_by(move || boot.now());
@@ -126,7 +126,7 @@ async fn serve(flags: Flags, fleet: model::fleet::Fleet, mut again: Again) -> an
     let context = handle.context().clone();
     let running = handle.join();
     tokio::pin!(running);
-    let watching = controller::clock::watch();
+    let watching = WallClock.watch();
     tokio::pin!(watching);
     let mut hangup = signal(SignalKind::hangup()).context("no signal handler")?;
     let mut terminate = signal(SignalKind::terminate()).context("no signal handler")?;
@@ -177,7 +177,7 @@ impl Again {
         }
         // Before the lines that a new filter may hide.
         tracing::info!(taken = taken.join(", "), by = "SIGHUP", "settings read again");
-        self.log.show(&flags.log);
+        self.log.show(&flags.logging.log);
         (!taken.is_empty()).then_some((flags, taken))
     }
 }

@@ -53,6 +53,34 @@ impl Filter {
     }
 }
 
+/// What a service's command line says of its log. Doc comments are its help texts. Its clap group has a name of its own, since the
+/// command lines that take it in have one too.
+#[derive(Clone, Debug, clap::Args)]
+#[group(id = "logging")]
+pub struct Flags {
+    /// Which log lines are shown, such as info,store=debug; SIGHUP reads it again.
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILTER",
+        env = "FLARESHIFT_LOG",
+        hide_env_values = true,
+        default_value_t
+    )]
+    pub log: Filter,
+    /// What log lines look like.
+    #[arg(
+        long,
+        global = true,
+        value_name = "FORMAT",
+        env = "FLARESHIFT_LOG_FORMAT",
+        hide_env_values = true,
+        value_enum,
+        default_value_t
+    )]
+    pub log_format: Format,
+}
+
 /// The log of this process.
 pub struct Log(Box<dyn Fn(EnvFilter) -> bool + Send + Sync>);
 
@@ -64,9 +92,9 @@ impl Log {
 }
 
 /// Begins to log.
-pub fn init(format: Format, filter: &Filter) -> Log {
-    let lines = tracing_subscriber::fmt().with_env_filter(filter.compiled()).with_writer(std::io::stderr);
-    match format {
+pub fn init(flags: &Flags) -> Log {
+    let lines = tracing_subscriber::fmt().with_env_filter(flags.log.compiled()).with_writer(std::io::stderr);
+    match flags.log_format {
         Format::Text => {
             let lines = lines.with_filter_reloading();
             let handle = lines.reload_handle();
