@@ -1,30 +1,22 @@
 //! A power cap on a run, on a real island with its agent's mind: it holds within seconds, the meter shows it, progress follows the
 //! pool's curve, and a ceiling that falls with it stops nobody.
-#![allow(clippy::unwrap_used)]
 
 use std::collections::BTreeMap;
 
-use control::brain::{Brain, Config};
-use control::envelope::MAX_VALIDITY;
-use control::island::Island as Facts;
 use model::cap::CapPoint;
-use model::envelope::{Assignment, Directive, Envelope, FallbackStep, Fence, Grant, Share};
+use model::envelope::{Assignment, Directive, FallbackStep, Grant, Share};
 use model::module::Module;
 use model::report::RunPhase;
 use model::workload::{GpuTime, Placement, Tier};
-use model::{BootStamp, MicroDollars, Pace, PoolId, Span, TenantId, Time, Watts, WattsPerSecond, WorkloadId};
-use sim::island::{Island, Options};
+use model::{MicroDollars, Pace, PoolId, Span, TenantId, Watts, WattsPerSecond, WorkloadId};
 use sim::reference;
 
-const START: Time = Time(1_700_000_000_000);
+use crate::scene::{self, boot};
+
 /// The cap holds from this second on, and the ceiling is lower with it.
 const SLOWED: i64 = 60;
 /// It is lifted in this second.
 const LIFTED: i64 = 120;
-
-fn boot(at: Span) -> BootStamp {
-    BootStamp { boot_id: "simulated".into(), at }
-}
 
 fn run() -> WorkloadId {
     WorkloadId::new("w").unwrap()
@@ -82,25 +74,16 @@ fn directive(module: &Module, second: i64) -> Directive {
         armed: BTreeMap::new(),
         fallback: vec![FallbackStep { after: Span::ZERO, ceiling: Watts::kilo(10) }],
     };
-    let envelope = Envelope {
-        module: module.id.clone(),
-        fence: Fence { epoch: 1, leader: 1, plan: 1 },
-        generation: 1
-            + i64::from(second >= SLOWED).unsigned_abs()
-            + i64::from(second >= LIFTED).unsigned_abs(),
-        answers: boot(Span::secs(second)),
-        valid_for: Span::secs(120),
+    let nothing = scene::directive(
+        &module.id,
+        1 + i64::from(second >= SLOWED).unsigned_abs() + i64::from(second >= LIFTED).unsigned_abs(),
+        Span::secs(second),
         grant,
-    };
+    );
     Directive {
-        envelope,
-        miners: BTreeMap::new(),
-        caps: BTreeMap::new(),
         slowed: if slowed { [(run(), Watts::new(15_200))].into() } else { BTreeMap::new() },
-        gensets: BTreeMap::new(),
-        storage: None,
-        import: None,
         runs: [(run(), assignment)].into(),
+        ..nothing
     }
 }
 
@@ -109,16 +92,8 @@ fn a_run_is_slowed_by_its_cap_and_not_stopped() {
     let module = module();
     let fleet = reference::fleet();
     let site = fleet.sites.iter().find(|site| site.id == module.site).unwrap().clone();
-    let options = Options { gas_variability: 0.0, ..Options::default() };
-    let mut island = Island::new(&site, std::slice::from_ref(&module), 1, START, options);
-    let config = Config {
-        module: module.clone(),
-        island: Facts::of(&site),
-        validity: MAX_VALIDITY,
-        reflex: true,
-        sabotage: Default::default(),
-    };
-    let mut brain = Brain::new(config, None);
+    let mut island = scene::island(&site, std::slice::from_ref(&module));
+    let mut brain = scene::brain(&site, &module);
     let (mut drawn, mut progress, mut meter) = (Vec::new(), Vec::new(), Vec::new());
     for second in 0..180 {
         brain.adopt(directive(&module, second), &boot(Span::secs(second))).unwrap();

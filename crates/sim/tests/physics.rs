@@ -1,7 +1,6 @@
 //! The known answers of the island's physics: frequency after losses, energy that closes, faults that do what they say.
 //!
 //! The figures are those published for four full 60 Hz sets; "about" is 0.1 Hz, or a tenth of the time.
-#![allow(clippy::unwrap_used)]
 
 use std::collections::BTreeMap;
 
@@ -12,15 +11,15 @@ use model::report::{FeederState, GensetState, RunPhase};
 use model::site::{Frequency, Governor, Site};
 use model::workload::{GpuTime, Placement, Tier};
 use model::{
-    GensetId, Hashrate, MicroDollars, MinerGroupId, ModuleId, PoolId, Span, TenantId, Time, WattSeconds,
-    Watts, WorkloadId,
+    GensetId, Hashrate, MicroDollars, MinerGroupId, ModuleId, PoolId, Span, TenantId, WattSeconds, Watts,
+    WorkloadId,
 };
 use sim::bus::{BreachKind, Happened, Trip};
 use sim::island::{Island, Options};
 use sim::reference;
 use sim::truth::{Truth, What};
 
-const START: Time = Time(1_700_000_000_000);
+use crate::scene::START;
 
 fn steady() -> Options {
     Options { gas_variability: 0.0, ..Options::default() }

@@ -1,24 +1,17 @@
 //! Storage on a real island with its agent's mind: a bridge after the loss of a set, handed back by the ramp; and what becomes of the
 //! same island without.
-#![allow(clippy::unwrap_used)]
 
 use std::collections::BTreeMap;
 
-use control::brain::{Brain, Config};
-use control::envelope::MAX_VALIDITY;
-use control::island::Island as Facts;
-use model::envelope::{Arming, Directive, Envelope, FallbackStep, Fence, Grant, Rung, RungLoad, Share};
+use model::envelope::{Arming, Directive, FallbackStep, Grant, Rung, RungLoad, Share};
 use model::module::{Actuator, Module};
 use model::plan::StorageTarget;
 use model::site::{Frequency, Site, Storage};
-use model::{
-    BootStamp, ContingencyId, GensetId, MicroDollars, ModuleId, Span, Time, WattSeconds, Watts,
-    WattsPerSecond,
-};
-use sim::island::{Island, Options};
+use model::{ContingencyId, GensetId, MicroDollars, ModuleId, Span, WattSeconds, Watts, WattsPerSecond};
+use sim::island::Island;
 use sim::reference;
 
-const START: Time = Time(1_700_000_000_000);
+use crate::scene::{self, boot};
 
 /// Four sets of 250 kW that take blocks of 25 kW each, and 740 kW that nobody manages: without one of them 110 kW are short.
 fn scene(storage: bool) -> (Site, Module) {
@@ -38,10 +31,6 @@ fn scene(storage: bool) -> (Site, Module) {
     (module.groups, module.pools) = (BTreeMap::new(), BTreeMap::new());
     (module.auxiliary, module.loss_permille) = (Watts::kilo(1), 0);
     (site, module)
-}
-
-fn boot(at: Span) -> BootStamp {
-    BootStamp { boot_id: "simulated".into(), at }
 }
 
 /// Storage rests, and answers the loss of any set with 130 kW.
@@ -69,23 +58,9 @@ fn directive(module: &ModuleId, sets: &[GensetId], at: Span) -> Directive {
         armed: sets.iter().map(|set| (name(set), arming(set))).collect(),
         fallback: vec![FallbackStep { after: Span::ZERO, ceiling: Watts::kilo(10) }],
     };
-    let envelope = Envelope {
-        module: module.clone(),
-        fence: Fence { epoch: 1, leader: 1, plan: 1 },
-        generation: 1,
-        answers: boot(at),
-        valid_for: Span::secs(120),
-        grant,
-    };
     Directive {
-        envelope,
-        miners: BTreeMap::new(),
-        caps: BTreeMap::new(),
-        slowed: BTreeMap::new(),
-        gensets: BTreeMap::new(),
         storage: Some(StorageTarget { power: Watts::ZERO, ramp: WattsPerSecond::new(5_000) }),
-        import: None,
-        runs: BTreeMap::new(),
+        ..scene::directive(module, 1, at, grant)
     }
 }
 
@@ -93,17 +68,8 @@ fn directive(module: &ModuleId, sets: &[GensetId], at: Span) -> Directive {
 /// in kilowatts.
 fn run(storage: bool, seconds: i64) -> (Island, Vec<i64>) {
     let (site, module) = scene(storage);
-    let options = Options { gas_variability: 0.0, ..Options::default() };
-    let mut island = Island::new(&site, std::slice::from_ref(&module), 1, START, options);
-    let facts = Facts::of(&site);
-    let config = Config {
-        module: module.clone(),
-        island: facts,
-        validity: MAX_VALIDITY,
-        reflex: true,
-        sabotage: Default::default(),
-    };
-    let mut brain = Brain::new(config, None);
+    let mut island = scene::island(&site, std::slice::from_ref(&module));
+    let mut brain = scene::brain(&site, &module);
     let sets: Vec<GensetId> = site.gensets.keys().cloned().collect();
     let mut delivered = Vec::new();
     for second in 0..seconds {
@@ -147,8 +113,7 @@ fn the_same_island_without_storage_blacks_out() {
 #[test]
 fn storage_that_trips_while_it_carries_load_leaves_a_step_that_the_sets_take() {
     let (site, module) = scene(true);
-    let options = Options { gas_variability: 0.0, ..Options::default() };
-    let mut island = Island::new(&site, std::slice::from_ref(&module), 1, START, options);
+    let mut island = scene::island(&site, std::slice::from_ref(&module));
     // Half of the sets' blocks, as a plan may at most.
     island.apply(&module.id, &[control::Command::SetStorage(Watts::kilo(50))]);
     (0..1_000).for_each(|_| island.step());

@@ -1,21 +1,17 @@
 //! A grid tie on a real island with its agent's mind: import by the ramp, the loss of the grid while it carries load, rest when the
 //! envelope has expired, and load that is suddenly gone.
-#![allow(clippy::unwrap_used)]
 
 use std::collections::BTreeMap;
 
-use control::brain::{Brain, Config};
-use control::envelope::MAX_VALIDITY;
-use control::island::Island as Facts;
-use model::envelope::{Directive, Envelope, FallbackStep, Fence, Grant, Share};
+use model::envelope::{Directive, FallbackStep, Grant, Share};
 use model::module::Module;
 use model::plan::ImportTarget;
 use model::site::{Frequency, GridTie, Site};
-use model::{BootStamp, MicroDollars, ModuleId, Span, Time, Watts, WattsPerSecond};
-use sim::island::{Island, Options};
+use model::{MicroDollars, ModuleId, Span, Watts, WattsPerSecond};
+use sim::island::Island;
 use sim::reference;
 
-const START: Time = Time(1_700_000_000_000);
+use crate::scene::{self, boot};
 
 /// Four sets of 250 kW that take blocks of 25 kW each, 600 kW that nobody manages, and a tie of 100 kW.
 fn scene() -> (Site, Module) {
@@ -30,10 +26,6 @@ fn scene() -> (Site, Module) {
     (site, module)
 }
 
-fn boot(at: Span) -> BootStamp {
-    BootStamp { boot_id: "simulated".into(), at }
-}
-
 /// Half of the sets' blocks is imported.
 fn directive(module: &ModuleId, at: Span) -> Directive {
     let grant = Grant {
@@ -44,23 +36,9 @@ fn directive(module: &ModuleId, at: Span) -> Directive {
         armed: BTreeMap::new(),
         fallback: vec![FallbackStep { after: Span::ZERO, ceiling: Watts::kilo(10) }],
     };
-    let envelope = Envelope {
-        module: module.clone(),
-        fence: Fence { epoch: 1, leader: 1, plan: 1 },
-        generation: 1,
-        answers: boot(at),
-        valid_for: Span::secs(120),
-        grant,
-    };
     Directive {
-        envelope,
-        miners: BTreeMap::new(),
-        caps: BTreeMap::new(),
-        slowed: BTreeMap::new(),
-        gensets: BTreeMap::new(),
-        storage: None,
         import: Some(ImportTarget { power: Watts::kilo(50), ramp: WattsPerSecond::new(5_000) }),
-        runs: BTreeMap::new(),
+        ..scene::directive(module, 1, at, grant)
     }
 }
 
@@ -68,16 +46,8 @@ fn directive(module: &ModuleId, at: Span) -> Directive {
 /// seconds. Returns what was imported at each second, in kilowatts.
 fn run(seconds: i64, renewed: i64, faults: &[(i64, &str)]) -> (Island, Vec<i64>) {
     let (site, module) = scene();
-    let options = Options { gas_variability: 0.0, ..Options::default() };
-    let mut island = Island::new(&site, std::slice::from_ref(&module), 1, START, options);
-    let config = Config {
-        module: module.clone(),
-        island: Facts::of(&site),
-        validity: MAX_VALIDITY,
-        reflex: true,
-        sabotage: Default::default(),
-    };
-    let mut brain = Brain::new(config, None);
+    let mut island = scene::island(&site, std::slice::from_ref(&module));
+    let mut brain = scene::brain(&site, &module);
     let mut imported = Vec::new();
     for second in 0..seconds {
         if second < renewed {
@@ -123,8 +93,7 @@ fn where_load_is_suddenly_gone_it_gives_way_to_the_sets() {
         let modules: Vec<Module> = fleet.modules_of(&site.id).cloned().collect();
         site.unmanaged = Watts::kilo(100);
         site.grid = Some(GridTie { import: Watts::kilo(200), price: None });
-        let options = Options { gas_variability: 0.0, ..Options::default() };
-        let mut island = Island::new(&site, &modules, 1, START, options);
+        let mut island = scene::island(&site, &modules);
         let wired = modules.iter().find(|module| module.wired).unwrap();
         for power in [import.fraction(1, 2), import] {
             island.apply(&wired.id, &[control::Command::SetImport(power)]);
