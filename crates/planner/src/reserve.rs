@@ -8,11 +8,11 @@
 use std::collections::BTreeMap;
 
 use model::envelope::{Rung, RungLoad};
-use model::module::Actuator;
+use model::module::{Actuator, MinerGroup};
 use model::plan::Contingency;
 use model::site::Frequency;
 use model::workload::Tier;
-use model::{ContingencyId, GensetId, ModuleId, Span, Watts};
+use model::{ContingencyId, GensetId, MinerGroupId, ModuleId, Span, Watts};
 
 use crate::input::Input;
 use crate::island::Island;
@@ -26,6 +26,9 @@ const FIRST: Frequency = Frequency::new(800);
 const APART: Frequency = Frequency::new(300);
 /// No rung lies deeper: the trip is at 3.0 Hz below 60.
 const LAST: Frequency = Frequency::new(2_300);
+/// A claim of the plan in force is kept while the group draws so much more of what it could at most: 1 %. Meters of a hundred
+/// miners waver by some thousandths, and a claim that follows them tells every module something new in every plan.
+const STEADY_PERMILLE: i64 = 10;
 /// GPU caps act within about a second.
 const CAP_ACTS: Span = Span::secs(1);
 /// Up to so many rungs every subset is tried: 2^12 = 4,096 for each set.
@@ -35,9 +38,10 @@ const EXHAUSTIVE: usize = 12;
 /// firmware.
 pub(crate) fn ladder(slot: &Slot<'_>, island: &Island<'_>, input: &Input) -> Vec<Rung> {
     let mut rungs: Vec<Rung> = stored(slot, island).into_iter().collect();
-    rungs.extend(feeders(slot));
+    let told = Told::of(slot, island, input);
+    rungs.extend(feeders(slot, &told));
     rungs.extend(caps(slot, input));
-    rungs.extend(firmware(slot));
+    rungs.extend(firmware(slot, &told));
     for (place, rung) in rungs.iter_mut().enumerate() {
         let below = FIRST + APART.times(i64::try_from(place).unwrap_or(i64::MAX));
         rung.below = below.min(LAST);
@@ -52,13 +56,38 @@ fn stored(slot: &Slot<'_>, island: &Island<'_>) -> Option<Rung> {
     Some(Rung { load, actuator, watts: bridge.watts, opens: bridge.response, below: Frequency::ZERO })
 }
 
-fn feeders(slot: &Slot<'_>) -> Vec<Rung> {
+/// What the plan in force claims of the module's miners; `None` where claims must be exact.
+struct Told<'p>(Option<&'p [Rung]>);
+
+impl<'p> Told<'p> {
+    /// Exact where something starts on the island: a start may need every watt that is drawn.
+    fn of(slot: &Slot<'_>, island: &Island<'_>, input: &'p Input) -> Self {
+        let parent = input.parent.as_ref().and_then(|parent| parent.sites.get(&island.input.site.id));
+        let ladder =
+            parent.and_then(|site| site.modules.get(slot.id)).map_or(&[][..], |module| &module.ladder);
+        Self((!island.starts(input)).then_some(ladder))
+    }
+
+    /// What a rung of a group may claim: what the group is told to draw, as far as it draws it.
+    fn claim(&self, slot: &Slot<'_>, id: &MinerGroupId, group: &MinerGroup) -> Watts {
+        let drawn = slot.target_draw(id, group).min(slot.drawn(id, group));
+        let Some(ladder) = self.0 else { return drawn };
+        let band = group.draw_full().fraction(STEADY_PERMILLE, 1_000);
+        let same = |rung: &&Rung| matches!(&rung.load, RungLoad::Miners(of) if of == id);
+        let claimed = ladder.iter().find(same).map(|rung| rung.watts);
+        let holds = |claimed: &Watts| *claimed <= drawn && drawn <= *claimed + band;
+        // A new claim stands in the middle of its band, so that it need not be told again soon.
+        claimed.filter(holds).unwrap_or_else(|| (drawn - band.fraction(1, 2)).at_least_zero())
+    }
+}
+
+fn feeders(slot: &Slot<'_>, told: &Told<'_>) -> Vec<Rung> {
     let groups = slot.module().groups.iter().filter(|(_, group)| group.is_fast());
     let mut rungs: Vec<_> = groups
         .filter_map(|(id, group)| {
             let full = group.full();
             let per_watt = full.rate.fraction(1, full.power.get().max(1));
-            let watts = slot.target_draw(id, group).min(slot.drawn(id, group));
+            let watts = told.claim(slot, id, group);
             let load = RungLoad::Miners(id.clone());
             let opens = group.shed.opens?;
             Some((per_watt, Rung { load, actuator: Actuator::Feeder, watts, opens, below: Frequency::ZERO }))
@@ -96,13 +125,13 @@ fn caps(slot: &Slot<'_>, input: &Input) -> Vec<Rung> {
         .collect()
 }
 
-fn firmware(slot: &Slot<'_>) -> Vec<Rung> {
+fn firmware(slot: &Slot<'_>, told: &Told<'_>) -> Vec<Rung> {
     let groups = slot.module().groups.iter().filter(|(_, group)| group.shed.actuator == Actuator::Api);
     groups
         .map(|(id, group)| Rung {
             load: RungLoad::Miners(id.clone()),
             actuator: Actuator::Api,
-            watts: slot.target_draw(id, group).min(slot.drawn(id, group)),
+            watts: told.claim(slot, id, group),
             opens: group.sleep,
             below: Frequency::ZERO,
         })

@@ -114,7 +114,7 @@ fn gas_falls_by_thirty_percent() {
         |input| gas_percent(input, 70),
         expect![[r#"
             site well-7 capacity: 3880000 W -> 3567308 W
-            site well-7 loss genset-g1, genset-g2, genset-g3, genset-g4: 954996 W lost, 135014 W absorbed, 1085000 W shed -> 683184 W lost, 450000 W absorbed, 500000 W shed
+            site well-7 loss genset-g1, genset-g2, genset-g3, genset-g4: 953640 W lost, 139083 W absorbed, 1079575 W shed -> 682309 W lost, 450000 W absorbed, 496500 W shed
             module gpu share: 34325 W at 4576 W/s -> 48133 W at 6417 W/s
             module hybrid armed genset-g1, genset-g2, genset-g3, genset-g4, genset-g1, genset-g2, genset-g3, genset-g4: [0] -> -
             module hybrid ceiling: 742209 W -> 588437 W
@@ -146,8 +146,8 @@ fn a_set_trips() {
             site well-7 capacity: 3880000 W -> 2910000 W
             site well-7 firm capacity: 2910000 W -> 1940000 W
             site well-7 genset g1: run -> stop
-            site well-7 loss genset-g1: 954996 W lost, 135014 W absorbed, 1085000 W shed -> -
-            site well-7 loss genset-g2, genset-g3, genset-g4: 954996 W lost, 135014 W absorbed, 1085000 W shed -> 969268 W lost, 61464 W absorbed, 1000000 W shed
+            site well-7 loss genset-g1: 953640 W lost, 139083 W absorbed, 1079575 W shed -> -
+            site well-7 loss genset-g2, genset-g3, genset-g4: 953640 W lost, 139083 W absorbed, 1079575 W shed -> 966935 W lost, 66131 W absorbed, 993000 W shed
             module gpu share: 34325 W at 4576 W/s -> 33903 W at 4520 W/s
             module hybrid armed genset-g1, genset-g2, genset-g3, genset-g4, genset-g1, genset-g2, genset-g3, genset-g4: [0] -> -
             module hybrid ceiling: 742209 W -> 588437 W
@@ -181,8 +181,8 @@ fn a_set_trips_and_the_miners_are_back() {
         site well-7 capacity: 3880000 W -> 2910000 W
         site well-7 firm capacity: 2910000 W -> 1940000 W
         site well-7 genset g1: run -> stop
-        site well-7 loss genset-g1: 954996 W lost, 135014 W absorbed, 1085000 W shed -> -
-        site well-7 loss genset-g2, genset-g3, genset-g4: 954996 W lost, 135014 W absorbed, 1085000 W shed -> 969268 W lost, 61464 W absorbed, 1000000 W shed
+        site well-7 loss genset-g1: 953640 W lost, 139083 W absorbed, 1079575 W shed -> -
+        site well-7 loss genset-g2, genset-g3, genset-g4: 953640 W lost, 139083 W absorbed, 1079575 W shed -> 966935 W lost, 66131 W absorbed, 993000 W shed
         module gpu share: 34325 W at 4576 W/s -> 33903 W at 4520 W/s
         module hybrid armed genset-g1, genset-g2, genset-g3, genset-g4, genset-g1, genset-g2, genset-g3, genset-g4: [0] -> -
         module hybrid ceiling: 742209 W -> 588437 W
@@ -208,7 +208,7 @@ fn a_firm_tenant_arrives() {
     check_story(
         |input| submit(input, workload("firm-3", Tier::Firm, 64, 260)),
         expect![[r#"
-            site well-7 loss genset-g1, genset-g2, genset-g3, genset-g4: 954996 W lost, 135014 W absorbed, 1085000 W shed -> 969617 W lost, 91151 W absorbed, 1078050 W shed
+            site well-7 loss genset-g1, genset-g2, genset-g3, genset-g4: 953640 W lost, 139083 W absorbed, 1079575 W shed -> 969617 W lost, 91151 W absorbed, 1078050 W shed
             module gpu ai floor: 138396 W -> 204005 W
             module gpu ceiling: 433639 W -> 499249 W
             module gpu fallback: 236810 W -> 302420 W
@@ -260,7 +260,7 @@ fn the_hash_price_doubles() {
             submit(input, workload("spot-3", Tier::Spot, 16, 18));
         },
         expect![[r#"
-            site well-7 loss genset-g1, genset-g2, genset-g3, genset-g4: 954996 W lost, 135014 W absorbed, 1085000 W shed -> 959097 W lost, 122712 W absorbed, 1085000 W shed
+            site well-7 loss genset-g1, genset-g2, genset-g3, genset-g4: 953640 W lost, 139083 W absorbed, 1079575 W shed -> 959097 W lost, 122712 W absorbed, 1085000 W shed
             module gpu share: 34325 W at 4576 W/s -> 34177 W at 4556 W/s
             module hybrid ceiling: 742209 W -> 758612 W
             module hybrid run spot-3: - -> p 8@18+8@19 #1
@@ -310,7 +310,7 @@ fn a_link_is_lost() {
             }
         },
         expect![[r#"
-            site well-7 loss genset-g1, genset-g2, genset-g3, genset-g4: 954996 W lost, 135014 W absorbed, 1085000 W shed -> 954996 W lost, 135014 W absorbed, 1120000 W shed
+            site well-7 loss genset-g1, genset-g2, genset-g3, genset-g4: 953640 W lost, 139083 W absorbed, 1079575 W shed -> 953596 W lost, 139214 W absorbed, 1114400 W shed
             module mine-2 armed genset-g1, genset-g2, genset-g3, genset-g4: [0] -> [0, 1]
             module hybrid reason: mining_residual -> link_lost
             workload firm-1 reason, reason, reason: kept -> link_lost
@@ -332,7 +332,7 @@ fn a_burst_of_spot_jobs() {
             }
         },
         expect![[r#"
-            site well-7 loss genset-g1, genset-g2, genset-g3, genset-g4: 954996 W lost, 135014 W absorbed, 1085000 W shed -> 967298 W lost, 98108 W absorbed, 925000 W shed
+            site well-7 loss genset-g1, genset-g2, genset-g3, genset-g4: 953640 W lost, 139083 W absorbed, 1079575 W shed -> 967298 W lost, 98108 W absorbed, 925000 W shed
             module gpu ceiling: 433639 W -> 630468 W
             module gpu run burst-01: - -> p 8@58+8@59 #1
             module gpu run burst-02: - -> p 8@56+8@57 #1
@@ -418,7 +418,7 @@ fn the_price_of_the_grid_spikes() {
     expect![[r#"
         site well-7 capacity: 1779325 W -> 1562325 W
         site well-7 import: 217000 W at 7500 W/s -> 0 W at 7500 W/s
-        site well-7 loss genset-g1, genset-g2, genset-g3: 592910 W lost, 300000 W absorbed, 500000 W shed -> 520175 W lost, 300000 W absorbed, 375000 W shed
+        site well-7 loss genset-g1, genset-g2, genset-g3: 591743 W lost, 300000 W absorbed, 496500 W shed -> 519300 W lost, 300000 W absorbed, 372375 W shed
         module gpu share: 55794 W at 5579 W/s -> 63748 W at 6374 W/s
         module hybrid armed genset-g1, genset-g2, genset-g3: - -> [0]
         module hybrid share: 75711 W at 7571 W/s -> 86505 W at 8650 W/s

@@ -19,6 +19,7 @@ mod runs;
 mod sabotage;
 mod scale;
 mod scene;
+mod steady;
 mod storage;
 mod tie;
 mod words;

@@ -95,7 +95,8 @@ fn reserve() {
         let _ = plan;
     });
     check_found("rung-overstated", |_, plan| {
-        module_of(plan, "mine").ladder[0].watts += Watts::kilo(1);
+        // More than the half hundredth by which a claim may lie below what is drawn.
+        module_of(plan, "mine").ladder[0].watts += Watts::kilo(5);
     });
     check_found("rung-overstated", |_, plan| module_of(plan, "mine").ladder[0].opens = Span::new(10));
     check_found("n1-unsecured", |input, _| input.sites.get_mut(&id("well-7")).unwrap().site.relay = false);

@@ -174,10 +174,10 @@ fn the_story_of_a_gas_stop() {
         site well-7 firm capacity: 2910000 W -> 663988 W
         site well-7 genset g3: run -> stop
         site well-7 genset g4: run -> stop
-        site well-7 loss genset-g1: 668210 W lost, 750000 W absorbed, 525000 W shed -> 345612 W lost, 300000 W absorbed, 78000 W shed
-        site well-7 loss genset-g2: 668210 W lost, 750000 W absorbed, 525000 W shed -> 345612 W lost, 300000 W absorbed, 78000 W shed
-        site well-7 loss genset-g3: 668210 W lost, 750000 W absorbed, 525000 W shed -> -
-        site well-7 loss genset-g4: 668210 W lost, 750000 W absorbed, 525000 W shed -> -
+        site well-7 loss genset-g1: 667554 W lost, 750000 W absorbed, 522375 W shed -> 344299 W lost, 300000 W absorbed, 75375 W shed
+        site well-7 loss genset-g2: 667554 W lost, 750000 W absorbed, 522375 W shed -> 344299 W lost, 300000 W absorbed, 75375 W shed
+        site well-7 loss genset-g3: 667554 W lost, 750000 W absorbed, 522375 W shed -> -
+        site well-7 loss genset-g4: 667554 W lost, 750000 W absorbed, 522375 W shed -> -
         site well-7 storage: 0 W at 20000 W/s -> 27235 W at 10000 W/s
         site well-7 reason: placed -> gas_short"#]].assert_eq(&site);
 }
