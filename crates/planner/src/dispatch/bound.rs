@@ -5,9 +5,10 @@
 //! At given prices both sides decide alone: a job takes the seat that leaves it most; a pool is packed with *whole* gangs
 //! ([`gangs`]), and an island serves its pools, best a watt first, as long as they pay more than the mining that they displace
 //! ([`island`]). Any prices give a valid bound. The best are searched for by subgradient steps towards a level between the bound and
-//! what was reached, which is halved when steps fail. Bounded in steps; floats are used in a fixed order, so the bound too is the
+//! what was reached, which is halved when steps fail ([`descent`]). Bounded in steps; floats are used in a fixed order, so the bound too is the
 //! same for the same input. Read next: `crate::plan`, which carries it.
 
+mod descent;
 mod gangs;
 mod island;
 mod later;
@@ -22,16 +23,15 @@ use super::problem::{LEVELS, Problem};
 const ROUNDING: f64 = 1_000.0;
 /// What is promised: firm, on demand, spot.
 const PROMISES: usize = 3;
-/// Most steps; after about a hundred the bound falls by less than a thousandth with each ten.
+/// Who starts and who waits: places in a class's worths and prices.
+const STARTS: usize = 0;
+const WAITS: usize = 1;
+/// Most steps; six times as many bring a twentieth of a percent.
 const STEPS: usize = 160;
 /// Fewest steps, however large the fleet.
 const FEWEST: usize = 30;
-/// Cells of packings filled in all: some two seconds.
+/// Cells of packings filled in all: some two seconds; three times as many brought nothing at ten thousand modules.
 const CELLS: usize = 1_500_000_000;
-/// Steps without a lower bound after which the level moves half way up.
-const PATIENCE: usize = 6;
-/// A bound so near to what was reached is good enough.
-const CLOSE: f64 = 1e-4;
 /// Watts that count like one GPU, so that prices of both kinds move at one pace.
 const KILOWATT: f64 = 1_000.0;
 
@@ -39,7 +39,7 @@ const KILOWATT: f64 = 1_000.0;
 /// the bound is valid.
 pub(crate) fn bound(problem: &Problem, reached: i64) -> i64 {
     let dual = Dual::of(problem);
-    let found = dual.descend(reached as f64);
+    let found = descent::lowest(&dual, reached as f64);
     (found + ROUNDING + 4.0 * problem.sites.len() as f64).ceil() as i64
 }
 
@@ -49,6 +49,8 @@ struct Dual {
     /// What is packed alike: the classes it takes, for gangs up to a size.
     shapes: Vec<Shape>,
     islands: Vec<Supply>,
+    /// GPU types by index.
+    kinds: BTreeMap<usize, Kind>,
     /// Steps that the fleet's size allows.
     steps: usize,
 }
@@ -58,6 +60,15 @@ struct Class {
     promise: usize,
     /// What each job earns as it starts, and as it waits.
     jobs: Vec<[f64; 2]>,
+}
+
+/// A GPU type.
+#[derive(Default)]
+struct Kind {
+    /// Classes, in order of size.
+    classes: Vec<usize>,
+    /// Of each pool: GPUs for those who start and for those who wait, and the largest gang it takes.
+    pools: Vec<([usize; 2], usize)>,
 }
 
 struct Shape {
@@ -79,6 +90,8 @@ impl Dual {
         problem.victims.iter().enumerate().for_each(|(nth, run)| victims[run.pool].push(nth));
         let index = classes(problem);
         let mut shapes: BTreeMap<(usize, usize), (usize, usize)> = BTreeMap::new();
+        let mut kinds: BTreeMap<usize, Kind> = BTreeMap::new();
+        index.iter().for_each(|(key, &class)| kinds.entry(key.0).or_default().classes.push(class));
         let mut fits = Fits::default();
         let mut cells = 1;
         for nth in 0..problem.pools.len() {
@@ -91,6 +104,7 @@ impl Dual {
                 continue;
             }
             fits.add(kind, [pool.most.min(cap), pool.later().min(cap)]);
+            kinds.entry(kind).or_default().pools.push(([pool.most, pool.later()], cap));
             let count = shapes.len();
             let shape = shapes.entry((kind, cap)).or_insert((count, 0));
             shape.1 = shape.1.max(pool.most).max(pool.later()).min(LARGE);
@@ -107,41 +121,51 @@ impl Dual {
         let shapes: Vec<Shape> = order.into_iter().map(of_shape).collect();
         cells += shapes.iter().map(|shape| 3 * shape.most * shape.classes.len()).sum::<usize>();
         let classes = offered(problem, &index, &fits);
-        Self { classes, shapes, islands, steps: (CELLS / cells).clamp(FEWEST, STEPS) }
+        Self { classes, shapes, islands, kinds, steps: (CELLS / cells).clamp(FEWEST, STEPS) }
     }
 
-    /// The lowest value found.
-    fn descend(&self, reached: f64) -> f64 {
-        let mut at = self.begin();
-        let (mut value, mut slope) = self.value(&at);
-        let (mut best, mut best_at, mut best_slope) = (value, at.clone(), slope.clone());
-        let mut heading = vec![0.0; at.len()];
-        let mut depth = best - reached;
-        let mut failed = 0;
-        for _ in 0..self.steps {
-            if best - reached <= CLOSE * best.abs() || depth <= CLOSE * best.abs() / 10.0 {
-                break;
-            }
-            let level = best - depth / 2.0;
-            advance(&mut at, &mut heading, &slope, value - level);
-            (value, slope) = self.value(&at);
-            if value < best {
-                failed = if best - value > depth / 20.0 { 0 } else { failed + 1 };
-                (best, best_at, best_slope) = (value, at.clone(), slope.clone());
-            } else {
-                failed += 1;
-            }
-            if failed >= PATIENCE {
-                (depth, failed) = (depth / 2.0, 0);
-                (at, slope, value) = (best_at.clone(), best_slope.clone(), best);
-                heading.iter_mut().for_each(|part| *part = 0.0);
+    /// Prices at which about as much is asked as there is: as if GPUs could be split and moved, and, where that makes a lower bound,
+    /// dearer for gangs that find fewer seats than they are.
+    fn begin(&self) -> Vec<f64> {
+        let plain = self.clearing();
+        let scarce = self.scarce(&plain);
+        let value = |at: &Vec<f64>| self.value(at).0;
+        if value(&scarce) < value(&plain) { scarce } else { plain }
+    }
+
+    /// What the first who gets no seat would pay, by size of gang: all gangs of a size and larger compete for the seats of that size.
+    fn scarce(&self, plain: &[f64]) -> Vec<f64> {
+        let mut at = plain.to_vec();
+        for kind in self.kinds.values() {
+            let mut sizes: Vec<usize> = kind.classes.iter().map(|&class| self.classes[class].gpus).collect();
+            sizes.dedup();
+            for way in [STARTS, WAITS] {
+                let mut gang = 0.0_f64;
+                for &size in &sizes {
+                    gang = gang.max(self.first_unseated(kind, size, way));
+                    for &class in kind.classes.iter().filter(|&&class| self.classes[class].gpus == size) {
+                        let price = &mut at[way * self.classes.len() + class];
+                        *price = price.max(gang / size as f64);
+                    }
+                }
             }
         }
-        best
+        at
     }
 
-    /// Prices at which about as much is asked as there is, if GPUs could be split and moved.
-    fn begin(&self) -> Vec<f64> {
+    /// What the best gang of this size or larger pays that finds no seat; zero where all find one.
+    fn first_unseated(&self, kind: &Kind, size: usize, way: usize) -> f64 {
+        let takes = kind.pools.iter().filter(|(_, cap)| *cap >= size);
+        let seats: usize = takes.map(|(gpus, _)| gpus[way] / size).sum();
+        let classes = kind.classes.iter().map(|&class| &self.classes[class]);
+        let jobs = classes.filter(|class| class.gpus >= size).flat_map(|class| &class.jobs);
+        let mut worth: Vec<f64> = jobs.map(|job| job[way]).filter(|worth| *worth > 0.0).collect();
+        worth.sort_by(|a, b| b.total_cmp(a));
+        worth.get(seats).copied().unwrap_or(0.0)
+    }
+
+    /// Prices at which as much is asked as there is, if GPUs could be split and moved.
+    fn clearing(&self) -> Vec<f64> {
         let supply: f64 = self.islands.iter().map(Supply::gpus).sum();
         let mut asked: Vec<(f64, f64)> = Vec::new();
         for class in &self.classes {
@@ -225,29 +249,6 @@ impl Dual {
         let firm = Packing::of(shape.most, gangs(&|class| class.promise == 0, 0));
         let waits = Packing::of(shape.most, gangs(&|class| class.promise < PROMISES - 1, count));
         [any, firm, waits]
-    }
-}
-
-/// One step down: against the slope, and against what of the last heading points away from it.
-fn advance(at: &mut [f64], heading: &mut [f64], slope: &[f64], height: f64) {
-    let open = |price: f64, slope: f64| if price <= 0.0 && slope > 0.0 { 0.0 } else { slope };
-    let (mut dot, mut norm) = (0.0, 0.0);
-    for ((&price, &slope), before) in at.iter().zip(slope).zip(heading.iter()) {
-        dot += before * open(price, slope);
-        norm += before * before;
-    }
-    let kept = if dot < 0.0 && norm > 0.0 { -1.5 * dot / norm } else { 0.0 };
-    let mut length = 0.0;
-    for ((&price, &slope), heading) in at.iter().zip(slope).zip(heading.iter_mut()) {
-        *heading = open(price, open(price, slope) + kept * *heading);
-        length += *heading * *heading;
-    }
-    if length <= 0.0 {
-        return;
-    }
-    let step = height / length;
-    for (price, heading) in at.iter_mut().zip(heading) {
-        *price = (*price - step * *heading).max(0.0);
     }
 }
 
