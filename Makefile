@@ -50,9 +50,11 @@ cli-alone:
 	PROTOC=/nonexistent cargo build -p cli --locked
 	target/debug/flareshift version --client
 
-# The archive, whose dependencies no other build compiles (decision 0017), without etcd: clippy, then the crate's own tests, then the
-# binary, read by DuckDB, in a folder and on an S3 server. Both come from PyPI into the target folder.
-ARCHIVE = -p archive -p controller --no-default-features --features archive/parquet,controller/archive --locked
+# What no other build compiles, without etcd: the archive (decision 0017) and traces (decision 0020). Clippy, then the crates' own tests,
+# then the binary: read by DuckDB, in a folder and on an S3 server, which both come from PyPI into the target folder, and by a receiver
+# of traces. The agent has nothing behind its feature that would need a test of its own.
+ARCHIVE = -p archive -p controller -p service --no-default-features --locked \
+	--features archive/parquet,controller/archive,controller/otlp,service/otlp
 ARCHIVE_VENV = $(abspath $(or $(CARGO_TARGET_DIR),target))/archive-python
 archive:
 	@if ! python3 -m venv --help >/dev/null 2>&1 || ! python3 -c 'import ensurepip' 2>/dev/null; then \
@@ -62,7 +64,8 @@ archive:
 	test -x $(ARCHIVE_VENV)/bin/moto_server || (python3 -m venv $(ARCHIVE_VENV) && \
 		$(ARCHIVE_VENV)/bin/pip install --quiet --disable-pip-version-check 'duckdb>=1.1,<3' 'moto[s3]>=5,<6' flask flask-cors)
 	cargo clippy $(ARCHIVE) --all-targets -- -D warnings
-	ARCHIVE_PYTHON=$(ARCHIVE_VENV)/bin/python PROPTEST_RNG_SEED=1 cargo test $(ARCHIVE) --lib --test archive
+	cargo clippy -p agent --no-default-features --features otlp --locked -- -D warnings
+	ARCHIVE_PYTHON=$(ARCHIVE_VENV)/bin/python PROPTEST_RNG_SEED=1 cargo test $(ARCHIVE) --lib --test archive --test otlp
 
 # 80,000 inputs from a seed for each parser, a minute. `fuzz/` has the same entries for cargo-fuzz. And 400 histories of a fleet, each
 # planned to its end and checked.

@@ -127,21 +127,31 @@ fn the_command_line_pulls_in_only_what_was_reviewed() {
     }
 }
 
-/// `cargo build --workspace` compiles neither: who does not ask for the archive does not wait for it (decision 0017).
+/// `cargo build --workspace` compiles none of it: who does not ask for the archive or for traces does not wait for them (decisions 0017
+/// and 0020).
 #[test]
-fn only_a_feature_pulls_in_the_archive() {
-    const HEAVY: [&str; 3] = ["object_store", "parquet", "reqwest"];
+fn only_features_pull_in_the_archive_and_traces() {
+    const HEAVY: [(&str, &str, &[&str]); 2] = [
+        ("archive", "parquet", &["object_store", "parquet", "reqwest"]),
+        (
+            "service",
+            "otlp",
+            &["opentelemetry", "opentelemetry-otlp", "opentelemetry_sdk", "tracing-opentelemetry"],
+        ),
+    ];
     let args = ["tree", "--workspace", "--edges", "all", "--prefix", "none", "--locked", "--offline"];
     let tree = cargo(&[&args[..], &["--format", "{p}"]].concat());
     let found: BTreeSet<&str> = tree.lines().filter_map(|line| line.split(' ').next()).collect();
     assert!(found.contains("archive") && found.contains("tokio"), "the tree has the workspace in it");
-    let heavy: Vec<&str> = HEAVY.into_iter().filter(|name| found.contains(name)).collect();
-    assert!(heavy.is_empty(), "a default build compiles {heavy:?}");
-    // And they are what the feature is about, under these names.
-    let manifest = std::fs::read_to_string(root().join("crates/archive/Cargo.toml")).unwrap();
-    let feature = manifest.lines().find(|line| line.starts_with("parquet = [")).unwrap();
-    for name in HEAVY {
-        assert!(feature.contains(&format!("\"dep:{name}\"")), "{name} is optional in crates/archive");
+    for (of, feature, names) in HEAVY {
+        let heavy: Vec<&&str> = names.iter().filter(|name| found.contains(**name)).collect();
+        assert!(heavy.is_empty(), "a default build compiles {heavy:?}");
+        // And they are what the feature is about, under these names.
+        let manifest = std::fs::read_to_string(root().join(format!("crates/{of}/Cargo.toml"))).unwrap();
+        let feature = manifest.lines().find(|line| line.starts_with(&format!("{feature} = ["))).unwrap();
+        for name in names {
+            assert!(feature.contains(&format!("\"dep:{name}\"")), "{name} is optional in crates/{of}");
+        }
     }
 }
 

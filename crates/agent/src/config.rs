@@ -11,6 +11,7 @@ use clap::{Parser, Subcommand};
 use model::fleet::Fleet;
 use model::fleet_file::{self, Error, MAX_BYTES};
 use model::{ModuleId, SiteId};
+use service::traces::{self, Source};
 use service::{log, monitor};
 
 use crate::settings::{self, Settings};
@@ -94,6 +95,9 @@ pub struct Config {
     /// What the log shows.
     #[command(flatten)]
     pub logging: log::Flags,
+    /// Where traces are sent.
+    #[command(flatten)]
+    pub traces: traces::Flags,
 }
 
 /// What the program runs besides a module's agent.
@@ -133,6 +137,7 @@ impl Config {
     /// Checks what can be checked without starting anything: listeners, the fleet and who is in it, the proxy's settings.
     pub fn check(&self) -> anyhow::Result<()> {
         self.metrics.map_or(Ok(()), monitor::check)?;
+        self.traces.check("agent")?;
         if let Some(Command::Proxy(args)) = &self.command {
             return Ok(Settings::read(&args.file).map(drop)?);
         }
@@ -146,6 +151,17 @@ impl Config {
             anyhow::bail!("{path} describes no site {id}; add it there, or correct --site");
         }
         Ok(self.settings().map(drop)?)
+    }
+
+    /// Whose traces they are: by the module, or the site of several, that it serves.
+    pub fn source(&self) -> Source {
+        let module = self.module.as_ref().map(ModuleId::to_string);
+        let site = self.site.as_ref().map(SiteId::to_string);
+        let instance = match self.command {
+            Some(Command::Proxy(_)) => "proxy".to_owned(),
+            None => module.or(site).unwrap_or_default(),
+        };
+        Source { service: "flareshift-agent", instance, version: env!("CARGO_PKG_VERSION") }
     }
 
     /// The settings of the proxy: from their file, else from the flags. `None` where neither says that there is one.

@@ -28,10 +28,9 @@ use tracing::{error, info, warn};
 
 fn main() -> ExitCode {
     let (config, values): (Config, Values) = service::settings::parse();
-    let log = service::log::init(&config.logging);
     // Before anybody reads the time.
     WallClock::go_on_by(boot::since);
-    match carry_out(config, Again { values, log }) {
+    match carry_out(config, values) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("flareshift-agent: {error:#}");
@@ -40,12 +39,21 @@ fn main() -> ExitCode {
     }
 }
 
-fn carry_out(config: Config, again: Again) -> anyhow::Result<()> {
+fn carry_out(config: Config, values: Values) -> anyhow::Result<()> {
     if config.check_config {
+        service::log::init(&config.logging);
         config.check()?;
         println!("the settings can be used; SIGHUP reads again: {}", RELOADED.join(", "));
         return Ok(());
     }
+    config.traces.check("agent")?;
+    let (log, traces) = service::traces::begin(&config.traces, &config.logging, config.source());
+    let ended = start(config, Again { values, log });
+    traces.end();
+    ended
+}
+
+fn start(config: Config, again: Again) -> anyhow::Result<()> {
     let runtime = || tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     match &config.command {
         Some(Command::Proxy(args)) => {
@@ -211,7 +219,7 @@ async fn simulate(config: Config, fleet: Fleet, cancel: CancellationToken) -> an
         .clone();
     let fleet = simulated::scaled(fleet, 1.0, config.hash_budget);
     let witness = config.witness.clone().map(|file| Watching::new(&fleet, file));
-    let world = Arc::new(start(&config, fleet, site, &modules, witness.as_ref()).await?);
+    let world = Arc::new(standing(&config, fleet, site, &modules, witness.as_ref()).await?);
     let written = witness.clone().map(|witness| tokio::spawn(witness.keep(world.clone())));
     let settings = if config.proxy.is_some() { config.settings()? } else { None };
     let (_plug, link) = watch::channel(true);
@@ -264,7 +272,7 @@ async fn simulate(config: Config, fleet: Fleet, cancel: CancellationToken) -> an
 
 /// The site behind the agents of these modules, with time standing still.
 #[cfg(feature = "sim")]
-async fn start(
+async fn standing(
     config: &Config,
     fleet: Fleet,
     site: model::SiteId,

@@ -23,13 +23,16 @@ use model::report::Report;
 use model::time::Clock;
 use model::{BootStamp, ModuleId, Span, Time};
 use prost::Message as _;
+use service::traces::{self, TARGET};
 use stratum::commit::book::BATCH;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
+use tonic::metadata::MetadataMap;
 use tonic::transport::Endpoint;
-use tracing::{debug, error, info, warn};
+use tracing::field::Empty;
+use tracing::{Instrument, debug, error, info, info_span, warn};
 
 use self::course::{Course, Parting};
 use self::shares::{Answered, Shares};
@@ -128,7 +131,17 @@ pub async fn run(mut session: Session, cancel: CancellationToken) {
         loop {
             let address = course.address().to_owned();
             let started = Instant::now();
-            let ended = session.serve(&address).await;
+            let span = info_span!(
+                target: TARGET,
+                parent: None,
+                "session",
+                module = session.module.as_str(),
+                address,
+                end = Empty
+            );
+            let ended = session.serve(&address, &span).await;
+            span.record("end", ended.word());
+            drop(span);
             session.tallies.link(false);
             session.tallies.ended.add(ended.word());
             if let Some(pace) = &session.pace {
@@ -224,9 +237,10 @@ struct Stream {
 }
 
 impl Session {
-    /// Serves one connection until it ends.
-    async fn serve(&mut self, address: &str) -> Ended {
-        match self.connect(address).await {
+    /// Serves one connection until it ends. Its span is not what happens within a part of, but for the hello: it may last for weeks.
+    async fn serve(&mut self, address: &str, span: &tracing::Span) -> Ended {
+        let hello = info_span!(target: TARGET, parent: span, "hello", otel.kind = "client");
+        match self.connect(address).instrument(hello).await {
             Ok(mut stream) => loop {
                 if let Err(ended) = self.turn(&mut stream).await {
                     return ended;
@@ -251,7 +265,9 @@ impl Session {
         self.tallies.message(traffic::up(&hello), hello.encoded_len());
         up.send(hello).await.map_err(|_| Ended::Closed)?;
         let mut client = AgentServiceClient::new(channel);
-        let opened = client.session(ReceiverStream::new(messages));
+        let mut request = tonic::Request::new(ReceiverStream::new(messages));
+        *request.metadata_mut() = MetadataMap::from_headers(traces::carried(&tracing::Span::current()));
+        let opened = client.session(request);
         let down = timeout(PATIENCE, opened).await.map_err(|_| Ended::Silent)?.map_err(broken)?.into_inner();
         let (reported, heard) = (VecDeque::new(), Instant::now());
         let (shares, sparse) = (Shares::default(), Sparse::default());
@@ -402,6 +418,16 @@ impl Session {
 
     /// Judges a directive, persists it, and only then acts on it and says so.
     fn take_directive(&mut self, offered: api::common::Directive, stream: &Stream) -> Result<(), Ended> {
+        let span = info_span!(
+            target: TARGET,
+            parent: None,
+            "directive",
+            module = self.module.as_str(),
+            plan = Empty,
+            generation = Empty,
+            outcome = Empty
+        );
+        let _taking = span.enter();
         let directive = match Directive::try_from(offered) {
             Ok(directive) => directive,
             Err(error) => {
@@ -410,20 +436,23 @@ impl Session {
             }
         };
         let (fence, generation) = directive.envelope.precedence();
+        span.record("plan", fence.plan).record("generation", generation);
         let now = self.reports.borrow().as_ref().map(|report| report.stamp.clone()).unwrap_or_default();
         let mut next = self.holder.clone();
         let outcome = match next.offer(directive.clone(), &now) {
             Ok(_) => {
-                self.held.keep(&directive)?;
+                info_span!(target: TARGET, "persist").in_scope(|| self.held.keep(&directive))?;
                 self.holder = next;
                 let ceiling_watts = directive.envelope.grant.ceiling.get();
                 self.directive.send_replace(Some(Arc::new(directive.clone())));
                 // Applied is said only when the thread will see it: a full inbox means that a device holds it up.
                 let told = self.control.try_send(ToControl::Directive(Box::new(directive)));
                 told.map_err(|_| Ended::Busy)?;
+                span.record("outcome", "applied");
                 wire::directive_status::Outcome::Applied(wire::Applied { ceiling_watts })
             }
             Err(error) => {
+                span.record("outcome", "refused");
                 info!(module = %self.module, error = &error as &dyn std::error::Error, "a directive was refused");
                 wire::directive_status::Outcome::Refused(wire::Refused { reason: error.to_string() })
             }

@@ -10,10 +10,13 @@ use std::time::Duration;
 use model::SiteId;
 use model::Watts;
 use model::plan::Plan;
+use service::traces::TARGET;
 use store::port::MAX_TXN_OPS;
 use store::record::{Versioned, decode_entry, encode};
 use store::{Compare, Key, Op, Revision, Store, Txn, TxnOutcome, key};
 use tokio::time::timeout;
+use tracing::field::Empty;
+use tracing::{Instrument, Span, info_span};
 
 use crate::cache::Cache;
 use crate::records::{PlanHead, PlanSiteRecord, TargetRecord};
@@ -168,7 +171,30 @@ pub fn prunable(cache: &Cache, keep: usize) -> Vec<Key> {
 
 /// One call with a deadline.
 pub async fn call(store: &Store, txn: Txn) -> Result<TxnOutcome, Error> {
-    Ok(timeout(STORE_TIMEOUT, store.txn(txn)).await.map_err(|_| Error::Timeout)??)
+    let span = transaction(&txn);
+    let outcome = timeout(STORE_TIMEOUT, store.txn(txn)).instrument(span.clone()).await;
+    let outcome = outcome.map_err(|_| Error::Timeout).and_then(|outcome| outcome.map_err(Error::Store));
+    match &outcome {
+        Ok(outcome) => span.record("succeeded", outcome.succeeded),
+        Err(_) => span.record("otel.status_code", "ERROR"),
+    };
+    outcome
+}
+
+/// A transaction's span: below what it is a part of, such as a round or a request. Alone it tells nobody anything.
+fn transaction(txn: &Txn) -> Span {
+    if Span::current().is_none() {
+        return Span::none();
+    }
+    info_span!(
+        target: TARGET,
+        "transaction",
+        otel.kind = "client",
+        compares = txn.compares.len(),
+        operations = txn.then.len(),
+        succeeded = Empty,
+        otel.status_code = Empty
+    )
 }
 
 /// Splits operations into transactions within the store's limits.

@@ -16,6 +16,7 @@ use model::fleet_file::{self, MAX_BYTES};
 use model::market::{Market, subsidy_at};
 use model::report::Finding;
 use model::{MicroDollars, Span, Time};
+use service::traces::{self, Source};
 use service::{log, monitor};
 
 pub use place::Place;
@@ -85,6 +86,9 @@ pub struct Flags {
     /// What the log shows.
     #[command(flatten)]
     pub logging: log::Flags,
+    /// Where traces are sent.
+    #[command(flatten)]
+    pub traces: traces::Flags,
     /// Settings in TOML: the long flags with _ for -. Flags and environment go before them (docs/configuration.md).
     #[arg(long, global = true, value_name = "FILE", env = "FLARESHIFT_CONFIG", hide_env_values = true)]
     pub config: Option<PathBuf>,
@@ -126,6 +130,9 @@ pub enum Error {
     /// Metrics would be open to the network.
     #[error(transparent)]
     Metrics(#[from] monitor::Error),
+    /// Traces cannot be sent there, or by this build.
+    #[error(transparent)]
+    Traces(#[from] traces::Error),
     /// An address that nobody could follow to.
     #[error(
         "--advertise {address:?} is no address of a controller; write http://HOST:PORT, as agents and operators reach it"
@@ -169,6 +176,7 @@ impl Flags {
             }
         }
         self.metrics.map_or(Ok(()), monitor::check)?;
+        self.traces.check("controller")?;
         if let Some(address) = self.advertise.as_ref().filter(|address| !can_be_followed(address)) {
             return Err(Error::Advertise { address: address.clone() });
         }
@@ -183,6 +191,12 @@ impl Flags {
             }
         }
         Ok(())
+    }
+
+    /// Whose traces they are.
+    pub fn source(&self) -> Source {
+        let instance = self.advertise.clone().unwrap_or_else(|| format!("http://{}", self.listen));
+        Source { service: "flareshift-controller", instance, version: env!("CARGO_PKG_VERSION") }
     }
 
     /// How long the office is held.

@@ -11,7 +11,9 @@ use model::plan::Plan;
 use model::report::Finding;
 use model::{Span, WorkloadId};
 use planner::Input;
+use service::traces::TARGET;
 use store::{Compare, Key, Store};
+use tracing::info_span;
 
 use crate::commit::{self, InForce};
 use crate::lifecycle::misnumbered;
@@ -94,14 +96,15 @@ pub fn decide(order: Order, planner: Planner, sabotage: Option<Sabotage>) -> Res
     let started = Instant::now();
     let Order { input, before, came } = order;
     if let (Some(before), Some(touched)) = (&before, &input.touched) {
-        let planned = planner::repair(&input, &before.report, touched);
+        let repair = info_span!(target: TARGET, "repair", sites = touched.len());
+        let planned = repair.in_scope(|| planner::repair(&input, &before.report, touched));
         let serves = came.iter().all(|id| planned.plan.placement(id).is_some());
         if serves && findings(&planned.plan, &input).is_empty() {
             return checked(input, planned, sabotage, started);
         }
     }
     let input = Input { touched: None, ..input };
-    let planned = planner(&input);
+    let planned = info_span!(target: TARGET, "plan").in_scope(|| planner(&input));
     checked(input, planned, sabotage, started)
 }
 
@@ -129,6 +132,7 @@ fn checked(
 }
 
 fn findings(plan: &Plan, input: &Input) -> Vec<Finding> {
+    let _check = info_span!(target: TARGET, "check").entered();
     let mut findings = planner::check(plan, input);
     findings.extend(misnumbered(plan, input.workloads.values()));
     findings.extend(lineage(plan, input));

@@ -27,11 +27,11 @@ const HAND_OVER: Duration = Duration::from_secs(1);
 
 fn main() -> ExitCode {
     let (flags, values): (Flags, Values) = service::settings::parse();
-    let log = service::log::init(&flags.logging);
     let boot = store::Clock::boot();
     // Before anybody reads the time.
     WallClock::go_on_by(move || boot.now());
     if let Some(Errand::Store { json, command }) = &flags.errand {
+        service::log::init(&flags.logging);
         return maintain(&flags.place, command, *json);
     }
     let fleet = match flags.check().and_then(|()| flags.read_fleet()) {
@@ -45,10 +45,12 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
+    let (log, traces) = service::traces::begin(&flags.traces, &flags.logging, flags.source());
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let outcome = runtime
         .context("the runtime does not start")
         .and_then(|runtime| runtime.block_on(serve(flags, fleet, Again { values, log })));
+    traces.end();
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -20,12 +20,15 @@ use api::convert::field::{message, time, wire_span, wire_time};
 use model::envelope::Fence;
 use model::report::Report;
 use model::{BootStamp, ModuleId, SiteId, Span, Watts};
+use service::traces::{self, TARGET};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_stream::{Stream, StreamExt};
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
+use tracing::field::Empty;
+use tracing::{Instrument, info_span};
 
 use crate::cache::Cache;
 use crate::context::{Context, Office};
@@ -77,6 +80,7 @@ impl End {
 struct Opened {
     inbound: Streaming<wire::AgentMessage>,
     outbound: mpsc::Sender<Box<wire::ControllerMessage>>,
+    span: tracing::Span,
 }
 
 /// The gRPC service of agents. It hands sessions to [`Sessions`], which runs them.
@@ -106,7 +110,16 @@ impl wire::agent_service_server::AgentService for Service {
         request: Request<Streaming<wire::AgentMessage>>,
     ) -> Result<Response<Self::SessionStream>, Status> {
         let (outbound, messages) = mpsc::channel(OUTBOUND);
-        let opened = Opened { inbound: request.into_inner(), outbound };
+        let span = info_span!(
+            target: TARGET,
+            parent: None,
+            "session",
+            otel.kind = "server",
+            module = Empty,
+            end = Empty
+        );
+        traces::adopt(&span, request.metadata().as_ref());
+        let opened = Opened { inbound: request.into_inner(), outbound, span };
         let full = || api::Problem::unavailable("too many sessions are opening; try again with back-off");
         self.opened.try_send(opened).map_err(|_| full())?;
         Ok(Response::new(Messages(messages)))
@@ -123,10 +136,10 @@ impl Sessions {
                 () = cancel.cancelled() => break,
                 Some(ended) = tasks.join_next() => ended.expect("a session does not panic"),
                 opened = self.opened.recv() => {
-                    let Some(Opened { inbound, outbound }) = opened else { break };
+                    let Some(Opened { inbound, outbound, span }) = opened else { break };
                     let full = tasks.len() >= MAX_SESSIONS;
                     let id = SessionId(NEXT.fetch_add(1, Ordering::Relaxed));
-                    let session = Session { context: self.context.clone(), id, outbound };
+                    let session = Session { context: self.context.clone(), id, outbound, span };
                     tasks.spawn(session.run(inbound, full, cancel.clone()));
                 }
             }
@@ -139,6 +152,8 @@ struct Session {
     context: Context,
     id: SessionId,
     outbound: mpsc::Sender<Box<wire::ControllerMessage>>,
+    /// From the hello to the end. What happens between is no part of it: that would be a trace without bound.
+    span: tracing::Span,
 }
 
 /// What a session says, as its stream takes it. Boxed on the way: a channel keeps room for 32 messages whatever its limit, and a
@@ -176,8 +191,10 @@ impl Session {
             self.context.counts.session(Greeting::Refused);
             End::Refused(RefusalCode::Overloaded, "too many sessions; try again with back-off".into())
         } else {
-            match self.greet(&mut inbound).await {
+            let hello = info_span!(target: TARGET, parent: &self.span, "hello");
+            match self.greet(&mut inbound).instrument(hello).await {
                 Ok(mut peer) => {
+                    self.span.record("module", peer.module.as_str());
                     self.context.counts.session(Greeting::Welcomed);
                     let end = self.serve(&mut inbound, &mut peer, &cancel).await;
                     let closed = Event::Closed { module: peer.module.clone(), session: self.id };
@@ -191,6 +208,7 @@ impl Session {
                 }
             }
         };
+        self.span.record("end", end.greeting().word());
         let retry_within = wire_span(return_within(self.context.cache.borrow().modules.len()));
         let last = match end {
             End::Gone => return,

@@ -1,7 +1,8 @@
 //! What a service program offers to whoever runs it: settings, a page of metrics, health, log lines.
 //!
 //! [`page`] is Prometheus' text format, [`count`] what is counted between two looks at it, [`monitor`] the listener that shows it
-//! beside `/healthz` and `/readyz`, [`log`] where lines go, [`settings`] how flags, environment and file come together. Controller and agent say themselves what stands on their pages:
+//! beside `/healthz` and `/readyz`, [`log`] where lines go, [`traces`] where spans go, [`settings`] how flags, environment and file come
+//! together. Controller and agent say themselves what stands on their pages:
 //! `controller/src/metrics.rs`, `agent/src/metrics.rs`.
 //!
 //! Invariant: knows no other crate of ours. Start at [`monitor`].
@@ -12,3 +13,4 @@ pub mod monitor;
 pub mod page;
 mod process;
 pub mod settings;
+pub mod traces;

@@ -3,11 +3,14 @@
 //! The message is a constant phrase and the data are fields, so that a line of JSON can be searched by field. What is shown may change
 //! while the process runs; what it looks like may not.
 
-use std::fmt;
+use std::fmt::{Display, Formatter};
 use std::str::FromStr;
 
-use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::ParseError;
+use tracing_subscriber::prelude::*;
+use tracing_subscriber::{EnvFilter, Layer, Registry, fmt, reload};
+
+use crate::traces::TARGET;
 
 /// What is shown unless somebody says otherwise: everything from `info` on; of object_store only warnings, since what it tries again
 /// is told by whoever waits for it.
@@ -41,15 +44,16 @@ impl Default for Filter {
     }
 }
 
-impl fmt::Display for Filter {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl Display for Filter {
+    fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
         f.write_str(&self.0)
     }
 }
 
 impl Filter {
-    fn compiled(&self) -> EnvFilter {
-        EnvFilter::new(&self.0)
+    /// What is sent as traces is no part of log lines, unless somebody asks for it by its name.
+    pub fn compiled(&self) -> EnvFilter {
+        EnvFilter::new(format!("{TARGET}=off,{}", self.0))
     }
 }
 
@@ -82,36 +86,38 @@ pub struct Flags {
 }
 
 /// The log of this process.
-pub struct Log(Box<dyn Fn(EnvFilter) -> bool + Send + Sync>);
+pub struct Log(reload::Handle<EnvFilter, Registry>);
 
 impl Log {
     /// Shows these lines from now on.
     pub fn show(&self, filter: &Filter) -> bool {
-        (self.0)(filter.compiled())
+        self.0.reload(filter.compiled()).is_ok()
     }
 }
 
 /// Begins to log.
 pub fn init(flags: &Flags) -> Log {
-    let lines = tracing_subscriber::fmt().with_env_filter(flags.log.compiled()).with_writer(std::io::stderr);
-    match flags.log_format {
-        Format::Text => {
-            let lines = lines.with_filter_reloading();
-            let handle = lines.reload_handle();
-            lines.init();
-            Log(Box::new(move |filter| handle.reload(filter).is_ok()))
-        }
-        Format::Json => {
-            let lines = lines.json().with_filter_reloading();
-            let handle = lines.reload_handle();
-            lines.init();
-            Log(Box::new(move |filter| handle.reload(filter).is_ok()))
-        }
-    }
+    begin(flags, Vec::new())
+}
+
+/// Begins to log, and to hand to others what they take. Each takes by a filter of its own.
+pub(crate) fn begin(flags: &Flags, mut others: Vec<Box<dyn Layer<Registry> + Send + Sync>>) -> Log {
+    let (filter, handle) = reload::Layer::new(flags.log.compiled());
+    let lines = fmt::layer().with_writer(std::io::stderr);
+    others.push(match flags.log_format {
+        Format::Text => lines.with_filter(filter).boxed(),
+        Format::Json => lines.json().with_filter(filter).boxed(),
+    });
+    tracing_subscriber::registry().with(others).init();
+    Log(handle)
 }
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+    use tracing::Subscriber;
+    use tracing::level_filters::LevelFilter;
+
     use super::*;
 
     #[test]
@@ -122,5 +128,25 @@ mod tests {
         check("warn,agent::proxy=trace", true);
         check("store=loud", false);
         assert_eq!(Filter::default().to_string(), USUAL);
+    }
+
+    #[test]
+    fn spans_that_are_sent_stand_in_no_line_unless_asked_for() {
+        let check = |filter: &str, shown: bool| {
+            let filter: Filter = filter.parse().unwrap();
+            let subscriber =
+                Registry::default().with(vec![fmt::layer().with_filter(filter.compiled()).boxed()]);
+            // What is not shown is not even looked at: a line of the reflex costs a comparison.
+            let most = if filter.0 == "trace" { LevelFilter::TRACE } else { LevelFilter::INFO };
+            assert_eq!(Subscriber::max_level_hint(&subscriber), Some(most), "{filter}");
+            tracing::subscriber::with_default(subscriber, || {
+                let sent = tracing::info_span!(target: TARGET, "sent");
+                let other = tracing::info_span!("other");
+                assert_eq!((!sent.is_disabled(), !other.is_disabled()), (shown, true), "{filter}");
+            });
+        };
+        check(USUAL, false);
+        check("trace", false);
+        check("info,otlp=info", true);
     }
 }

@@ -25,10 +25,10 @@ use agent::simulated::World;
 use anyhow::Context;
 use model::Span;
 use model::time::Clock;
+use service::log::Filter;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-use tracing_subscriber::EnvFilter;
 
 use self::controllers::Controllers;
 use self::scenario::Scenario;
@@ -71,8 +71,9 @@ pub fn run(args: DevArgs) -> ExitCode {
 /// Log lines go to a file while a table is on the screen, and to standard error without one.
 fn log(scenario: &Scenario) -> anyhow::Result<()> {
     let level = if scenario.args.headless { "warn" } else { "info" };
-    let filter = EnvFilter::try_from_env("FLARESHIFT_LOG").unwrap_or_else(|_| EnvFilter::new(level));
-    let lines = tracing_subscriber::fmt().with_env_filter(filter);
+    let said = std::env::var("FLARESHIFT_LOG").ok().and_then(|said| said.parse::<Filter>().ok());
+    let filter = said.or_else(|| level.parse().ok()).unwrap_or_default();
+    let lines = tracing_subscriber::fmt().with_env_filter(filter.compiled());
     if scenario.args.headless && scenario.args.log.is_none() {
         lines.with_writer(std::io::stderr).init();
         return Ok(());

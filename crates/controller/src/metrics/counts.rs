@@ -123,7 +123,8 @@ impl Outcome {
     const ALL: [Self; 7] =
         [Self::Whole, Self::Repair, Self::Refused, Self::Failed, Self::Outrun, Self::Overtaken, Self::PutOff];
 
-    const fn word(self) -> &'static str {
+    /// The word under which it is counted.
+    pub(crate) const fn word(self) -> &'static str {
         match self {
             Outcome::Whole => "whole",
             Outcome::Repair => "repair",
@@ -139,7 +140,8 @@ impl Outcome {
 impl Greeting {
     const ALL: [Self; 4] = [Self::Welcomed, Self::Refused, Self::Redirected, Self::Gone];
 
-    const fn word(self) -> &'static str {
+    /// The word under which it is counted.
+    pub(crate) const fn word(self) -> &'static str {
         match self {
             Greeting::Welcomed => "welcomed",
             Greeting::Refused => "refused",

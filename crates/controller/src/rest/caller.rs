@@ -16,7 +16,7 @@ use crate::tenant::auth::{authenticate, random_hex};
 use crate::tenant::order::check_request_id;
 
 /// The header that carries a request's id, both ways.
-pub(super) const REQUEST_ID: &str = "x-request-id";
+pub(crate) const REQUEST_ID: &str = "x-request-id";
 
 /// An authenticated request.
 pub(super) struct Caller {

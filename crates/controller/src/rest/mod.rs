@@ -20,6 +20,7 @@ use caller::{Caller, Trace};
 use problem::{Problem, Refused};
 use quote::{Quote, QuoteRequest};
 
+pub(crate) use caller::REQUEST_ID;
 pub use openapi::document;
 
 use crate::context::Context;

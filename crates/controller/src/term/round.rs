@@ -16,8 +16,11 @@ use model::report::SiteReport;
 use model::workload::Workload;
 use model::{ModuleId, SiteId, Span, Time, WorkloadId};
 use planner::Input;
+use service::traces::TARGET;
 use store::Revision;
 use tokio::task::{JoinHandle, spawn_blocking};
+use tracing::field::Empty;
+use tracing::{Instrument, info_span};
 
 use super::{Committed, ROUND, Rules, Term, touch};
 use crate::commit::{self, InForce, kept, prunable};
@@ -51,6 +54,8 @@ pub(super) struct Asked {
     sites: BTreeMap<SiteId, SiteReport>,
     /// Modules that it knows nothing of, or nothing of their island.
     blind: BTreeSet<ModuleId>,
+    /// The round, as a trace: what it was asked for in.
+    span: tracing::Span,
 }
 
 /// A plan that was made, or why there is none.
@@ -65,7 +70,8 @@ impl Asked {
         let is_blind = |module: &planner::ModuleInput| module.report.is_none() || !heard(&module.module.site);
         let blind = input.modules.iter().filter(|(_, module)| is_blind(module));
         let sites = input.sites.iter().filter_map(|(id, site)| Some((id.clone(), site.report.clone()?)));
-        Self { at: input.now, why, sites: sites.collect(), blind: blind.map(|(id, _)| id.clone()).collect() }
+        let (sites, blind) = (sites.collect(), blind.map(|(id, _)| id.clone()).collect());
+        Self { at: input.now, why, sites, blind, span: tracing::Span::current() }
     }
 
     /// What it knows of an island.
@@ -80,16 +86,18 @@ impl Asked {
 }
 
 impl Planning {
-    /// Begins a plan; with `before`, one of what changed since that round.
+    /// Begins a plan; with `before`, one of what changed since that round. The current span is the round's.
     fn begin(&mut self, input: Input, before: Option<Arc<Round>>, why: Option<String>, rules: Rules) {
         let asked = Arc::new(Asked::new(&input, why));
-        let made = spawn_blocking(move || {
+        let span = asked.span.clone();
+        let decide = move || {
             let order = match &before {
                 Some(before) => touch::order(before, input),
                 None => Order::whole(input),
             };
             cycle::decide(order, rules.planner, rules.sabotage)
-        });
+        };
+        let made = spawn_blocking(move || span.in_scope(decide));
         self.running = Some((asked, made));
     }
 
@@ -140,19 +148,30 @@ impl Term {
         self.due = now + ROUND;
         let why = self.why.take();
         let on_event = why.is_some() && now < self.whole;
-        let input = self.input(now);
+        let round = info_span!(
+            target: TARGET,
+            parent: None,
+            "planning round",
+            why,
+            generation = Empty,
+            sites = Empty,
+            outcome = Empty,
+            otel.status_code = Empty
+        );
+        let input = info_span!(target: TARGET, parent: &round, "snapshot").in_scope(|| self.input(now));
         let before = {
             let live = self.live.borrow();
             let generation = live.in_force.as_ref().map(|in_force| in_force.plan.generation);
             live.round().filter(|round| on_event && Some(round.plan.generation) == generation).cloned()
         };
-        self.planning.begin(input, before, why, self.rules);
+        round.in_scope(|| self.planning.begin(input, before, why, self.rules));
         self.live.send_modify(|live| live.planning = Some(now));
     }
 
     /// Takes over what was planned; a failed round leaves the old plan in force.
     pub(super) async fn made(&mut self, made: Made) -> Result<(), commit::Error> {
-        let taken = self.take_over_plan(made).await;
+        let span = made.asked.span.clone();
+        let taken = self.take_over_plan(made).instrument(span).await;
         self.live.send_modify(|live| live.planning = None);
         taken
     }
@@ -173,7 +192,7 @@ impl Term {
             (live.in_force.clone(), self.planning.drops(&checked.round.plan, &live.workloads))
         };
         if overtaken {
-            self.context.counts.round(Outcome::Overtaken);
+            self.ended(Outcome::Overtaken);
             self.again(now, Some("a run began elsewhere while a plan was made".into()));
             return Ok(());
         }
@@ -185,13 +204,24 @@ impl Term {
         counts.phase(Phase::Plan, checked.took.plan);
         counts.phase(Phase::Check, checked.took.check);
         let began = Instant::now();
-        match cycle::commit(&self.context.store, self.fence(), parent.as_ref(), &checked, prune).await {
+        let commit = cycle::commit(&self.context.store, self.fence(), parent.as_ref(), &checked, prune);
+        match commit.instrument(info_span!(target: TARGET, "commit")).await {
             Ok(in_force) => {
                 counts.phase(Phase::Commit, began.elapsed());
                 self.in_force(checked.round, in_force, asked).await
             }
             Err(cycle::Error::Commit(commit::Error::Outrun)) => self.outrun(now).await,
             Err(error) => self.refused(error, now),
+        }
+    }
+
+    /// Counts how a round ended, and says so in its span, which is the current one.
+    fn ended(&self, outcome: Outcome) {
+        self.context.counts.round(outcome);
+        let span = tracing::Span::current();
+        span.record("outcome", outcome.word());
+        if !matches!(outcome, Outcome::Whole | Outcome::Repair | Outcome::Overtaken) {
+            span.record("otel.status_code", "ERROR");
         }
     }
 
@@ -218,7 +248,10 @@ impl Term {
             Some(_) => self.due = self.due.min(self.whole),
             None => self.whole = *at + ROUND,
         }
-        self.context.counts.round(if repaired.is_some() { Outcome::Repair } else { Outcome::Whole });
+        self.ended(if repaired.is_some() { Outcome::Repair } else { Outcome::Whole });
+        let span = tracing::Span::current();
+        span.record("generation", generation);
+        repaired.map(|sites| span.record("sites", sites));
         let took_ms = round.took.millis();
         tracing::info!(generation, took_ms, why = why.as_deref(), repaired, "plan committed");
         self.live.send_modify(|live| {
@@ -240,12 +273,12 @@ impl Term {
             // Nobody listening is no error.
             let _ = self.commits.send(Committed { fence: self.fence, round });
         }
-        self.settle(None).await?;
+        self.settle(None).instrument(info_span!(target: TARGET, "settle")).await?;
         let sites: Vec<SiteId> = {
             let cache = self.context.cache.borrow();
             cache.sites.keys().filter(|site| !self.still.contains(*site)).cloned().collect()
         };
-        self.send(&sites).await?;
+        self.send(&sites).instrument(info_span!(target: TARGET, "publish", sites = sites.len())).await?;
         self.compact(now, target).await;
         Ok(())
     }
@@ -254,12 +287,12 @@ impl Term {
         match error {
             cycle::Error::Commit(error) => {
                 self.due = now + RETRY;
-                self.context.counts.round(Outcome::PutOff);
+                self.ended(Outcome::PutOff);
                 Err(error)
             }
             cycle::Error::Refused { generation, findings } => {
                 let shown: Vec<String> = findings.iter().map(ToString::to_string).collect();
-                self.context.counts.round(Outcome::Refused);
+                self.ended(Outcome::Refused);
                 tracing::error!(generation, findings = ?shown, "plan refused by its check; the old one stays");
                 self.live.send_modify(|live| {
                     live.refused += 1;
@@ -270,7 +303,7 @@ impl Term {
             }
             error @ cycle::Error::Planner(_) => {
                 tracing::error!(error = &error as &dyn std::error::Error, "planning failed");
-                self.context.counts.round(Outcome::Failed);
+                self.ended(Outcome::Failed);
                 self.live.send_modify(|live| live.refused += 1);
                 Ok(())
             }
@@ -281,7 +314,7 @@ impl Term {
     /// after all. It is read again, and planned upon.
     async fn outrun(&mut self, now: Time) -> Result<(), commit::Error> {
         self.due = now + RETRY;
-        self.context.counts.round(Outcome::Outrun);
+        self.ended(Outcome::Outrun);
         let in_force = commit::load(&self.context.store).await?;
         let generation = in_force.as_ref().map_or(0, |in_force| in_force.plan.generation);
         tracing::warn!(generation, "the plan in force was replaced, it is planned upon");
