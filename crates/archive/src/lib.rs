@@ -1,7 +1,7 @@
 //! The ledger as Parquet files on an object store, for any engine that reads Parquet.
 //!
 //! Pure, and always built: [`table`] (what the tables are), [`rows`] (rows of one table, in columns), [`lines`] (ledger lines
-//! become rows), [`name`] (where files lie). Behind the feature `parquet`: `file` (rows to bytes and back), `place` (what a URL
+//! become rows), [`name`] (where files lie), [`progress`] (how far it is). Behind the feature `parquet`: `file` (rows to bytes and back), `place` (what a URL
 //! names), `pass` (segments become small files), `merge` (small files of an hour become one) and `task`, which does both for
 //! ever. Start at `task`, then `pass`. For whoever reads the files: docs/ledger.md; why it is so: decision 0017.
 //!
@@ -12,6 +12,7 @@
 pub mod ledger;
 pub mod lines;
 pub mod name;
+pub mod progress;
 pub mod rows;
 pub mod state;
 pub mod table;

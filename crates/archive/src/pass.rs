@@ -13,6 +13,7 @@ use tokio::task::{JoinError, JoinSet, spawn_blocking};
 
 use crate::ledger::{Failed, Ledger};
 use crate::place::{self, IN_FLIGHT, Place};
+use crate::progress::Lag;
 use crate::state::{self, State};
 use crate::{file, lines};
 
@@ -88,12 +89,9 @@ pub async fn pass(place: &Place, source: &Source, state: &mut State) -> Result<P
     outcome
 }
 
-/// How many segments wait.
-pub fn waiting(ledger: &dyn Ledger, state: &State) -> u64 {
-    let behind = |(module, last): (ModuleId, u64)| {
-        last.saturating_sub(state.archived.get(&module).copied().unwrap_or(0))
-    };
-    ledger.kept().into_iter().map(behind).sum()
+/// What waits.
+pub fn lag(ledger: &dyn Ledger, state: &State) -> Lag {
+    Lag::between(ledger.kept(), &state.archived)
 }
 
 async fn run(place: &Place, source: &Source, state: &mut State) -> Result<Passed, Error> {

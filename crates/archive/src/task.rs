@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use model::time::Clock;
+use tokio::sync::watch;
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
@@ -16,6 +17,7 @@ use crate::merge::{self, MAX_ROWS};
 use crate::name::Partition;
 use crate::pass::{self, Passed, Source};
 use crate::place::Place;
+use crate::progress::{Lag, Progress, Step};
 use crate::state::{Found, State};
 
 /// How often something is archived, and how often hours are looked for that are over: 12 files an hour, module and table.
@@ -39,6 +41,15 @@ pub struct Options {
     pub clock: Arc<dyn Clock>,
     /// Whether this controller leads.
     pub leads: Arc<dyn Fn() -> bool + Send + Sync>,
+    /// Is told how far it is, every 10 s.
+    pub progress: watch::Sender<Progress>,
+}
+
+/// Where it is told what becomes of a step.
+struct Told {
+    place: Place,
+    clock: Arc<dyn Clock>,
+    progress: watch::Sender<Progress>,
 }
 
 /// When something is done next.
@@ -78,47 +89,71 @@ pub async fn run(options: Options, cancel: CancellationToken) {
 }
 
 async fn archive(options: Options) {
-    let Options { place, source, clock, leads } = options;
+    let Options { place, source, clock, leads, progress } = options;
+    let told = Told { place: place.clone(), clock: clock.clone(), progress };
     let mut state = load(&source, &place).await;
     let (mut passes, mut merges) = (Timer::new(), Timer::new());
     // Not while a place fails, nor where a segment that cannot be read would be tried, and told, every 10 s.
     let mut eager = false;
     let mut alone = BTreeMap::new();
     loop {
-        if passes.is_due() || (eager && waiting(&source, &state).await >= MANY) {
-            let passed = step(&mut passes, &place, pass_once(&place, &source, &mut state)).await;
+        let waiting = lag(&source, &state).await;
+        let many = waiting.segments >= MANY;
+        // Before the pass too, which may take long, or fail: what is told then is told together with what waits.
+        told.progress.send_modify(|progress| progress.lag = waiting);
+        if passes.is_due() || (eager && many) {
+            let passed = told.step(Step::Pass, &mut passes, pass_once(&place, &source, &mut state)).await;
             eager = passed.is_some_and(|passed| passed.held_up == 0);
+            told.passed(passed, lag(&source, &state).await);
         }
         // After a pass that went well: a place that has just come back is empty, and would not be looked at again for a period.
         if leads() && passes.failures == 0 && merges.is_due() {
-            step(&mut merges, &place, merge_once(&place, clock.as_ref(), &mut alone)).await;
+            told.step(Step::Merge, &mut merges, merge_once(&place, clock.as_ref(), &mut alone)).await;
         }
         sleep(LOOK).await;
     }
 }
 
-/// Does one of both, and says when it is due again.
-async fn step<T, E: std::error::Error + 'static>(
-    timer: &mut Timer,
-    place: &Place,
-    work: impl Future<Output = Result<T, E>>,
-) -> Option<T> {
-    match work.await {
-        Ok(done) => {
-            timer.done();
-            Some(done)
+impl Told {
+    /// Does one of both, and says when it is due again.
+    async fn step<T, E: std::error::Error + 'static>(
+        &self,
+        step: Step,
+        timer: &mut Timer,
+        work: impl Future<Output = Result<T, E>>,
+    ) -> Option<T> {
+        match work.await {
+            Ok(done) => {
+                timer.done();
+                self.progress.send_modify(|progress| progress.worked(step));
+                Some(done)
+            }
+            Err(error) => {
+                let again = timer.failed().as_secs();
+                let now = self.clock.now();
+                self.progress.send_modify(|progress| progress.failed(step, now, &error));
+                let (place, error) = (self.place.url(), &error as &dyn std::error::Error);
+                tracing::warn!(
+                    place,
+                    error,
+                    again_in_seconds = again,
+                    "the ledger is not archived, trying again"
+                );
+                None
+            }
         }
-        Err(error) => {
-            let again = timer.failed().as_secs();
-            let (place, error) = (place.url(), &error as &dyn std::error::Error);
-            tracing::warn!(
-                place,
-                error,
-                again_in_seconds = again,
-                "the ledger is not archived, trying again"
-            );
-            None
-        }
+    }
+
+    /// What a pass left, and when it went through, if it did.
+    fn passed(&self, passed: Option<Passed>, lag: Lag) {
+        let now = self.clock.now();
+        self.progress.send_modify(|progress| {
+            progress.lag = lag;
+            if let Some(passed) = passed {
+                progress.passed = Some(now);
+                progress.held_up = passed.held_up;
+            }
+        });
     }
 }
 
@@ -206,9 +241,9 @@ fn start_over(place: &str, error: &(dyn std::error::Error + 'static)) -> State {
     State::new(place)
 }
 
-async fn waiting(source: &Source, state: &State) -> u64 {
+async fn lag(source: &Source, state: &State) -> Lag {
     let (ledger, state) = (source.ledger.clone(), state.clone());
-    spawn_blocking(move || pass::waiting(ledger.as_ref(), &state)).await.unwrap_or(0)
+    spawn_blocking(move || pass::lag(ledger.as_ref(), &state)).await.unwrap_or_default()
 }
 
 #[cfg(test)]

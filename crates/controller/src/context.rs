@@ -63,6 +63,19 @@ pub struct Context {
     pub counts: Arc<Counts>,
     /// What does not change while it runs.
     pub settings: Arc<Settings>,
+    /// How far the ledger's archive is, where one is kept.
+    #[cfg(feature = "archive")]
+    pub archive: Option<Archive>,
+}
+
+/// An archive that is kept.
+#[cfg(feature = "archive")]
+#[derive(Clone, Debug)]
+pub struct Archive {
+    /// Where to, as a URL.
+    pub place: String,
+    /// How far it is.
+    pub progress: watch::Receiver<archive::progress::Progress>,
 }
 
 /// What does not change while it runs.

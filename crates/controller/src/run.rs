@@ -202,9 +202,11 @@ pub async fn start(options: Options, cancel: CancellationToken) -> Result<Handle
         events: Recorder::default(),
         counts: Arc::new(Counts::default()),
         settings: Arc::new(settings),
+        #[cfg(feature = "archive")]
+        archive: None,
     };
     #[cfg(feature = "archive")]
-    let place = options.archive.map(|place| archive_of(&context, place, &options.ledger_dir));
+    let (context, place) = with_archive(context, options.archive, &options.ledger_dir);
     let rules = Rules { freshness, planner: options.planner, sabotage: options.sabotage };
     let outputs = leader::Outputs { live: live_in, office: office_in, commits: commits.clone() };
     let (sessions, running) = session::new(context.clone());
@@ -231,23 +233,29 @@ pub async fn start(options: Options, cancel: CancellationToken) -> Result<Handle
     Ok(Handle { context, commits, tasks, cancel })
 }
 
-/// What the archive works on: this controller's own segments, and the hours while it leads.
+/// What the archive works on, if there is one: this controller's own segments, and the hours while it leads. And the context that knows
+/// how far it is.
 #[cfg(feature = "archive")]
-fn archive_of(
-    context: &Context,
-    place: archive::place::Place,
+fn with_archive(
+    context: Context,
+    place: Option<archive::place::Place>,
     ledger: &std::path::Path,
-) -> archive::task::Options {
+) -> (Context, Option<archive::task::Options>) {
+    let Some(place) = place else { return (context, None) };
     let office = context.office.clone();
-    archive::task::Options {
+    let (tell, progress) = watch::channel(Default::default());
+    let kept = crate::context::Archive { place: place.url().to_owned(), progress };
+    let options = archive::task::Options {
         place,
+        progress: tell,
         source: archive::pass::Source {
             ledger: Arc::new(context.sink.clone()),
             state: ledger.join("archive.json"),
         },
         clock: context.clock.clone(),
         leads: Arc::new(move || office.borrow().is_some()),
-    }
+    };
+    (Context { archive: Some(kept), ..context }, Some(options))
 }
 
 /// Runs the sessions; once they have ended, whichever way, what is left may end too.

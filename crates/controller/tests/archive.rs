@@ -11,6 +11,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use api::operator::operator_service_client::OperatorServiceClient;
+use api::operator::{ArchiveStatus, GetStatusRequest};
 use controller::ledger::Sink;
 use model::ledger::{Energy, Gap, Gas, Import, Line, Run, Segment, ShareEnd, Shares, Use};
 use model::site::GasVolume;
@@ -51,6 +53,15 @@ impl Drop for TempDir {
 /// A process that ends with the test.
 struct Process(Child);
 
+/// What a controller's status says of its archive, once it answers.
+fn status(grpc: &str) -> Option<ArchiveStatus> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let mut client = OperatorServiceClient::connect(format!("http://{grpc}")).await.ok()?;
+        client.get_status(GetStatusRequest::default()).await.ok()?.into_inner().archive
+    })
+}
+
 impl Drop for Process {
     fn drop(&mut self) {
         let _ = self.0.kill();
@@ -61,9 +72,13 @@ impl Drop for Process {
 impl Process {
     /// Starts the controller; its log goes to `log`.
     fn controller(dir: &TempDir, archive: &str, environment: &[(&str, &str)]) -> Self {
+        Self::controller_at("127.0.0.1:0", dir, archive, environment)
+    }
+
+    fn controller_at(grpc: &str, dir: &TempDir, archive: &str, environment: &[(&str, &str)]) -> Self {
         let log = File::options().create(true).append(true).open(dir.at("log")).unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_flareshift-controller"));
-        command.args(["--listen", "127.0.0.1:0", "--rest", "127.0.0.1:0", "--archive", archive]);
+        command.args(["--listen", grpc, "--rest", "127.0.0.1:0", "--archive", archive]);
         command.args(["--store", &format!("embedded:{}", dir.at("store")), "--data", &dir.at("ledger")]);
         command.envs(environment.iter().copied()).stderr(log).stdout(Stdio::null());
         Self(command.spawn().unwrap())
@@ -267,6 +282,31 @@ fn duckdb_finds_in_a_folder_what_the_ledger_holds_and_late_segments_too() {
     controller.stop();
     let log = fs::read_to_string(dir.at("log")).unwrap();
     assert!(log.contains("segments=130") && log.contains("segments=55"), "{log}");
+}
+
+#[test]
+fn a_status_says_what_waits_what_fails_and_that_all_is_archived() {
+    let dir = TempDir::new("archive-status");
+    let all = [segments("m1", 1..=40), segments("m2", 1..=5)].concat();
+    seed(&dir, &all);
+    // The folder goes after the controller has looked at it.
+    let grpc = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let place = format!("file://{}", dir.at("archive"));
+    fs::create_dir(dir.at("archive")).unwrap();
+    fs::write(dir.at("archive/fresh"), "no folder").unwrap();
+    let controller = Process::controller_at(&grpc, &dir, &place, &[]);
+    let found = |enough: &dyn Fn(&ArchiveStatus) -> bool| status(&grpc).is_some_and(|found| enough(&found));
+    wait_for("it fails", || found(&|found| !found.error.is_empty()));
+    let failing = status(&grpc).unwrap();
+    assert_eq!((failing.place, failing.waiting_segments, failing.archived_at), (place, 45, None));
+    let behind = failing.behind.unwrap();
+    assert_eq!((behind.module.as_str(), behind.archived_sequence, behind.kept_sequence), ("m1", 0, 40));
+    assert!(failing.failed_at.is_some());
+    fs::remove_file(dir.at("archive/fresh")).unwrap();
+    wait_for("it is archived", || found(&|found| found.archived_at.is_some() && found.error.is_empty()));
+    let whole = status(&grpc).unwrap();
+    assert_eq!((whole.waiting_segments, whole.behind, whole.held_up_modules), (0, None, 0));
+    controller.stop();
 }
 
 #[test]

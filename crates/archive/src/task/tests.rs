@@ -27,6 +27,7 @@ struct Bench {
     ledger: Arc<InMemory>,
     place: Place,
     leads: Arc<AtomicBool>,
+    progress: watch::Receiver<Progress>,
     cancel: CancellationToken,
     task: tokio::task::JoinHandle<()>,
 }
@@ -36,14 +37,23 @@ impl Bench {
         let (ledger, leads) = (Arc::new(InMemory::default()), Arc::new(AtomicBool::new(false)));
         let cancel = CancellationToken::new();
         let asked = leads.clone();
+        let (tell, progress) = watch::channel(Progress::default());
         let options = Options {
             place: place.clone(),
             source: Source { ledger: ledger.clone(), state: dir.path().join("archive.json") },
             clock: Arc::new(Noon),
             leads: Arc::new(move || asked.load(Ordering::Relaxed)),
+            progress: tell,
         };
         let task = tokio::spawn(run(options, cancel.clone()));
-        Self { ledger, place, leads, cancel, task }
+        Self { ledger, place, leads, progress, cancel, task }
+    }
+
+    /// How many segments wait, how far the module furthest behind is archived, and what fails.
+    fn told(&self) -> (u64, Option<u64>, Option<String>) {
+        let progress = self.progress.borrow();
+        let why = progress.last_failure().map(|failure| failure.why.clone());
+        (progress.lag.segments, progress.lag.behind.as_ref().map(|behind| behind.archived), why)
     }
 
     async fn files(&self) -> (usize, usize) {
@@ -71,8 +81,10 @@ async fn it_archives_every_five_minutes_or_when_much_waits_and_merges_while_it_l
     first.iter().cloned().for_each(|segment| bench.ledger.add(segment));
     after(200).await;
     assert_eq!(bench.files().await, (0, 0), "the period is not over");
+    assert_eq!(bench.told(), (3, Some(0), None));
     after(120).await;
     assert_eq!(bench.files().await, (6, 0), "nobody merges on a standby");
+    assert_eq!((bench.told(), bench.progress.borrow().passed), ((0, None, None), Some(Noon.now())));
     bench.leads.store(true, Ordering::Relaxed);
     after(2 * LOOK.as_secs()).await;
     assert_eq!(bench.files().await, (0, 6));
@@ -97,10 +109,14 @@ async fn a_place_that_comes_back_gets_what_waited() {
     all.iter().cloned().for_each(|segment| bench.ledger.add(segment));
     after(1_000).await;
     assert!(!dir.path().join("archive.json").exists(), "nothing counts as archived");
+    let (waiting, behind, why) = bench.told();
+    assert_eq!((waiting, behind, bench.progress.borrow().passed), (3, Some(0), None));
+    assert!(why.is_some_and(|why| why.contains(&path.display().to_string())));
     std::fs::remove_file(&path).unwrap();
     std::fs::create_dir(&path).unwrap();
     after(PERIOD.as_secs() + LOOK.as_secs()).await;
     assert_eq!(sums_in(&bench.place).await, sums_of(&all));
+    assert_eq!(bench.told(), (0, None, None));
     bench.stop().await;
 }
 

@@ -37,6 +37,39 @@ pub struct Fleet {
     pub decisions: Vec<Decision>,
     /// What is wrong with the fleet as a whole.
     pub findings: Vec<Finding>,
+    /// How far the archive of this controller's ledger is; nothing is said where it keeps none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub archive: Option<Archive>,
+}
+
+/// How far the archive of a controller's ledger is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Archive {
+    /// Where to.
+    pub place: String,
+    /// Segments that wait.
+    pub waiting_segments: u64,
+    /// The module furthest behind.
+    pub behind: Option<Behind>,
+    /// When all that was there was last archived.
+    pub archived_at: Option<String>,
+    /// Modules that are not archived further.
+    pub held_up_modules: u64,
+    /// What fails.
+    pub error: Option<String>,
+    /// When it failed.
+    pub failed_at: Option<String>,
+}
+
+/// A module whose segments wait.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Behind {
+    /// Which.
+    pub module: String,
+    /// Its last segment that is archived.
+    pub archived_sequence: u64,
+    /// Its last segment that is kept.
+    pub kept_sequence: u64,
 }
 
 /// Who leads.
@@ -209,6 +242,32 @@ impl Market {
     }
 }
 
+impl Archive {
+    /// `s3://b/p; 12 segments wait, m1 at 90 of 102; last whole 2026-01-01 00:00:00Z`.
+    fn show(&self) -> String {
+        let behind = |behind: &Behind| {
+            format!(", {} at {} of {}", behind.module, behind.archived_sequence, behind.kept_sequence)
+        };
+        let waiting = match self.waiting_segments {
+            0 => "nothing waits".to_owned(),
+            1 => "1 segment waits".to_owned(),
+            waiting => format!("{waiting} segments wait"),
+        };
+        let behind = self.behind.as_ref().map(behind).unwrap_or_default();
+        let whole = match &self.archived_at {
+            Some(_) => format!("; last whole {}", show::moment(&self.archived_at)),
+            None => String::new(),
+        };
+        let held_up = match self.held_up_modules {
+            0 => String::new(),
+            held_up => format!("; {held_up} modules held up by a segment that cannot be read"),
+        };
+        let error =
+            self.error.as_ref().map(|error| format!("; failed {}: {error}", show::moment(&self.failed_at)));
+        format!("{}; {waiting}{behind}{whole}{held_up}{}", self.place, error.unwrap_or_default())
+    }
+}
+
 impl View for Fleet {
     fn table(&self) -> String {
         let count = |count: &WorkloadCount| {
@@ -223,6 +282,7 @@ impl View for Fleet {
             ("Plan", self.plan.as_ref().map_or_else(|| "none yet".to_owned(), PlanInForce::show)),
             ("Revenue", self.revenue.show()),
             ("Market", maybe(self.market.as_ref(), Market::show)),
+            ("Archive", self.archive.as_ref().map(Archive::show).unwrap_or_default()),
         ]) + &site::table("Sites", &self.sites)
             + &module::table("Modules", &self.modules)
             + &titled(
@@ -250,6 +310,26 @@ impl From<wire::FleetStatus> for Fleet {
             market: status.market.map(Market::from),
             decisions: all(status.decisions),
             findings: all(status.findings),
+            archive: status.archive.map(Archive::from),
+        }
+    }
+}
+
+impl From<wire::ArchiveStatus> for Archive {
+    fn from(archive: wire::ArchiveStatus) -> Self {
+        let behind = |behind: wire::ModuleBehind| Behind {
+            module: behind.module,
+            archived_sequence: behind.archived_sequence,
+            kept_sequence: behind.kept_sequence,
+        };
+        Self {
+            place: archive.place,
+            waiting_segments: archive.waiting_segments,
+            behind: archive.behind.map(behind),
+            archived_at: read::moment(optional_time(archive.archived_at, "archived_at")),
+            held_up_modules: archive.held_up_modules,
+            error: read::text(archive.error),
+            failed_at: read::moment(optional_time(archive.failed_at, "failed_at")),
         }
     }
 }

@@ -267,6 +267,19 @@ pub fn fleet() -> wire::FleetStatus {
             subject: "plan 16".into(),
             ..finding()
         }],
+        archive: Some(wire::ArchiveStatus {
+            place: "s3://ledgers/north".into(),
+            waiting_segments: 14,
+            behind: Some(wire::ModuleBehind {
+                module: "m1".into(),
+                archived_sequence: 90,
+                kept_sequence: 102,
+            }),
+            archived_at: wire_time(NOW),
+            held_up_modules: 0,
+            error: "the archive does not answer: no route".into(),
+            failed_at: wire_time(NOW),
+        }),
     }
 }
 

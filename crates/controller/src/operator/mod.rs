@@ -3,6 +3,7 @@
 //! A standby answers what the store holds, marked with who leads, and refuses everything else by naming the leader. Read next: `operator/status.rs`, from which the CLI's status and
 //! the live table are drawn.
 
+mod archive;
 mod fleet;
 pub(crate) mod loads;
 mod modules;

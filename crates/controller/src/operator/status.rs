@@ -19,7 +19,7 @@ use model::{Hashrate, ModuleId, Shared, SiteId, Span, Time, Watts};
 use planner::Link;
 use tokio::sync::watch;
 
-use super::loads;
+use super::{archive, loads};
 use crate::audit;
 use crate::cache::Cache;
 use crate::context::Context;
@@ -88,6 +88,7 @@ pub(super) fn fleet(context: &Context, decisions: i32) -> wire::FleetStatus {
         market: Some(view.market.into()),
         decisions: latest_decisions(&view, page(decisions, DEFAULT_DECISIONS, MAX_DECISIONS)),
         findings: findings(&view),
+        archive: archive::status(context),
         sites,
     }
 }
