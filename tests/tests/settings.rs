@@ -26,7 +26,8 @@ fn settings_of_a_file_are_checked_as_flags_are_and_nothing_is_opened() {
         (sound.code, sound.stdout.as_str()),
         (
             Some(0),
-            "the settings can be used; SIGHUP reads again: difficulty, fees_ppm, log, pool_fee_ppm, price_usd\n"
+            "the settings can be used; SIGHUP reads again: difficulty, evict_least, evict_percent, fees_ppm, log, pool_fee_ppm, \
+             price_usd, quiet_seconds\n"
         ),
         "{}",
         sound.stderr
@@ -87,11 +88,13 @@ fn a_controller_reads_prices_and_its_log_again_and_names_what_it_does_not() {
     wait_for("it answers", PATIENCE, || place.cli().ask(&["status"]));
     assert_eq!(price(), Some(60_000_000_000));
 
-    read_again(&mut controller, &place, "price_usd = 70000\nquiet_seconds = 9\n", "settings read again");
+    let settings = "price_usd = 70000\nquiet_seconds = 9\nevict_percent = 10\notlp_sample = 0.5\n";
+    read_again(&mut controller, &place, settings, "settings read again");
     let taken = controller.wait_for_line("price_usd = 70000", PATIENCE);
-    assert!(taken.contains("SIGHUP") && !taken.contains("quiet_seconds"), "{taken}");
+    assert!(taken.contains("SIGHUP") && !taken.contains("otlp_sample"), "{taken}");
+    assert!(taken.contains("quiet_seconds = 9") && taken.contains("evict_percent = 10"), "{taken}");
     let refused = controller.wait_for_line("counts from the next start on", PATIENCE);
-    assert!(refused.contains("quiet_seconds"), "{refused}");
+    assert!(refused.contains("otlp_sample"), "{refused}");
     assert_eq!(price(), Some(70_000_000_000));
 
     for broken in

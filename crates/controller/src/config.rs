@@ -21,6 +21,9 @@ use service::{log, monitor};
 
 pub use place::Place;
 
+use crate::context::Tuning;
+use crate::evict::Cap;
+
 /// What stands below `--help`.
 const AFTER_HELP: &str = "Log lines go to standard error. SIGHUP reads the settings again: docs/configuration.md says which of them count at once.
 
@@ -83,6 +86,13 @@ pub struct Flags {
     /// link that is gone shows that much later (docs/sessions.md).
     #[arg(long, value_name = "SECONDS", default_value_t = 0, value_parser = clap::value_parser!(i64).range(0..=30))]
     pub quiet_seconds: i64,
+    /// Of a hundred workloads that hold GPUs so many may be given up in a minute, to start anew elsewhere, while their modules are out
+    /// of touch, 0 to 100 (docs/sessions.md).
+    #[arg(long, value_name = "PERCENT", default_value_t = 5, value_parser = clap::value_parser!(u8).range(0..=100))]
+    pub evict_percent: u8,
+    /// So many of them may be given up in a minute whatever the fleet's size, 1 to 1,000.
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=1_000))]
+    pub evict_least: u16,
     /// What the log shows.
     #[command(flatten)]
     pub logging: log::Flags,
@@ -164,8 +174,18 @@ pub enum Error {
 }
 
 /// Settings that SIGHUP reads again; all others count from the next start on. Prices are what rounds of planning read anew each
-/// time. What leases, envelopes, links and sessions were begun with stays.
-pub const RELOADED: [&str; 5] = ["difficulty", "fees_ppm", "log", "pool_fee_ppm", "price_usd"];
+/// time, and how long agents may be silent is what sessions are welcomed with. What leases, envelopes, links and sessions were begun
+/// with stays.
+pub const RELOADED: [&str; 8] = [
+    "difficulty",
+    "evict_least",
+    "evict_percent",
+    "fees_ppm",
+    "log",
+    "pool_fee_ppm",
+    "price_usd",
+    "quiet_seconds",
+];
 
 impl Flags {
     /// Refuses listeners that are not on loopback, and what cannot be advertised.
@@ -204,9 +224,12 @@ impl Flags {
         Duration::from_secs(self.lease_ttl_seconds)
     }
 
-    /// How long agents may say nothing.
-    pub fn quiet(&self) -> Span {
-        Span::secs(self.quiet_seconds)
+    /// What may change while it runs.
+    pub fn tuning(&self) -> Tuning {
+        Tuning {
+            quiet: Span::secs(self.quiet_seconds),
+            evictions: Cap { percent: self.evict_percent.into(), least: self.evict_least.into() },
+        }
     }
 
     /// The market by the flags, at a time (which settles the subsidy).

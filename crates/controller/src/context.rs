@@ -24,6 +24,7 @@ use crate::audit::Audits;
 use crate::cache::Cache;
 use crate::commit::{self, call};
 use crate::events::Recorder;
+use crate::evict;
 use crate::ledger::Sink;
 use crate::live::Live;
 use crate::metrics::Counts;
@@ -51,6 +52,8 @@ pub struct Context {
     pub office: watch::Receiver<Option<Office>>,
     /// What mining pays.
     pub market: watch::Receiver<Market>,
+    /// What operators may change while it runs.
+    pub tuning: watch::Receiver<Tuning>,
     /// The ledger.
     pub sink: Sink,
     /// What agents claimed of their shares, and proved.
@@ -89,10 +92,18 @@ pub struct Settings {
     pub store_name: String,
     /// How long an envelope is valid.
     pub validity: model::Span,
-    /// How long agents may say nothing while their last report holds; zero: they send every report.
-    pub quiet: model::Span,
     /// How long sessions wait, when the office is left, for whoever takes it.
     pub hand_over: Duration,
+}
+
+/// What may change while it runs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tuning {
+    /// How long agents whose session begins may say nothing while their last report holds; zero: they send every report. Sessions
+    /// that are open keep what they were welcomed with.
+    pub quiet: model::Span,
+    /// How many workloads of modules out of touch may be given up at once.
+    pub evictions: evict::Cap,
 }
 
 /// The leader's office.

@@ -15,10 +15,29 @@ use model::{Span, Time, WorkloadId};
 
 /// What is given up is counted over this: a new run takes its power in steps within two rounds of planning.
 pub const WINDOW: Span = Span::minutes(1);
-/// In a window at most one workload of so many that hold GPUs: a fleet that lost everything is moved in 20 minutes.
-const ONE_OF: usize = 20;
-/// And never fewer than these: all runs of one container of eight servers, the loss that happens by itself.
-const LEAST: usize = 8;
+
+/// How many a window lets go, at most.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cap {
+    /// So many of a hundred workloads that hold GPUs.
+    pub percent: usize,
+    /// And never fewer than these.
+    pub least: usize,
+}
+
+impl Default for Cap {
+    /// A fleet that lost everything is moved in 20 minutes; all runs of one container of eight servers, the loss that happens by itself,
+    /// at once.
+    fn default() -> Self {
+        Self { percent: 5, least: 8 }
+    }
+}
+
+impl Cap {
+    fn most(self, holding: usize) -> usize {
+        (holding.saturating_mul(self.percent) / 100).max(self.least)
+    }
+}
 
 /// A workload that could be given up now. Ordered by who goes first: what was promised most, then who has waited longest.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -34,6 +53,7 @@ pub struct Candidate {
 /// What was given up of late, and whether others wait.
 #[derive(Clone, Debug, Default)]
 pub struct Evictions {
+    cap: Cap,
     recent: VecDeque<Time>,
     waiting: usize,
 }
@@ -53,11 +73,16 @@ pub enum News {
 }
 
 impl Evictions {
+    /// How many may be given up from now on. What was given up of late counts against the new cap too.
+    pub fn limit(&mut self, cap: Cap) {
+        self.cap = cap;
+    }
+
     /// Who may be given up now, of those that could be. `holding` is how many workloads hold GPUs, these included.
     pub fn choose(&self, mut candidates: Vec<Candidate>, holding: usize, now: Time) -> BTreeSet<WorkloadId> {
         let recent = self.recent.iter().filter(|at| now.since(**at) < WINDOW).count();
         candidates.sort();
-        let left = most(holding).saturating_sub(recent);
+        let left = self.cap.most(holding).saturating_sub(recent);
         candidates.into_iter().take(left).map(|candidate| candidate.workload).collect()
     }
 
@@ -67,16 +92,11 @@ impl Evictions {
         self.recent.extend(std::iter::repeat_n(now, given_up));
         let before = std::mem::replace(&mut self.waiting, waiting);
         match (before, waiting) {
-            (0, 1..) => Some(News::Wait { waiting, most: most(holding) }),
+            (0, 1..) => Some(News::Wait { waiting, most: self.cap.most(holding) }),
             (1.., 0) => Some(News::Over),
             _ => None,
         }
     }
-}
-
-/// How many a window lets go.
-fn most(holding: usize) -> usize {
-    (holding / ONE_OF).max(LEAST)
 }
 
 #[cfg(test)]
@@ -128,6 +148,23 @@ mod tests {
         assert_eq!(left, []);
         assert!(minutes.iter().take(20).all(|moved| *moved == 20), "{minutes:?}");
         assert_eq!(news, [News::Wait { waiting: 380, most: 20 }, News::Over]);
+    }
+
+    #[test]
+    fn another_cap_counts_at_once_and_what_was_given_up_before_counts_against_it() {
+        let mut evictions = Evictions::default();
+        let lost: Vec<Candidate> = (0..100).map(|name| candidate(name, Tier::Spot, 0)).collect();
+        assert_eq!(evictions.choose(lost.clone(), 100, at(0)).len(), 8);
+        evictions.note(8, 92, 100, at(0));
+        let check = |evictions: &mut Evictions, percent, least, expected| {
+            evictions.limit(Cap { percent, least });
+            assert_eq!(evictions.choose(lost.clone(), 100, at(1)).len(), expected, "{percent} {least}");
+        };
+        check(&mut evictions, 50, 8, 42);
+        check(&mut evictions, 5, 1, 0);
+        check(&mut evictions, 1, 10, 2);
+        check(&mut evictions, 100, 0, 92);
+        assert_eq!(evictions.note(42, 50, 100, at(1)), None, "they waited before");
     }
 
     #[test]

@@ -109,12 +109,13 @@ async fn serve(flags: Flags, fleet: model::fleet::Fleet, mut again: Again) -> an
     };
     let clock = WallClock;
     let (market_in, market) = watch::channel(flags.market(clock.now()));
+    let (tuning_in, tuning) = watch::channel(flags.tuning());
     let options = Options {
         store_name: name.clone(),
         fleet,
         accept_simulated: flags.accept_simulated,
         lease_ttl: flags.lease_ttl(),
-        quiet: flags.quiet(),
+        tuning,
         metrics,
         advertise: flags.advertise.clone(),
         #[cfg(feature = "archive")]
@@ -140,6 +141,7 @@ async fn serve(flags: Flags, fleet: model::fleet::Fleet, mut again: Again) -> an
             _ = hangup.recv() => {
                 let Some((flags, taken)) = again.read() else { continue };
                 market_in.send_replace(flags.market(clock.now()));
+                tuning_in.send_replace(flags.tuning());
                 context.tell("controller", format!("settings read again: {}", taken.join(", ")));
             }
             _ = terminate.recv() => break,

@@ -10,7 +10,7 @@ use model::plan::Plan;
 use model::report::{GensetState, SiteReport};
 use model::site::Site;
 use model::workload::Workload;
-use model::{MicroDollars, ModuleId, SiteId, Time, Watts, WorkloadId};
+use model::{MicroDollars, ModuleId, SiteId, Span, Time, Watts, WorkloadId};
 use planner::{Input, ModuleInput, SiteInput};
 use sha2::{Digest, Sha256};
 
@@ -129,13 +129,18 @@ fn capacity(site: &Site, report: &SiteReport) -> Watts {
     report.gas.map_or(online, |flow| online.min(site.electric(flow)))
 }
 
+/// How old the last word on a site may be.
+pub fn site_limit(cache: &Cache, tracker: &Tracker, site: &SiteId) -> Span {
+    tracker.freshness(cache.modules_of(site).map(|(id, _)| id)).site
+}
+
 fn site(cache: &Cache, tracker: &Tracker, site: &Site, now: Time) -> SiteInput {
     let report = site_report(cache, tracker, &site.id);
     SiteInput {
         site: site.clone(),
         // Persistence: an empty forecast lets the planner carry the last reading forward.
         forecast: Vec::new(),
-        fresh: report.is_some_and(|(_, at)| now.since(at) <= tracker.freshness().site),
+        fresh: report.is_some_and(|(_, at)| now.since(at) <= site_limit(cache, tracker, &site.id)),
         report: report.map(|(report, _)| report.clone()),
     }
 }

@@ -30,7 +30,7 @@ use tonic::transport::Server;
 
 use crate::audit::{self, Audits};
 use crate::cache::Cache;
-use crate::context::{Context, Settings};
+use crate::context::{Context, Settings, Tuning};
 use crate::cycle::Planner;
 use crate::events::Recorder;
 use crate::ledger::{self, Sink};
@@ -84,8 +84,8 @@ pub struct Options {
     pub advertise: Option<String>,
     /// How long sessions wait, when the office is left, for whoever takes it; zero where nobody can stand by.
     pub hand_over: Duration,
-    /// How long agents may say nothing while their last report holds; zero: they send every report.
-    pub quiet: Span,
+    /// What operators may change while it runs.
+    pub tuning: watch::Receiver<Tuning>,
     /// Makes plans.
     pub planner: Planner,
     /// Where the ledger is also kept as Parquet.
@@ -156,7 +156,7 @@ impl Options {
             validity: DEFAULT_VALIDITY,
             advertise: None,
             hand_over: Duration::ZERO,
-            quiet: Span::ZERO,
+            tuning: watch::channel(Tuning::default()).1,
             planner: planner::plan,
             #[cfg(feature = "archive")]
             archive: None,
@@ -180,12 +180,11 @@ pub async fn start(options: Options, cancel: CancellationToken) -> Result<Handle
         accept_simulated: options.accept_simulated,
         store_name: options.store_name,
         validity: options.validity,
-        quiet: options.quiet,
         hand_over: options.hand_over,
     };
     let now = options.clock.now();
     let (cache_in, cache) = watch::channel(Cache::default());
-    let freshness = Freshness::with_silence(options.quiet);
+    let freshness = Freshness::default();
     let (live_in, live) = watch::channel(Live::new(freshness, options.validity, now));
     let (office_in, office) = watch::channel(None);
     let commits = broadcast::Sender::new(COMMITS);
@@ -196,6 +195,7 @@ pub async fn start(options: Options, cancel: CancellationToken) -> Result<Handle
         live,
         office,
         market: options.market,
+        tuning: options.tuning,
         sink,
         audits,
         quotes: Desk::default(),

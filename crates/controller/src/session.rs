@@ -175,6 +175,8 @@ struct Peer {
     slot: watch::Receiver<Option<Arc<Published>>>,
     /// Its newest report, until the leader takes it.
     latest: Latest,
+    /// How long it may say nothing.
+    quiet: Span,
     /// Its last report that came whole, where it need not say what did not change.
     whole: Option<Report>,
 }
@@ -245,7 +247,8 @@ impl Session {
         let watermark = self.watermark(&module);
         let agent = Agent { version: hello.agent_version, stratum: hello.stratum_address };
         let (sender, slot) = watch::channel(None);
-        let opened = Event::Opened { module: module.clone(), session: self.id, agent, slot: sender };
+        let quiet = self.context.tuning.borrow().quiet;
+        let opened = Event::Opened { module: module.clone(), session: self.id, agent, quiet, slot: sender };
         if office.inbox.send(opened).await.is_err() {
             return Err(End::Redirect(self.context.leader_address()));
         }
@@ -256,11 +259,11 @@ impl Session {
             ledger_watermark: watermark,
             at: wire_time(self.context.clock.now()),
             share_note_watermark: self.context.audits.taken(&module),
-            quiet: Some(self.context.settings.quiet).filter(|quiet| *quiet > Span::ZERO).and_then(wire_span),
+            quiet: Some(quiet).filter(|quiet| *quiet > Span::ZERO).and_then(wire_span),
         }))
         .await;
         self.ask_again(&module).await;
-        Ok(Peer { module, office, slot, latest: Latest::default(), whole: None })
+        Ok(Peer { module, office, slot, latest: Latest::default(), quiet, whole: None })
     }
 
     /// Whether this module's agent is welcome here.
@@ -354,7 +357,7 @@ impl Session {
                 }
                 Ok(())
             }
-            Up::ShareNote(note) => self.on_share_note(note, &peer.module).await,
+            Up::ShareNote(note) => self.on_share_note(note, peer).await,
             Up::ShareAnswer(answer) => self.on_share_answer(answer, &peer.module).await,
             Up::DirectiveStatus(status) => {
                 let applied = matches!(status.outcome, Some(wire::directive_status::Outcome::Applied(_)));
@@ -381,7 +384,7 @@ impl Session {
                 report.module, peer.module
             )));
         }
-        if self.context.settings.quiet > Span::ZERO {
+        if peer.quiet > Span::ZERO {
             peer.whole = Some(report.clone());
         }
         self.take(report, peer).await

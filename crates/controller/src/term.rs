@@ -67,6 +67,8 @@ pub enum Event {
         session: SessionId,
         /// Who the agent is.
         agent: Agent,
+        /// How long it may say nothing.
+        quiet: Span,
         /// Where its directives go: the latest wins. Dropped when a newer session takes over.
         slot: watch::Sender<Option<Arc<Published>>>,
     },
@@ -291,8 +293,8 @@ impl Term {
 
     async fn on_event(&mut self, event: Event) -> Result<(), commit::Error> {
         match event {
-            Event::Opened { module, session, agent, slot } => {
-                self.open(&module, session, agent);
+            Event::Opened { module, session, agent, quiet, slot } => {
+                self.open(&module, session, agent, quiet);
                 self.stir(&module);
                 // The old session's slot drops here, which ends it.
                 self.slots.insert(module, slot);
@@ -319,7 +321,7 @@ impl Term {
         }
     }
 
-    fn open(&mut self, module: &ModuleId, session: SessionId, agent: Agent) {
+    fn open(&mut self, module: &ModuleId, session: SessionId, agent: Agent, quiet: Span) {
         // The session may have seen a module in the cache before this task has.
         if self.live.borrow().tracker.seen(module).is_none() {
             self.register();
@@ -327,6 +329,7 @@ impl Term {
         let now = self.context.clock.now();
         self.live.send_modify(|live| {
             live.tracker.opened(module, session);
+            live.tracker.allowed(module, quiet);
             live.tell(now, format!("module {module}"), format!("its agent {} said hello", agent.version));
             live.agents.insert(module.clone(), agent);
         });
@@ -500,6 +503,7 @@ fn inherit(context: &Context, rules: &Rules, fence: Fence, in_force: Option<InFo
     live.term = Some(fence);
     live.restored = restored_at(fence.epoch);
     live.in_force = in_force;
+    live.tracker.presume(context.tuning.borrow().quiet);
     register(&mut live, &cache);
     for (module, grant) in &cache.grants {
         let offers: Vec<Offer> = grant

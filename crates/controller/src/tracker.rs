@@ -27,9 +27,9 @@ impl Default for Freshness {
 }
 
 impl Freshness {
-    /// Where agents may say nothing for so long while their last report holds: a link that is gone shows that much later.
-    pub fn with_silence(quiet: Span) -> Self {
-        let Self { online, stale, site } = Self::default();
+    /// Where an agent may say nothing for so long while its last report holds: a link that is gone shows that much later.
+    pub fn with_silence(self, quiet: Span) -> Self {
+        let Self { online, stale, site } = self;
         Self { online: online + quiet, stale: stale + quiet, site: site + quiet }
     }
 }
@@ -44,6 +44,8 @@ pub struct Tracker {
     freshness: Freshness,
     /// When this term began: a module gets the time a stale link has, from then, before it counts as lost.
     since: Time,
+    /// How long modules may be silent that have no session in this term yet.
+    presumed: Span,
     modules: BTreeMap<ModuleId, Seen>,
 }
 
@@ -60,6 +62,8 @@ pub struct Seen {
     pub lost_since: Option<Time>,
     /// The installation has heard from it in some term: it holds a grant.
     pub known: bool,
+    /// How long its agent may say nothing, as its session was told.
+    pub quiet: Span,
 }
 
 /// What became of a report.
@@ -79,18 +83,38 @@ pub enum Taken {
 impl Tracker {
     /// A tracker for a term that begins now.
     pub fn new(freshness: Freshness, since: Time) -> Self {
-        Self { freshness, since, modules: BTreeMap::new() }
+        Self { freshness, since, presumed: Span::ZERO, modules: BTreeMap::new() }
     }
 
-    /// When what counts as how old.
-    pub fn freshness(&self) -> Freshness {
-        self.freshness
+    /// How long modules may be silent that become known from now on, until a session tells them: what the leader before this one told
+    /// them is what this one would.
+    pub fn presume(&mut self, quiet: Span) {
+        self.presumed = quiet;
+    }
+
+    /// The module's session was told how long it may be silent.
+    pub fn allowed(&mut self, module: &ModuleId, quiet: Span) {
+        if let Some(seen) = self.modules.get_mut(module) {
+            seen.quiet = quiet;
+        }
+    }
+
+    /// When what counts as how old, where nobody is silent for longer than these modules may be.
+    pub fn freshness<'a>(&self, modules: impl IntoIterator<Item = &'a ModuleId>) -> Freshness {
+        self.freshness.with_silence(self.silence(modules))
+    }
+
+    /// The longest that one of these modules may be silent.
+    pub fn silence<'a>(&self, modules: impl IntoIterator<Item = &'a ModuleId>) -> Span {
+        let quiet = modules.into_iter().filter_map(|id| Some(self.modules.get(id)?.quiet));
+        quiet.max().unwrap_or(Span::ZERO)
     }
 
     /// Makes a module known. `known` if the store holds a grant of it.
     pub fn register(&mut self, module: &ModuleId, known: bool, lost_since: Option<Time>) {
         if !self.modules.contains_key(module) {
-            let fresh = Seen { session: None, last: None, meter_before: None, lost_since, known };
+            let quiet = self.presumed;
+            let fresh = Seen { session: None, last: None, meter_before: None, lost_since, known, quiet };
             self.modules.insert(module.clone(), fresh);
         }
     }
@@ -150,9 +174,10 @@ impl Tracker {
         let Some(seen) = self.modules.get(module).filter(|seen| seen.known) else { return Link::Never };
         let heard = seen.last.as_ref().map(|(_, at)| *at);
         let age = now.since(heard.unwrap_or(self.since));
+        let freshness = self.freshness.with_silence(seen.quiet);
         match (heard, seen.session) {
-            _ if seen.lost_since.is_some() || age > self.freshness.stale => Link::Lost,
-            (Some(_), Some(_)) if age <= self.freshness.online => Link::Online,
+            _ if seen.lost_since.is_some() || age > freshness.stale => Link::Lost,
+            (Some(_), Some(_)) if age <= freshness.online => Link::Online,
             _ => Link::Stale,
         }
     }
@@ -196,12 +221,15 @@ impl Tracker {
 
     /// When the next link may change its state by age alone, so that a loop knows how long it may sleep.
     pub fn next_change(&self, now: Time) -> Option<Time> {
-        let limits = [self.freshness.online, self.freshness.stale];
+        let limits = |seen: &Seen| {
+            let Freshness { online, stale, .. } = self.freshness.with_silence(seen.quiet);
+            let heard = seen.last.as_ref().map_or(self.since, |(_, at)| *at);
+            [heard + online + Span::new(1), heard + stale + Span::new(1)]
+        };
         self.modules
             .values()
             .filter(|seen| seen.known && seen.lost_since.is_none())
-            .map(|seen| seen.last.as_ref().map_or(self.since, |(_, at)| *at))
-            .flat_map(|heard| limits.map(|limit| heard + limit + Span::new(1)))
+            .flat_map(limits)
             .filter(|at| *at > now)
             .min()
     }
@@ -224,6 +252,41 @@ mod tests {
         tracker.register(&module_id("m1"), true, None);
         tracker.register(&module_id("m2"), false, None);
         tracker
+    }
+
+    #[test]
+    fn each_module_may_be_silent_for_as_long_as_its_own_session_was_told() {
+        let mut tracker = Tracker::new(Freshness::default(), START);
+        let [m1, m2, m3] = ["m1", "m2", "m3"].map(module_id);
+        tracker.presume(Span::secs(30));
+        for (module, quiet) in [(&m1, Some(0)), (&m2, Some(8)), (&m3, None)] {
+            tracker.register(module, true, None);
+            if let Some(quiet) = quiet {
+                tracker.opened(module, SessionId(1));
+                tracker.allowed(module, Span::secs(quiet));
+                tracker.reported(SessionId(1), report(module.as_str(), 1), at(0));
+            }
+        }
+        let check = |seconds, expected: [Link; 3]| {
+            let links = [&m1, &m2, &m3].map(|module| tracker.link(module, at(seconds)));
+            assert_eq!(links, expected, "{seconds} s");
+            tracker.next_change(at(seconds)).map(|next| next.since(START).millis())
+        };
+        use Link::{Lost, Online, Stale};
+        assert_eq!(check(3, [Online, Online, Stale]), Some(3_001));
+        assert_eq!(check(4, [Stale, Online, Stale]), Some(11_001));
+        assert_eq!(check(16, [Lost, Stale, Stale]), Some(23_001));
+        assert_eq!(check(24, [Lost, Lost, Stale]), Some(33_001));
+        assert_eq!(check(46, [Lost, Lost, Lost]), None);
+        assert_eq!(tracker.silence([&m1, &m2]), Span::secs(8));
+        assert_eq!(tracker.silence([]), Span::ZERO);
+        let site = |modules: &[&ModuleId]| tracker.freshness(modules.iter().copied()).site;
+        assert_eq!(site(&[&m1, &m3]) - site(&[&m1]), Span::secs(30));
+        // Its next session is told otherwise.
+        tracker.opened(&m2, SessionId(2));
+        tracker.allowed(&m2, Span::ZERO);
+        tracker.reported(SessionId(2), report("m2", 2), at(50));
+        assert_eq!(tracker.link(&m2, at(54)), Stale);
     }
 
     #[test]

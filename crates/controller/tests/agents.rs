@@ -4,10 +4,12 @@ use api::agent::agent_message::Kind as Up;
 use api::agent::controller_message::Kind as Down;
 use api::agent::{self as wire, RefusalCode};
 use api::operator::{GetStatusRequest, ListPlansRequest};
+use controller::context::Tuning;
 use model::ledger::{Line, Run, Segment};
 use model::time::Clock as _;
 use model::workload::{GpuTime, Phase};
 use model::{MicroDollars, Span, TenantId, Time, WorkloadId};
+use tokio::sync::watch;
 
 use crate::harness::{Agent, Controller, Dir, HandClock, drive, open};
 
@@ -274,18 +276,25 @@ async fn the_ledger_takes_each_segment_once_and_refuses_a_gap() {
     controller.stop().await;
 }
 
+/// For how many seconds an agent that says hello now may be silent.
+async fn allowed(controller: &Controller, module: &str) -> Option<i64> {
+    let (_up, mut down) = open(controller, module, true).await;
+    let Some(Down::Welcome(welcome)) = down.message().await.unwrap().unwrap().kind else {
+        panic!("no welcome")
+    };
+    welcome.quiet.map(|quiet| quiet.seconds)
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_agent_that_may_be_silent_stays_online_and_says_only_that_its_report_holds() {
     let dir = Dir::new();
     let store = store::embedded::open(&dir.join("store")).unwrap();
+    let quiet = |seconds| Tuning { quiet: Span::secs(seconds), ..Tuning::default() };
+    let (tune, tuning) = watch::channel(quiet(8));
     let controller =
-        Controller::start(&dir, store, HandClock::new(), |options| options.quiet = Span::secs(8)).await;
+        Controller::start(&dir, store, HandClock::new(), |options| options.tuning = tuning).await;
     controller.knows_the_fleet().await;
-    let (_up, mut down) = open(&controller, "m2", true).await;
-    let Some(Down::Welcome(welcome)) = down.message().await.unwrap().unwrap().kind else {
-        panic!("no welcome")
-    };
-    assert_eq!(welcome.quiet.map(|quiet| quiet.seconds), Some(8));
+    assert_eq!(allowed(&controller, "m2").await, Some(8));
 
     let mut agent = Agent::connect(&controller, "m1").await;
     agent.report(&controller.clock).await;
@@ -293,6 +302,12 @@ async fn an_agent_that_may_be_silent_stays_online_and_says_only_that_its_report_
     // Three seconds make it stale where each report is sent.
     controller.clock.advance(Span::secs(8));
     let link = |live: &controller::live::Live| live.tracker.link(&agent.module, controller.clock.now());
+    assert_eq!(link(&controller.live.borrow()), planner::Link::Online);
+    // Another setting counts for sessions that begin; this one keeps what it was told.
+    tune.send_replace(quiet(0));
+    assert_eq!(allowed(&controller, "m2").await, None);
+    tune.send_replace(quiet(20));
+    assert_eq!(allowed(&controller, "m2").await, Some(20));
     assert_eq!(link(&controller.live.borrow()), planner::Link::Online);
     let whole = controller.live.borrow().tracker.report(&agent.module).unwrap().clone();
     let mut stamp = whole.stamp.clone();

@@ -10,7 +10,7 @@ use stratum::commit::Digest;
 use stratum::commit::auditor::{Draw, Verdict};
 use tokio::task::spawn_blocking;
 
-use super::{End, Session, malformed};
+use super::{End, Peer, Session, malformed};
 use crate::audit::wire as convert;
 use crate::audit::{self, Audits};
 
@@ -22,7 +22,8 @@ impl Session {
         }
     }
 
-    pub(super) async fn on_share_note(&self, note: wire::ShareNote, module: &ModuleId) -> Result<(), End> {
+    pub(super) async fn on_share_note(&self, note: wire::ShareNote, peer: &Peer) -> Result<(), End> {
+        let module = &peer.module;
         let note = convert::note(note).map_err(malformed)?;
         let sequence = note.sequence();
         let mut seed = [0; 32];
@@ -30,7 +31,7 @@ impl Session {
             tracing::error!(%error, "no random seed is to be had, so no claim can be taken; the agent sends it again");
             return Err(End::Gone);
         }
-        let sparing = self.context.settings.quiet > model::Span::ZERO;
+        let sparing = peer.quiet > model::Span::ZERO;
         let draw = Draw { seed: Digest(seed), sparing };
         let take = move |audits: &Audits, module: &ModuleId| audits.take(module, &note, draw);
         let taken = self.audit(module, take).await?;

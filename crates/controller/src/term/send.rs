@@ -132,10 +132,10 @@ impl Term {
     /// Not where agents need not say what changes little: their readings may be older than the site's.
     /// Answers whether there were any.
     pub(super) fn confirm_silent(&self, site: &SiteId, now: Time) -> bool {
-        if self.context.settings.quiet > Span::ZERO {
+        let cache = self.context.cache.borrow();
+        if self.live.borrow().tracker.silence(modules_of(&cache, site)) > Span::ZERO {
             return false;
         }
-        let cache = self.context.cache.borrow();
         self.live.send_if_modified(|live| {
             let Some(bound) = silent_bound(live, &cache, site, now) else { return false };
             let silent: Vec<ModuleId> = modules_of(&cache, site)
@@ -257,7 +257,7 @@ fn modules_of<'a>(cache: &'a crate::cache::Cache, site: &'a SiteId) -> impl Iter
 /// unmanaged load. `None` where a reading is missing or old.
 fn silent_bound(live: &Live, cache: &crate::cache::Cache, site: &SiteId, now: Time) -> Option<Watts> {
     let (report, at) = crate::observe::site_report(cache, &live.tracker, site)?;
-    if now.since(at) > live.tracker.freshness().site {
+    if now.since(at) > crate::observe::site_limit(cache, &live.tracker, site) {
         return None;
     }
     let drawn: Watts =

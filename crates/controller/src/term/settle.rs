@@ -135,6 +135,7 @@ impl Term {
     /// of them.
     fn queue(&mut self) -> BTreeSet<WorkloadId> {
         let now = self.context.clock.now();
+        self.evictions.limit(self.context.tuning.borrow().evictions);
         let (candidates, holding) = candidates(&self.live.borrow(), now);
         let chosen = self.evictions.choose(candidates.clone(), holding, now);
         let mut waiting: BTreeSet<WorkloadId> =
