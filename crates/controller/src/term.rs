@@ -5,6 +5,7 @@
 //! Plans are made beside it (`term/round.rs`), so that reports are taken in meanwhile. Read next: `term/settle.rs` (workloads),
 //! `term/send.rs` (directives), `term/touch.rs` (what an event touched), `term/certify.rs` (bounds), `cycle.rs` (plans).
 
+mod back;
 mod certify;
 mod decided;
 mod note;
@@ -39,6 +40,7 @@ use crate::publish::Published;
 use crate::records::LostRecord;
 use crate::sabotage::{Sabotage, fence};
 use crate::tracker::{Freshness, SessionId, Taken};
+use back::Back;
 use certify::Certifier;
 use decided::Decided;
 use round::Planning;
@@ -161,6 +163,8 @@ pub(crate) struct Term {
     history: History,
     certifier: Certifier,
     evictions: Evictions,
+    /// Modules that the store still has as lost.
+    back: Back,
 }
 
 impl Term {
@@ -202,6 +206,7 @@ impl Term {
             history: History::default(),
             certifier: Certifier::default(),
             evictions: Evictions::default(),
+            back: Back::default(),
         };
         term.sync_workloads();
         Ok(term)
@@ -254,6 +259,10 @@ impl Term {
                 // While a plan is made it does not sleep, so that simulated time waits for the plan (`PLANNER_SLACK` of `dev`). Links
                 // are looked at as soon as it is there.
                 () = sleep_until(&self.context.clock, wake), if !self.planning.is_busy() => self.on_time().await,
+            };
+            let outcome = match outcome {
+                Ok(()) => self.forget_lost(inbox.len()).await,
+                failed => failed,
             };
             if let Err(error) = outcome {
                 if matches!(error, commit::Error::NotLeader) {
@@ -353,8 +362,7 @@ impl Term {
         }
         if returned {
             self.hurry(format!("module {module} is back in touch"));
-            let txn = self.txn().delete(key::lost(&module));
-            self.fenced(txn).await?;
+            self.back.returned(module.clone(), now);
         }
         self.settle(Some(&module)).await?;
         if self.still.contains(&site) && !self.is_due(&module, now) {
@@ -392,6 +400,7 @@ impl Term {
         for module in &lost {
             self.hurry(format!("module {module} is out of touch"));
             self.note_lost(module, now);
+            self.back.lost(module);
         }
         for batch in lost.chunks(LOSSES) {
             let put = |module| commit::put(key::lost(module), &LostRecord { since: now });
@@ -403,6 +412,18 @@ impl Term {
             return Ok(());
         }
         self.plan(now);
+        Ok(())
+    }
+
+    /// Takes modules that are back out of the store's list of lost ones, where as many events as these lie there still.
+    async fn forget_lost(&mut self, queued: usize) -> Result<(), commit::Error> {
+        while let Some(batch) = self.back.due(queued, self.context.clock.now()) {
+            if let Err(error) = self.fenced(back::forget(self.txn(), &batch)).await {
+                self.back.failed(self.context.clock.now());
+                return Err(error);
+            }
+            self.back.done(&batch);
+        }
         Ok(())
     }
 

@@ -107,6 +107,9 @@ async fn a_loss_is_told_once_and_outlives_the_controller_that_saw_it() {
     again.report(&next.clock).await;
     next.until(|live| live.tracker.seen(&m2).is_some_and(|seen| seen.lost_since.is_none())).await;
     assert_eq!(whats(&history(&next, module("m2")).await), ["configured", "online", "lost", "returned"]);
+    let mut cache = next.handle.context().cache.clone();
+    let forgotten = cache.wait_for(|cache| cache.lost.is_empty());
+    tokio::time::timeout(PATIENCE, forgotten).await.expect("the store has none as lost").unwrap();
     next.stop().await;
 }
 
