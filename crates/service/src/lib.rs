@@ -2,7 +2,7 @@
 //!
 //! [`page`] is Prometheus' text format, [`count`] what is counted between two looks at it, [`monitor`] the listener that shows it
 //! beside `/healthz` and `/readyz`, [`log`] where lines go, [`traces`] where spans go, [`settings`] how flags, environment and file come
-//! together. Controller and agent say themselves what stands on their pages:
+//! together, [`tls`] how programs know each other. Controller and agent say themselves what stands on their pages:
 //! `controller/src/metrics.rs`, `agent/src/metrics.rs`.
 //!
 //! Invariant: knows no other crate of ours. Start at [`monitor`].
@@ -13,4 +13,5 @@ pub mod monitor;
 pub mod page;
 mod process;
 pub mod settings;
+pub mod tls;
 pub mod traces;
