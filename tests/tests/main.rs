@@ -10,6 +10,7 @@ mod dev_runs;
 mod durable;
 mod faults;
 mod hand_over;
+mod mutual_tls;
 mod observability;
 mod paused_leader;
 mod proxy_stats;

@@ -62,7 +62,8 @@ fn a_running_fleet_shows_pages_that_prometheus_reads_and_every_query_finds_its_m
         return;
     }
     let _waits = waits();
-    let place = Place::embedded();
+    // With TLS, so that what is shown of certificates is there to be asked for.
+    let place = Place::secure();
     let [controller_page, agent_page] = [free_address(), free_address()];
     let mut controller = place.controller_with(&["--metrics", &controller_page]);
     let mut agent = place.agent_with(SITES[0], &["--metrics", &agent_page, "--log-format", "json"]);

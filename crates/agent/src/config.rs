@@ -11,8 +11,9 @@ use clap::{Parser, Subcommand};
 use model::fleet::Fleet;
 use model::fleet_file::{self, Error, MAX_BYTES};
 use model::{ModuleId, SiteId};
+use service::tls::ClientFlags;
 use service::traces::{self, Source};
-use service::{log, monitor};
+use service::{log, monitor, tls};
 
 use crate::settings::{self, Settings};
 
@@ -51,6 +52,9 @@ pub struct Config {
         value_delimiter = ','
     )]
     pub controller: Vec<String>,
+    /// TLS towards controllers.
+    #[command(flatten)]
+    pub tls: ClientFlags,
     /// The agent's directory: outbox, directive. One process at a time; with --site a directory in it for each module.
     #[arg(long, value_name = "DIR", default_value = "data/agent")]
     pub data: PathBuf,
@@ -82,8 +86,7 @@ pub struct Config {
     /// What the simulation's own meters saw of the invariants is written here every second; for drills.
     #[arg(long, value_name = "FILE", requires = "simulate", hide = true)]
     pub witness: Option<PathBuf>,
-    /// Metrics and health for whoever watches this agent: /metrics, /healthz, /readyz; loopback only until TLS comes. Off when left
-    /// out.
+    /// Metrics and health for whoever watches this agent: /metrics, /healthz, /readyz; loopback only. Off when left out.
     #[arg(long, global = true, value_name = "ADDRESS", env = "FLARESHIFT_METRICS", hide_env_values = true)]
     pub metrics: Option<SocketAddr>,
     /// Settings in TOML: the long flags with _ for -. Flags and environment go before them (docs/configuration.md).
@@ -134,13 +137,19 @@ impl Config {
         self.fleet.as_deref().unwrap_or(Path::new(""))
     }
 
-    /// Checks what can be checked without starting anything: listeners, the fleet and who is in it, the proxy's settings.
+    /// Whether the controllers can be reached with the certificates that are given, as they are now.
+    pub fn check_tls(&self) -> Result<(), tls::Error> {
+        self.tls.check(self.controller.iter().map(String::as_str))
+    }
+
+    /// Checks what can be checked without starting anything: listeners, certificates, the fleet and who is in it, the proxy's settings.
     pub fn check(&self) -> anyhow::Result<()> {
         self.metrics.map_or(Ok(()), monitor::check)?;
         self.traces.check("agent")?;
         if let Some(Command::Proxy(args)) = &self.command {
             return Ok(Settings::read(&args.file).map(drop)?);
         }
+        self.check_tls()?;
         let fleet = self.read_fleet()?;
         let path = self.fleet_path().display();
         if let Some(id) = self.module.as_ref().filter(|id| fleet.modules.iter().all(|known| known.id != **id))
@@ -236,6 +245,12 @@ mod tests {
         check("--fleet /nowhere/f.toml --module m", Some("/nowhere/f.toml"));
         check("--fleet FLEET --module well-7-mine --proxy /nowhere/p.toml", Some("/nowhere/p.toml"));
         check("--fleet FLEET --module well-7-mine --metrics 0.0.0.0:1", Some("not on loopback"));
+        let secure = "--fleet FLEET --module well-7-mine --controller https://h:1";
+        let missing = if tls::BUILT_IN { "only with --tls-ca, --tls-cert and" } else { "no TLS" };
+        check(secure, Some(missing));
+        check(&format!("{secure} --tls-cert c.pem"), Some("--tls-cert is given without --tls-ca"));
+        let all = format!("{secure} --tls-ca /nowhere/a --tls-cert /nowhere/c --tls-key /nowhere/k");
+        check(&all, Some(if tls::BUILT_IN { "--tls-ca: /nowhere/a cannot be used" } else { "no TLS" }));
         check("proxy /nowhere/p.toml", Some("/nowhere/p.toml"));
     }
 

@@ -67,6 +67,7 @@ fn start(config: Config, again: Again) -> anyhow::Result<()> {
         }
         None => {
             let fleet = config.read_fleet()?;
+            config.check_tls()?;
             runtime()?.block_on(run(config, fleet, again))
         }
     }
@@ -161,6 +162,7 @@ async fn serve(config: Config, fleet: &Fleet, cancel: CancellationToken) -> anyh
         site,
         data: config.data,
         controllers: config.controller,
+        tls: config.tls,
         simulated: false,
         clock: Arc::new(WallClock),
         plant: Box::new(bare::Bare::new(&boot_id)),
@@ -234,6 +236,7 @@ async fn simulate(config: Config, fleet: Fleet, cancel: CancellationToken) -> an
         let wiring = Wiring {
             data: if alone { config.data.clone() } else { config.data.join(id.as_str()) },
             controllers: config.controller.clone(),
+            tls: config.tls.clone(),
             listen,
             pool: config.pool.clone(),
             settings: settings.clone(),

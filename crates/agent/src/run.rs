@@ -19,6 +19,7 @@ use model::report::Report;
 use model::site::Site;
 use model::time::Clock;
 use model::{MinerGroupId, Span, Time};
+use service::tls::ClientFlags;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -51,6 +52,8 @@ pub struct Options {
     pub data: PathBuf,
     /// Controllers, as URLs; none = the proxy runs alone.
     pub controllers: Vec<String>,
+    /// Certificates towards them.
+    pub tls: ClientFlags,
     /// The plant is simulated.
     pub simulated: bool,
     /// The clock of records.
@@ -104,8 +107,9 @@ struct Lines {
 
 /// Runs an agent until cancelled, or until something it cannot do without fails.
 pub async fn run(options: Options, cancel: CancellationToken) -> anyhow::Result<()> {
-    let Options { module, site, data, controllers, simulated, clock, boot_id, plant, link, stratum, .. } =
-        options;
+    let Options {
+        module, site, data, controllers, tls, simulated, clock, boot_id, plant, link, stratum, ..
+    } = options;
     fs::create_dir_all(&data).map_err(disk::at("create", &data))?;
     let dir = data.join("outbox");
     let open = || Outbox::open(&dir, &module.id, &boot_id, clock.now(), options.on_segment.clone());
@@ -136,13 +140,13 @@ pub async fn run(options: Options, cancel: CancellationToken) -> anyhow::Result<
     let book = Book::new(module.clone(), &boot_id);
     let book = book.resume(outbox.book().cloned(), simulated).forgetful(options.misattribute);
     let recorder = recorder(book, &outbox, handle.clone(), &lines);
-    let bounds = Bounds { module: module.id.clone(), validity: MAX_VALIDITY };
     let session = Session {
         module: module.id.clone(),
         controllers,
+        tls,
         simulated,
         stratum_address: handle.as_ref().map(|proxy| proxy.address().to_string()),
-        holder: Holder::new(bounds, restored),
+        holder: Holder::new(Bounds { module: module.id.clone(), validity: MAX_VALIDITY }, restored),
         held,
         outbox: outbox.clone(),
         commits,

@@ -23,6 +23,7 @@ use model::report::Report;
 use model::time::Clock;
 use model::{BootStamp, ModuleId, Span, Time};
 use prost::Message as _;
+use service::tls::{self, ClientFlags};
 use service::traces::{self, TARGET};
 use stratum::commit::book::BATCH;
 use tokio::sync::{Notify, mpsc, watch};
@@ -30,7 +31,6 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::metadata::MetadataMap;
-use tonic::transport::Endpoint;
 use tracing::field::Empty;
 use tracing::{Instrument, debug, error, info, info_span, warn};
 
@@ -57,11 +57,20 @@ const WINDOW: usize = 8;
 /// Why a session ended.
 #[derive(Debug, thiserror::Error)]
 enum Ended {
-    #[error("no controller answers at {address}; start one there or correct --controller")]
+    #[error("no controller answers at {address}; {advice}")]
     Unreachable {
         address: String,
+        advice: &'static str,
         #[source]
         source: tonic::transport::Error,
+    },
+    #[error("no TLS with the controller")]
+    Tls(#[from] tls::Error),
+    #[error("no TLS with the controller: {advice}")]
+    Insecure {
+        advice: &'static str,
+        #[source]
+        source: Box<tonic::Status>,
     },
     #[error("the stream to the controller broke")]
     Broken(#[source] Box<tonic::Status>),
@@ -89,6 +98,8 @@ pub struct Session {
     pub module: ModuleId,
     /// Addresses of controllers, as URLs; tried in turn.
     pub controllers: Vec<String>,
+    /// Certificates towards them, read anew for each connection.
+    pub tls: ClientFlags,
     /// The plant is simulated.
     pub simulated: bool,
     /// Where miners reach the proxy.
@@ -165,11 +176,11 @@ impl Ended {
     /// The cause under which it is counted.
     fn word(&self) -> &'static str {
         match self {
-            Ended::Unreachable { .. } | Ended::Broken(_) | Ended::Closed => "broken",
+            Ended::Unreachable { .. } | Ended::Insecure { .. } | Ended::Broken(_) | Ended::Closed => "broken",
             Ended::Silent => "silent",
             Ended::Refused { .. } => "refused",
             Ended::Redirected { .. } => "redirected",
-            Ended::Busy | Ended::Held(_) | Ended::Outbox(_) => "failed",
+            Ended::Busy | Ended::Tls(_) | Ended::Held(_) | Ended::Outbox(_) => "failed",
             Ended::Unplugged => "unplugged",
         }
     }
@@ -254,8 +265,12 @@ impl Session {
         if !*self.link.borrow() {
             return Err(Ended::Unplugged);
         }
-        let unreachable = |source| Ended::Unreachable { address: address.to_owned(), source };
-        let endpoint = Endpoint::from_shared(address.to_owned()).map_err(unreachable)?;
+        let unreachable = |source| Ended::Unreachable {
+            address: address.to_owned(),
+            advice: tls::advice(&source).unwrap_or("start one there or correct --controller"),
+            source,
+        };
+        let endpoint = self.tls.endpoint(address)?;
         let endpoint =
             endpoint.connect_timeout(PATIENCE).http2_keep_alive_interval(KEEP_ALIVE).tcp_nodelay(true);
         let channel = endpoint.connect().await.map_err(unreachable)?;
@@ -268,7 +283,8 @@ impl Session {
         let mut request = tonic::Request::new(ReceiverStream::new(messages));
         *request.metadata_mut() = MetadataMap::from_headers(traces::carried(&tracing::Span::current()));
         let opened = client.session(request);
-        let down = timeout(PATIENCE, opened).await.map_err(|_| Ended::Silent)?.map_err(broken)?.into_inner();
+        let begun = |status| broken_at_begin(address, status);
+        let down = timeout(PATIENCE, opened).await.map_err(|_| Ended::Silent)?.map_err(begun)?.into_inner();
         let (reported, heard) = (VecDeque::new(), Instant::now());
         let (shares, sparse) = (Shares::default(), Sparse::default());
         let mut stream = Stream {
@@ -283,7 +299,7 @@ impl Session {
             tallies: self.tallies.clone(),
         };
         let first =
-            timeout(PATIENCE, stream.down.message()).await.map_err(|_| Ended::Silent)?.map_err(broken)?;
+            timeout(PATIENCE, stream.down.message()).await.map_err(|_| Ended::Silent)?.map_err(begun)?;
         self.hear(first, &mut stream)?;
         Ok(stream)
     }
@@ -540,4 +556,13 @@ fn within(told: Option<api::convert::field::WireSpan>) -> Option<Duration> {
 
 fn broken(status: tonic::Status) -> Ended {
     Ended::Broken(Box::new(status))
+}
+
+/// The stream broke before it served for anything; where TLS is why, or may be, it says what to do.
+fn broken_at_begin(address: &str, status: tonic::Status) -> Ended {
+    let lost = tls::is_secure(address) && std::error::Error::source(&status).is_some();
+    match tls::advice(&status).or(lost.then_some(tls::PERHAPS)) {
+        Some(advice) => Ended::Insecure { advice, source: Box::new(status) },
+        None => broken(status),
+    }
 }

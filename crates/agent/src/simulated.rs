@@ -16,6 +16,7 @@ use model::fleet::Fleet;
 use model::module::Module;
 use model::site::Site;
 use model::{BootStamp, Hashrate, ModuleId, SiteId, Span, Time};
+use service::tls::ClientFlags;
 use sha2::{Digest, Sha256};
 use sim::clock::SimClock;
 use sim::fault::Fault;
@@ -189,6 +190,7 @@ impl World {
             site,
             data: wiring.data,
             controllers: wiring.controllers,
+            tls: wiring.tls,
             simulated: true,
             clock: Arc::new(self.clock.clone()),
             boot_id: self.boot_id.clone(),
@@ -282,6 +284,8 @@ pub struct Wiring {
     pub data: PathBuf,
     /// Controllers, as URLs.
     pub controllers: Vec<String>,
+    /// Certificates towards them.
+    pub tls: ClientFlags,
     /// Where its proxy listens.
     pub listen: SocketAddr,
     /// The pool, where it is not the world's own.

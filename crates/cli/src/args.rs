@@ -13,6 +13,7 @@ use clap::builder::NonEmptyStringValueParser;
 use clap::error::{ContextKind, ContextValue, Error, ErrorKind};
 use clap::{Parser, Subcommand, ValueEnum};
 use model::Span;
+use service::tls::ClientFlags;
 use sim::fault::{FAULTS, Fault};
 
 pub use self::quote::{QuoteArgs, Tier};
@@ -45,6 +46,9 @@ pub struct Args {
         value_parser = NonEmptyStringValueParser::new()
     )]
     pub endpoint: String,
+    /// TLS towards controllers.
+    #[command(flatten)]
+    pub tls: ClientFlags,
     /// Ask that controller alone. Where it stands by, show what it knows from the store and do not go on to the leader.
     #[arg(long, global = true)]
     pub no_follow: bool,

@@ -3,6 +3,7 @@
 //! Read next: `config/place.rs`, `main.rs`.
 
 mod place;
+mod secure;
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -17,9 +18,10 @@ use model::market::{Market, subsidy_at};
 use model::report::Finding;
 use model::{MicroDollars, Span, Time};
 use service::traces::{self, Source};
-use service::{log, monitor};
+use service::{log, monitor, tls};
 
 pub use place::Place;
+pub use secure::Tls;
 
 use crate::context::Tuning;
 use crate::evict::Cap;
@@ -50,20 +52,23 @@ pub struct Flags {
     /// the feature `archive` (docs/ledger.md).
     #[arg(long, value_name = "URL", env = "FLARESHIFT_ARCHIVE", hide_env_values = true)]
     pub archive: Option<String>,
-    /// gRPC for agents, operators and tenants; loopback only until TLS comes.
+    /// gRPC for agents, operators and tenants; with TLS any address, else loopback only.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:7600")]
     pub listen: SocketAddr,
     /// Where agents and operators reach this controller, as a URL: what standbys name while it leads. Where it listens, when left
     /// out. Agents follow only to what stands in their own --controller.
     #[arg(long, value_name = "URL", env = "FLARESHIFT_ADVERTISE", hide_env_values = true)]
     pub advertise: Option<String>,
-    /// REST for tenants; loopback only until TLS comes.
+    /// REST for tenants; with TLS any address, else loopback only.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:7680")]
     pub rest: SocketAddr,
-    /// Metrics and health for whoever watches this controller: /metrics, /healthz, /readyz; loopback only until TLS comes. Off
-    /// when left out.
+    /// Metrics and health for whoever watches this controller: /metrics, /healthz, /readyz; loopback only. Off when left
+    /// out.
     #[arg(long, value_name = "ADDRESS", env = "FLARESHIFT_METRICS", hide_env_values = true)]
     pub metrics: Option<SocketAddr>,
+    /// TLS.
+    #[command(flatten)]
+    pub tls: Tls,
     /// Take sites that exist only in a simulator, and miner groups with a scale above 1.
     #[arg(long)]
     pub accept_simulated: bool,
@@ -129,7 +134,7 @@ pub enum Errand {
 pub enum Error {
     /// A listener would be open to the network.
     #[error(
-        "--{flag} {address} is not on loopback, and there is no TLS yet: anybody could give orders; use 127.0.0.1 and reach it by an SSH tunnel"
+        "--{flag} {address} is not on loopback, and speaks no TLS: anybody could give orders; give --tls-cert, --tls-key and --tls-client-ca (docs/tls.md), or use 127.0.0.1"
     )]
     NotLoopback {
         /// Which.
@@ -137,6 +142,17 @@ pub enum Error {
         /// What was given.
         address: SocketAddr,
     },
+    /// Nobody elsewhere could find it.
+    #[error(
+        "--listen {address} does not say where others reach this controller; give --advertise https://HOST:PORT, as its certificate names it"
+    )]
+    NoAddress {
+        /// What was given.
+        address: SocketAddr,
+    },
+    /// TLS cannot be had as asked for.
+    #[error(transparent)]
+    Tls(#[from] tls::Error),
     /// Metrics would be open to the network.
     #[error(transparent)]
     Metrics(#[from] monitor::Error),
@@ -145,9 +161,11 @@ pub enum Error {
     Traces(#[from] traces::Error),
     /// An address that nobody could follow to.
     #[error(
-        "--advertise {address:?} is no address of a controller; write http://HOST:PORT, as agents and operators reach it"
+        "--advertise {address:?} is no address of a controller; write {scheme}://HOST:PORT, as agents and operators reach it"
     )]
     Advertise {
+        /// With TLS or without.
+        scheme: &'static str,
         /// What was given.
         address: String,
     },
@@ -188,17 +206,27 @@ pub const RELOADED: [&str; 8] = [
 ];
 
 impl Flags {
-    /// Refuses listeners that are not on loopback, and what cannot be advertised.
+    /// Refuses listeners that are open to the network without TLS, certificates that cannot be used, and what cannot be advertised.
     pub fn check(&self) -> Result<(), Error> {
-        for (flag, address) in [("listen", self.listen), ("rest", self.rest)] {
-            if !address.ip().is_loopback() {
+        let [tls, rest_tls] = self.tls.read()?;
+        for (flag, address, secure) in
+            [("listen", self.listen, tls.is_some()), ("rest", self.rest, rest_tls.is_some())]
+        {
+            if !address.ip().is_loopback() && !secure {
                 return Err(Error::NotLoopback { flag, address });
             }
         }
         self.metrics.map_or(Ok(()), monitor::check)?;
         self.traces.check("controller")?;
-        if let Some(address) = self.advertise.as_ref().filter(|address| !can_be_followed(address)) {
-            return Err(Error::Advertise { address: address.clone() });
+        let scheme = if tls.is_some() { "https" } else { "http" };
+        match &self.advertise {
+            Some(address) if !can_be_followed(address, scheme) => {
+                return Err(Error::Advertise { scheme, address: address.clone() });
+            }
+            None if self.listen.ip().is_unspecified() => {
+                return Err(Error::NoAddress { address: self.listen });
+            }
+            _ => {}
         }
         if self.archive.is_some() && !cfg!(feature = "archive") {
             return Err(Error::NoArchive);
@@ -252,10 +280,10 @@ impl Flags {
     }
 }
 
-/// Whether an address names a host and a port by plain HTTP, and nothing else.
-fn can_be_followed(address: &str) -> bool {
+/// Whether an address names a host and a port by this scheme, and nothing else.
+fn can_be_followed(address: &str, scheme: &str) -> bool {
     let Ok(uri) = address.parse::<tonic::transport::Uri>() else { return false };
-    let plain = uri.scheme_str() == Some("http") && uri.path() == "/" && uri.query().is_none();
+    let plain = uri.scheme_str() == Some(scheme) && uri.path() == "/" && uri.query().is_none();
     plain && uri.host().is_some_and(|host| !host.is_empty()) && uri.port_u16().is_some()
 }
 
@@ -312,7 +340,18 @@ mod tests {
             let error = flags(arguments).unwrap_err();
             assert!(error.contains(expected), "{arguments:?}: {error}");
         };
-        check(&["--listen", "0.0.0.0:7600"], "not on loopback, and there is no TLS yet");
+        check(&["--listen", "0.0.0.0:7600"], "not on loopback, and speaks no TLS");
+        check(&["--listen", "0.0.0.0:7600"], "give --tls-cert, --tls-key and --tls-client-ca");
+        check(&["--tls-cert", "/nowhere/c.pem"], "--tls-cert is given without --tls-key");
+        let lost = [
+            "--tls-cert",
+            "/nowhere/c.pem",
+            "--tls-key",
+            "/nowhere/k.pem",
+            "--tls-client-ca",
+            "/nowhere/a.pem",
+        ];
+        check(&lost, if tls::BUILT_IN { "--tls-cert: /nowhere/c.pem cannot be used" } else { "no TLS" });
         check(&["--rest", "[::]:80"], "--rest [::]:80 is not on loopback");
         check(&["--metrics", "0.0.0.0:9464"], "--metrics 0.0.0.0:9464 is not on loopback");
         check(&["--log-format", "xml"], "[possible values: text, json]");

@@ -16,6 +16,7 @@ use api::problem::{Kind, Problem};
 use model::envelope::Fence;
 use model::market::Market;
 use model::time::Clock;
+use service::tls::Server;
 use store::{Compare, Revision, Store, Txn};
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
@@ -88,6 +89,8 @@ pub struct Settings {
     pub address: String,
     /// Simulated sites are welcome.
     pub accept_simulated: bool,
+    /// Listeners that speak TLS, by name.
+    pub tls: Vec<(&'static str, Arc<Server>)>,
     /// Where the state is kept, for people.
     pub store_name: String,
     /// How long an envelope is valid.

@@ -12,6 +12,7 @@
 mod admission;
 pub mod audit;
 pub mod cache;
+mod callers;
 mod clock;
 pub mod commit;
 mod compact;
@@ -23,6 +24,7 @@ pub mod events;
 pub mod evict;
 pub mod fleet;
 pub mod grants;
+mod handshake;
 mod history;
 mod latest;
 pub mod leader;

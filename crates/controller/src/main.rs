@@ -16,6 +16,7 @@ use model::time::Clock as _;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use service::log::Log;
 use service::settings::again::{self, Changes, Values};
+use service::tls::Server;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -110,7 +111,10 @@ async fn serve(flags: Flags, fleet: model::fleet::Fleet, mut again: Again) -> an
     let clock = WallClock;
     let (market_in, market) = watch::channel(flags.market(clock.now()));
     let (tuning_in, tuning) = watch::channel(flags.tuning());
+    let [tls, rest_tls] = flags.tls.read()?.map(|server| server.map(Arc::new));
     let options = Options {
+        tls: tls.clone(),
+        rest_tls: rest_tls.clone(),
         store_name: name.clone(),
         fleet,
         accept_simulated: flags.accept_simulated,
@@ -140,9 +144,12 @@ async fn serve(flags: Flags, fleet: model::fleet::Fleet, mut again: Again) -> an
             () = &mut watching => {}
             _ = hangup.recv() => {
                 let Some((flags, taken)) = again.read() else { continue };
-                market_in.send_replace(flags.market(clock.now()));
-                tuning_in.send_replace(flags.tuning());
-                context.tell("controller", format!("settings read again: {}", taken.join(", ")));
+                reload([("gRPC", &tls), ("REST", &rest_tls)]);
+                if !taken.is_empty() {
+                    market_in.send_replace(flags.market(clock.now()));
+                    tuning_in.send_replace(flags.tuning());
+                    context.tell("controller", format!("settings read again: {}", taken.join(", ")));
+                }
             }
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
@@ -153,6 +160,19 @@ async fn serve(flags: Flags, fleet: model::fleet::Fleet, mut again: Again) -> an
     running.await?;
     drop(market_in);
     Ok(())
+}
+
+/// Takes over what the files of certificates hold now, for connections from now on.
+fn reload(servers: [(&str, &Option<Arc<Server>>); 2]) {
+    for (listener, server) in servers {
+        match server.as_ref().map(|server| server.reload()) {
+            None => {}
+            Some(Ok(())) => tracing::info!(listener, "certificates read again"),
+            Some(Err(error)) => {
+                tracing::warn!(listener, %error, "certificates cannot be used, the old ones stay");
+            }
+        }
+    }
 }
 
 /// What is needed to read the settings again.
@@ -182,7 +202,7 @@ impl Again {
         // Before the lines that a new filter may hide.
         tracing::info!(taken = taken.join(", "), by = "SIGHUP", "settings read again");
         self.log.show(&flags.logging.log);
-        (!taken.is_empty()).then_some((flags, taken))
+        Some((flags, taken))
     }
 }
 

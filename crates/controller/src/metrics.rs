@@ -20,7 +20,7 @@ use store::key;
 use tokio::time::timeout;
 
 pub use counts::Counts;
-pub(crate) use counts::{Greeting, Outcome, Phase};
+pub(crate) use counts::{Greeting, Outcome, Phase, Shake};
 pub(crate) use requests::{grpc, rest};
 
 use crate::cache::Cache;
@@ -59,6 +59,10 @@ const DROPPED: Metric = Metric::counter(
     "flareshift_controller_events_dropped_total",
     "Events of sites, modules and workloads that were noted and never stored.",
 );
+const CERTIFICATES: Metric = Metric::gauge(
+    "flareshift_controller_certificate_expiry_timestamp_seconds",
+    "When the certificate of a listener expires.",
+);
 const SHARES: Metric = Metric::counter(
     "flareshift_controller_ledger_shares_total",
     "Shares in this controller's ledger, by how they ended.",
@@ -77,6 +81,9 @@ impl Monitored for Monitor {
         let context = &self.0;
         context.counts.write(page);
         page.count(&DROPPED, &[], context.events.dropped());
+        for (listener, tls) in &context.settings.tls {
+            page.add(&CERTIFICATES, &[("listener", listener)], tls.expires() as f64);
+        }
         {
             let cache = context.cache.borrow();
             let live = context.live.borrow();

@@ -3,7 +3,9 @@
 //! All tasks are in one `JoinSet`: a panic ends the process, a cancelled token ends the tasks. Assumes that the listeners were
 //! bound by the caller, so that a port that is taken is an error at once. Read next: `term.rs` for what happens inside.
 
+use std::fmt::Debug;
 use std::io;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,27 +14,29 @@ use api::agent::agent_service_server::AgentServiceServer;
 use api::limits::MAX_MESSAGE_BYTES;
 use api::operator::operator_service_server::OperatorServiceServer;
 use api::tenant::tenant_service_server::TenantServiceServer;
-use axum::middleware::from_fn_with_state;
+use axum::middleware::{from_fn, from_fn_with_state};
+use axum::serve::Listener;
 use model::Span;
 use model::envelope::DEFAULT_VALIDITY;
 use model::fleet::Fleet;
 use model::market::Market;
 use model::time::Clock;
 use service::monitor;
+use service::tls::{Connection, Server};
 use store::{Prefix, Store};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::sync::{broadcast, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
-use tonic::transport::Server;
 
 use crate::audit::{self, Audits};
 use crate::cache::Cache;
 use crate::context::{Context, Settings, Tuning};
 use crate::cycle::Planner;
 use crate::events::Recorder;
+use crate::handshake::Door;
 use crate::ledger::{self, Sink};
 use crate::live::Live;
 use crate::metrics::{self, Counts, Monitor};
@@ -40,7 +44,7 @@ use crate::quote::Desk;
 use crate::sabotage::Sabotage;
 use crate::term::{Committed, Rules};
 use crate::tracker::Freshness;
-use crate::{admission, events, fleet, leader, operator, rest, session, tenant};
+use crate::{callers, events, fleet, handshake, leader, operator, rest, session, tenant};
 
 /// Committed plans that a slow witness may be behind: half an hour at one every 30 s.
 const COMMITS: usize = 64;
@@ -68,6 +72,10 @@ pub struct Options {
     pub grpc: TcpListener,
     /// Tenants by REST.
     pub rest: TcpListener,
+    /// The TLS of gRPC; `None`: none.
+    pub tls: Option<Arc<Server>>,
+    /// The TLS of REST.
+    pub rest_tls: Option<Arc<Server>>,
     /// Metrics and health, for whoever watches it.
     pub metrics: Option<TcpListener>,
     /// Where ledger segments are kept.
@@ -148,6 +156,8 @@ impl Options {
             market,
             grpc,
             rest,
+            tls: None,
+            rest_tls: None,
             metrics: None,
             ledger_dir,
             accept_simulated: false,
@@ -175,13 +185,7 @@ pub async fn start(options: Options, cancel: CancellationToken) -> Result<Handle
     let open = move || Ok::<_, Error>((Sink::open(&dir)?, Audits::open(&dir)?));
     let (sink, audits) = tokio::task::spawn_blocking(open).await.map_err(Error::Panicked)??;
     let grpc_at = options.grpc.local_addr().map_err(Error::Listener)?;
-    let settings = Settings {
-        address: options.advertise.unwrap_or_else(|| format!("http://{grpc_at}")),
-        accept_simulated: options.accept_simulated,
-        store_name: options.store_name,
-        validity: options.validity,
-        hand_over: options.hand_over,
-    };
+    let settings = settings(&options, grpc_at);
     let now = options.clock.now();
     let (cache_in, cache) = watch::channel(Cache::default());
     let freshness = Freshness::default();
@@ -223,14 +227,36 @@ pub async fn start(options: Options, cancel: CancellationToken) -> Result<Handle
     if let Some(of) = place {
         tasks.spawn(ok(archive::task::run(of, cancel.clone())));
     }
-    let (connections, incoming) = mpsc::channel(1);
-    tasks.spawn(ok(admission::run(options.grpc, connections)));
+    let incoming = handshake::open(&mut tasks, options.grpc, options.tls, &context.counts);
     tasks.spawn(serve_grpc(context.clone(), sessions, incoming, (cancel.clone(), last.clone())));
-    tasks.spawn(serve_rest(context.clone(), options.rest, last.clone()));
+    match options.rest_tls {
+        Some(tls) => {
+            let at = options.rest.local_addr().map_err(Error::Listener)?;
+            let incoming = handshake::open(&mut tasks, options.rest, Some(tls), &context.counts);
+            tasks.spawn(serve_rest(context.clone(), Door::new(incoming, at), last.clone()));
+        }
+        None => drop(tasks.spawn(serve_rest(context.clone(), options.rest, last.clone()))),
+    }
     if let Some(listener) = options.metrics {
         tasks.spawn(serve_metrics(context.clone(), listener, last));
     }
     Ok(Handle { context, commits, tasks, cancel })
+}
+
+/// What does not change while it runs.
+fn settings(options: &Options, grpc_at: SocketAddr) -> Settings {
+    let scheme = if options.tls.is_some() { "https" } else { "http" };
+    Settings {
+        address: options.advertise.clone().unwrap_or_else(|| format!("{scheme}://{grpc_at}")),
+        accept_simulated: options.accept_simulated,
+        tls: [("grpc", &options.tls), ("rest", &options.rest_tls)]
+            .into_iter()
+            .filter_map(|(listener, tls)| Some((listener, tls.clone()?)))
+            .collect(),
+        store_name: options.store_name.clone(),
+        validity: options.validity,
+        hand_over: options.hand_over,
+    }
 }
 
 /// What the archive works on, if there is one: this controller's own segments, and the hours while it leads. And the context that knows
@@ -367,7 +393,7 @@ async fn load_fleet(context: Context, fleet: Fleet, cancel: CancellationToken) {
 async fn serve_grpc(
     context: Context,
     sessions: session::Service,
-    incoming: mpsc::Receiver<io::Result<TcpStream>>,
+    incoming: mpsc::Receiver<io::Result<Connection>>,
     (cancel, last): (CancellationToken, CancellationToken),
 ) -> Result<(), Error> {
     let failed = |source: Box<dyn std::error::Error + Send + Sync>| Error::Server { what: "gRPC", source };
@@ -389,8 +415,9 @@ async fn serve_grpc(
         .add_service(operators)
         .add_service(tenants)
         .into_axum_router()
+        .layer(from_fn(callers::admit))
         .layer(from_fn_with_state(context.counts, metrics::grpc));
-    let served = Server::builder()
+    let served = tonic::transport::Server::builder()
         .http2_keepalive_interval(Some(PING))
         .http2_keepalive_timeout(Some(PING))
         .max_concurrent_streams(STREAMS)
@@ -399,7 +426,11 @@ async fn serve_grpc(
     served.await.map_err(|error| failed(error.into()))
 }
 
-async fn serve_rest(context: Context, listener: TcpListener, cancel: CancellationToken) -> Result<(), Error> {
+async fn serve_rest<L: Listener<Addr: Debug>>(
+    context: Context,
+    listener: L,
+    cancel: CancellationToken,
+) -> Result<(), Error> {
     let counted = from_fn_with_state(context.counts.clone(), metrics::rest);
     let router = rest::router(context).layer(counted);
     let served = axum::serve(listener, router).with_graceful_shutdown(cancel.cancelled_owned());

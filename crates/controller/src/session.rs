@@ -20,6 +20,7 @@ use api::convert::field::{message, time, wire_span, wire_time};
 use model::envelope::Fence;
 use model::report::Report;
 use model::{BootStamp, ModuleId, SiteId, Span, Watts};
+use service::tls;
 use service::traces::{self, TARGET};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -31,6 +32,7 @@ use tracing::field::Empty;
 use tracing::{Instrument, info_span};
 
 use crate::cache::Cache;
+use crate::callers;
 use crate::context::{Context, Office};
 use crate::latest::Latest;
 use crate::live::Agent;
@@ -78,6 +80,7 @@ impl End {
 
 /// A session that was asked for: its two directions.
 struct Opened {
+    peer: Arc<tls::Peer>,
     inbound: Streaming<wire::AgentMessage>,
     outbound: mpsc::Sender<Box<wire::ControllerMessage>>,
     span: tracing::Span,
@@ -110,6 +113,7 @@ impl wire::agent_service_server::AgentService for Service {
         request: Request<Streaming<wire::AgentMessage>>,
     ) -> Result<Response<Self::SessionStream>, Status> {
         let (outbound, messages) = mpsc::channel(OUTBOUND);
+        let peer = callers::peer(request.extensions());
         let span = info_span!(
             target: TARGET,
             parent: None,
@@ -119,7 +123,7 @@ impl wire::agent_service_server::AgentService for Service {
             end = Empty
         );
         traces::adopt(&span, request.metadata().as_ref());
-        let opened = Opened { inbound: request.into_inner(), outbound, span };
+        let opened = Opened { peer, inbound: request.into_inner(), outbound, span };
         let full = || api::Problem::unavailable("too many sessions are opening; try again with back-off");
         self.opened.try_send(opened).map_err(|_| full())?;
         Ok(Response::new(Messages(messages)))
@@ -136,10 +140,10 @@ impl Sessions {
                 () = cancel.cancelled() => break,
                 Some(ended) = tasks.join_next() => ended.expect("a session does not panic"),
                 opened = self.opened.recv() => {
-                    let Some(Opened { inbound, outbound, span }) = opened else { break };
+                    let Some(Opened { peer, inbound, outbound, span }) = opened else { break };
                     let full = tasks.len() >= MAX_SESSIONS;
                     let id = SessionId(NEXT.fetch_add(1, Ordering::Relaxed));
-                    let session = Session { context: self.context.clone(), id, outbound, span };
+                    let session = Session { context: self.context.clone(), id, peer, outbound, span };
                     tasks.spawn(session.run(inbound, full, cancel.clone()));
                 }
             }
@@ -151,6 +155,8 @@ impl Sessions {
 struct Session {
     context: Context,
     id: SessionId,
+    /// Who opened the connection.
+    peer: Arc<tls::Peer>,
     outbound: mpsc::Sender<Box<wire::ControllerMessage>>,
     /// From the hello to the end. What happens between is no part of it: that would be a trace without bound.
     span: tracing::Span,
@@ -243,6 +249,7 @@ impl Session {
         };
         let office = self.context.office().map_err(|_| End::Redirect(self.context.leader_address()))?;
         let (module, fence) = hello_ids(&hello).map_err(malformed)?;
+        self.identify(&module)?;
         self.admit(&module, fence, hello.simulated, &office)?;
         let watermark = self.watermark(&module);
         let agent = Agent { version: hello.agent_version, stratum: hello.stratum_address };
@@ -264,6 +271,24 @@ impl Session {
         .await;
         self.ask_again(&module).await;
         Ok(Peer { module, office, slot, latest: Latest::default(), quiet, whole: None })
+    }
+
+    /// Whether whoever opened the connection is this module's agent.
+    fn identify(&self, module: &ModuleId) -> Result<(), End> {
+        if self.peer.speaks_for(module.as_str()) {
+            return Ok(());
+        }
+        let certificate = self.peer.to_string();
+        tracing::warn!(
+            module = module.as_str(),
+            certificate,
+            "an agent says that it is of another module than its certificate"
+        );
+        let message = format!(
+            "the certificate is that of {certificate}, the hello of module {module}; give the agent the certificate of its own module, \
+             with the name flareshift:module/{module}"
+        );
+        Err(End::Refused(RefusalCode::Identity, message))
     }
 
     /// Whether this module's agent is welcome here.

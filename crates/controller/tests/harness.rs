@@ -292,7 +292,16 @@ pub async fn open(
     module: &str,
     simulated: bool,
 ) -> (mpsc::Sender<wire::AgentMessage>, Streaming<wire::ControllerMessage>) {
-    let mut client = AgentServiceClient::connect(controller.grpc.clone()).await.unwrap();
+    let client = AgentServiceClient::connect(controller.grpc.clone()).await.unwrap();
+    hello(client, module, simulated).await.unwrap()
+}
+
+/// Opens a session by a client and sends a hello, without reading the answer.
+pub async fn hello(
+    mut client: AgentServiceClient<Channel>,
+    module: &str,
+    simulated: bool,
+) -> Result<(mpsc::Sender<wire::AgentMessage>, Streaming<wire::ControllerMessage>), tonic::Status> {
     let (up, outbound) = mpsc::channel(16);
     let hello = wire::Hello {
         module: module.into(),
@@ -304,8 +313,8 @@ pub async fn open(
         stratum_address: None,
     };
     up.send(wire::AgentMessage { kind: Some(Up::Hello(hello)) }).await.unwrap();
-    let down = client.session(ReceiverStream::new(outbound)).await.unwrap().into_inner();
-    (up, down)
+    let down = client.session(ReceiverStream::new(outbound)).await?.into_inner();
+    Ok((up, down))
 }
 
 fn site_report() -> SiteReport {

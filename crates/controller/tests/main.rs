@@ -9,5 +9,6 @@ mod leaders;
 mod planning;
 mod quotes;
 mod rest;
+mod secure;
 mod shares;
 mod tenants;

@@ -1,6 +1,6 @@
 //! The listener for whoever watches a program: `/metrics`, `/healthz`, `/readyz`.
 //!
-//! It answers without a key, so it stays on loopback like every other listener until there is TLS. A page is made whole before it
+//! It answers without a key, so it stays on loopback: who scrapes runs on this machine, or tunnels. A page is made whole before it
 //! is sent: a reader that is slow holds nothing up but itself. Next: [`crate::page`].
 
 use std::io;
@@ -38,7 +38,7 @@ pub trait Monitored: Clone + Send + Sync + 'static {
 pub enum Error {
     /// The listener would be open to the network.
     #[error(
-        "--metrics {0} is not on loopback, and there is no TLS yet: anybody could read how the fleet stands; use 127.0.0.1 and reach it by an SSH tunnel, or run Prometheus on this machine"
+        "--metrics {0} is not on loopback, and metrics are shown without TLS or key: anybody could read how the fleet stands; use 127.0.0.1 and reach it by an SSH tunnel, or run Prometheus on this machine"
     )]
     NotLoopback(SocketAddr),
     /// The address cannot be had.

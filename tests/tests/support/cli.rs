@@ -18,17 +18,25 @@ pub fn run(program: &str, args: &[&str]) -> Ended {
 /// The command line against one controller.
 pub struct Cli {
     endpoint: String,
+    /// Further flags.
+    flags: Vec<String>,
 }
 
 impl Cli {
     pub fn new(address: &str) -> Self {
-        Self { endpoint: format!("http://{address}") }
+        Self::at(&format!("http://{address}"), &[])
+    }
+
+    /// The command line with these flags against what answers at a URL.
+    pub fn at(endpoint: &str, flags: &[String]) -> Self {
+        Self { endpoint: endpoint.to_owned(), flags: flags.to_vec() }
     }
 
     /// Runs a command, whatever comes of it.
     pub fn run(&self, args: &[&str]) -> Ended {
         let all = ["--endpoint", self.endpoint.as_str(), "-o", "json"];
-        run("flareshift", &[&all, args].concat())
+        let flags: Vec<&str> = self.flags.iter().map(String::as_str).collect();
+        run("flareshift", &[&all, &flags[..], args].concat())
     }
 
     /// The answer of a command, or why there is none.

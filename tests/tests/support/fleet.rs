@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use serde_json::Value;
 
+use super::certificates::Certificates;
 use super::cli::{Cli, ids, text};
 use super::process::Process;
 use super::{PATIENCE, TempDir, free_address, repository, wait_for};
@@ -25,13 +26,16 @@ pub struct Place {
     pub rest: String,
     /// Where agents reach it, where that is not its own address.
     pub advertise: Option<String>,
+    /// The certificates of everybody, where they speak TLS.
+    pub certificates: Option<Certificates>,
 }
 
 impl Place {
     /// A fresh place with a store of this name.
     pub fn new(store: &str) -> Self {
         let dir = TempDir::new("fleet");
-        Self { dir, store: store.to_owned(), grpc: free_address(), rest: free_address(), advertise: None }
+        let (grpc, rest) = (free_address(), free_address());
+        Self { dir, store: store.to_owned(), grpc, rest, advertise: None, certificates: None }
     }
 
     /// A fresh place with an embedded store.
@@ -41,8 +45,29 @@ impl Place {
         place
     }
 
+    /// The same, with everybody behind TLS.
+    pub fn secure() -> Self {
+        Self { certificates: Some(Certificates::new()), ..Self::embedded() }
+    }
+
     pub fn cli(&self) -> Cli {
-        Cli::new(&self.grpc)
+        self.cli_of("ada")
+    }
+
+    /// The command line of whoever holds this certificate.
+    pub fn cli_of(&self, name: &str) -> Cli {
+        Cli::at(&self.url(&self.grpc), &self.shown(name))
+    }
+
+    /// An address as agents and operators write it.
+    pub fn url(&self, address: &str) -> String {
+        let scheme = if self.certificates.is_some() { "https" } else { "http" };
+        format!("{scheme}://{address}")
+    }
+
+    /// The flags that name a certificate towards controllers.
+    fn shown(&self, name: &str) -> Vec<String> {
+        self.certificates.as_ref().map(|certificates| certificates.shown(name)).unwrap_or_default()
     }
 
     pub fn ledger(&self) -> PathBuf {
@@ -69,7 +94,9 @@ impl Place {
         let listeners = ["--listen", &self.grpc, "--rest", &self.rest];
         let rules = ["--accept-simulated", "--lease-ttl-seconds", "2"];
         let advertise: Vec<&str> = self.advertise.iter().flat_map(|url| ["--advertise", url]).collect();
-        let args = [&args[..], &listeners, &rules, &advertise, more].concat();
+        let secure = self.certificates.as_ref().map(Certificates::served).unwrap_or_default();
+        let secure: Vec<&str> = secure.iter().map(String::as_str).collect();
+        let args = [&args[..], &listeners, &rules, &advertise, &secure, more].concat();
         Process::start_under("flareshift-controller", &args, environment, self.dir.path(), "controller")
     }
 
@@ -88,10 +115,21 @@ impl Place {
         self.start_agent(site, controllers, &[])
     }
 
+    /// The agents of one site with these flags of TLS.
+    pub fn agent_showing(&self, site: &str, shown: &[&str]) -> Process {
+        self.agent_as(site, &[&self.grpc], shown)
+    }
+
     fn start_agent(&self, site: &str, controllers: &[&str], more: &[&str]) -> Process {
+        let shown = self.shown(site);
+        let shown: Vec<&str> = shown.iter().map(String::as_str).collect();
+        self.agent_as(site, controllers, &[&shown, more].concat())
+    }
+
+    fn agent_as(&self, site: &str, controllers: &[&str], more: &[&str]) -> Process {
         let (fleet, data) = (repository("deploy/fleet.toml"), self.agent_data(site));
         let (data, witness) = (text(&data), self.witness(site));
-        let controllers: Vec<String> = controllers.iter().map(|grpc| format!("http://{grpc}")).collect();
+        let controllers: Vec<String> = controllers.iter().map(|grpc| self.url(grpc)).collect();
         let controller = controllers.join(",");
         let args = ["--fleet", text(&fleet), "--simulate", "--site", site, "--controller", &controller];
         let rest = ["--data", data, "--hash-budget", HASH_BUDGET, "--stratum", "127.0.0.1:0"];

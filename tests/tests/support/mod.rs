@@ -4,6 +4,7 @@
 //! here waits a fixed time: [`wait_for`] asks until a condition holds or a generous deadline has passed.
 //! Read next: `process.rs`.
 
+pub mod certificates;
 pub mod cli;
 pub mod cluster;
 pub mod dev;

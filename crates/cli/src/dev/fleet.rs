@@ -198,6 +198,7 @@ impl Agent {
         let wiring = Wiring {
             data: self.wiring.data.join(self.id.as_str()),
             controllers: self.wiring.controllers.clone(),
+            tls: Default::default(),
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
             pool: None,
             settings: None,

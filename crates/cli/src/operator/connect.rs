@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use api::limits::MAX_MESSAGE_BYTES;
 use api::operator::operator_service_client::OperatorServiceClient;
-use tonic::transport::{Channel, Endpoint};
+use service::tls::ClientFlags;
+use tonic::transport::Channel;
 use tonic::{Code, Response, Status};
 
 use super::failure::Error;
@@ -30,11 +31,11 @@ pub struct Connection {
 }
 
 impl Connection {
-    /// Connects to `endpoint`, a URL or a bare HOST:PORT. With `alone`, answers of a controller that does not lead are taken too.
-    pub async fn open(endpoint: &str, alone: bool) -> Result<Self, Error> {
-        let endpoint = url(endpoint)?;
-        let unusable = |_| Error::Usage(format!("{endpoint:?} is no address: write http://HOST:PORT"));
-        let target = Endpoint::from_shared(endpoint.clone()).map_err(unusable)?;
+    /// Connects to `endpoint`, a URL or a bare HOST:PORT, which is meant with TLS where certificates are given. With `alone`, answers
+    /// of a controller that does not lead are taken too.
+    pub async fn open(endpoint: &str, tls: &ClientFlags, alone: bool) -> Result<Self, Error> {
+        let endpoint = url(endpoint, tls.any())?;
+        let target = tls.endpoint(&endpoint).map_err(|error| Error::Usage(error.to_string()))?;
         let channel = target.connect_timeout(CONNECT).connect().await;
         let channel = channel.map_err(|error| Error::of_transport(&endpoint, &error))?;
         let client = OperatorServiceClient::new(channel).max_decoding_message_size(MAX_MESSAGE_BYTES);
@@ -101,13 +102,15 @@ where
     Err(Error::Endless { what, most: MAX_PAGES })
 }
 
-/// The address as a URL.
-fn url(endpoint: &str) -> Result<String, Error> {
+/// The address as a URL; a bare one by the scheme that certificates, or none, suggest.
+fn url(endpoint: &str, secure: bool) -> Result<String, Error> {
     match endpoint.split_once("://") {
+        None if secure => Ok(format!("https://{endpoint}")),
         None => Ok(format!("http://{endpoint}")),
-        Some(("http", _)) => Ok(endpoint.to_owned()),
+        Some(("http" | "https", _)) => Ok(endpoint.to_owned()),
         Some((scheme, _)) => {
-            Err(Error::Usage(format!("{endpoint:?}: {scheme} is not spoken here; write http://HOST:PORT")))
+            let hint = "write https://HOST:PORT, or http://HOST:PORT without TLS";
+            Err(Error::Usage(format!("{endpoint:?}: {scheme} is not spoken here; {hint}")))
         }
     }
 }
@@ -121,18 +124,23 @@ mod tests {
 
     #[test]
     fn a_bare_address_becomes_a_url_and_other_schemes_are_refused() {
-        assert_eq!(url("127.0.0.1:7600").unwrap(), "http://127.0.0.1:7600");
-        assert_eq!(url("http://h:1").unwrap(), "http://h:1");
-        for wrong in ["https://h:1", "unix://x"] {
-            assert_eq!(url(wrong).unwrap_err().code(), 2, "{wrong}");
-        }
+        let check = |endpoint: &str, secure: bool, expected: &str| {
+            assert_eq!(url(endpoint, secure).unwrap(), expected, "{endpoint} {secure}");
+        };
+        check("127.0.0.1:7600", false, "http://127.0.0.1:7600");
+        check("127.0.0.1:7600", true, "https://127.0.0.1:7600");
+        check("http://h:1", true, "http://h:1");
+        check("https://h:1", false, "https://h:1");
+        assert_eq!(url("unix://x", false).unwrap_err().code(), 2);
     }
 
     #[tokio::test]
     async fn an_address_that_is_none_is_a_usage_error() {
-        let error = Connection::open("http://not an address", false).await.err().unwrap();
-        assert_eq!(error.code(), 2);
-        assert!(error.to_string().contains("http://HOST:PORT"), "{error}");
+        for (endpoint, expected) in [("http://not an address", "http://HOST:PORT"), ("https://h:1", "TLS")] {
+            let error = Connection::open(endpoint, &ClientFlags::default(), false).await.err().unwrap();
+            assert_eq!(error.code(), 2);
+            assert!(error.to_string().contains(expected), "{error}");
+        }
     }
 
     /// Reads a list of `total` numbers from a server that gives `step` a page.

@@ -7,6 +7,7 @@ use std::io;
 
 use api::Problem;
 use api::problem::Kind;
+use service::tls;
 use tonic::{Code, Status};
 
 /// Why a command failed.
@@ -33,6 +34,17 @@ pub enum Error {
         /// Who was asked.
         endpoint: String,
         /// Who leads, as a URL; empty when nobody does.
+        leader: String,
+    },
+    /// It names a leader to whom nobody could be sure to talk.
+    #[error(
+        "{endpoint} stands by and names a leader without TLS, {leader}, to which nothing was sent\n  correct --advertise of that \
+         controller; or ask it knowingly: --endpoint {leader}"
+    )]
+    Insecure {
+        /// Who was asked, with TLS.
+        endpoint: String,
+        /// Who is said to lead.
         leader: String,
     },
     /// The controller answered that it cannot or will not.
@@ -70,7 +82,7 @@ impl Error {
     pub fn code(&self) -> u8 {
         match self {
             Error::Usage(_) => 2,
-            Error::Unreachable { .. } | Error::StandsBy { .. } => 3,
+            Error::Unreachable { .. } | Error::Insecure { .. } | Error::StandsBy { .. } => 3,
             Error::Refused { problem } => code_of(problem.kind),
             Error::Endless { .. } | Error::Unsound { .. } | Error::Print(_) | Error::Runtime(_) => 1,
         }
@@ -86,7 +98,8 @@ impl Error {
             return Error::Unreachable { endpoint: endpoint.to_owned(), why };
         }
         if from_below || matches!(status.code(), Code::Unknown | Code::Cancelled) {
-            let why = status.source().map_or_else(|| status.message().to_owned(), chain);
+            let why =
+                status.source().map_or_else(|| status.message().to_owned(), |error| told(error, endpoint));
             return Error::Unreachable { endpoint: endpoint.to_owned(), why };
         }
         let problem = Problem::from(status);
@@ -98,7 +111,7 @@ impl Error {
 
     /// What a failed connection means.
     pub fn of_transport(endpoint: &str, error: &tonic::transport::Error) -> Self {
-        let why = error.source().map_or_else(|| error.to_string(), chain);
+        let why = error.source().map_or_else(|| error.to_string(), |error| told(error, endpoint));
         Error::Unreachable { endpoint: endpoint.to_owned(), why }
     }
 }
@@ -135,6 +148,16 @@ fn advice(kind: Kind) -> &'static str {
         Kind::Unimplemented => "\n  the controller is another version: compare with `flareshift version`",
         Kind::Internal => "\n  this is a defect: report it with this message and the controller's log",
         _ => "",
+    }
+}
+
+/// The innermost cause, and what to do about it where TLS is why, or may be.
+fn told(error: &(dyn std::error::Error + 'static), endpoint: &str) -> String {
+    let why = chain(error);
+    let closed = tls::is_secure(endpoint) && why.contains("closed");
+    match tls::advice(error).or(closed.then_some(tls::PERHAPS)) {
+        Some(advice) => format!("{why}\n  {advice}"),
+        None => why,
     }
 }
 

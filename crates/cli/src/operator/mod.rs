@@ -19,6 +19,8 @@ use std::process::ExitCode;
 
 use api::operator as wire;
 
+use service::tls::{ClientFlags, is_secure};
+
 use self::connect::Connection;
 use self::failure::Error;
 use crate::args::{Args, Command, Output, PlanCommand};
@@ -47,6 +49,9 @@ async fn follow(args: Args) -> Result<(), Error> {
     let again = (!args.no_follow).then(|| args.clone());
     match (dispatch(args).await, again) {
         (Err(Error::StandsBy { endpoint, leader }), Some(args)) if !leader.is_empty() => {
+            if is_secure(&endpoint) && !is_secure(&leader) {
+                return Err(Error::Insecure { endpoint, leader });
+            }
             eprintln!("flareshift: {endpoint} stands by, asking the leader at {leader}");
             dispatch(Args { endpoint: leader, ..args }).await
         }
@@ -55,8 +60,8 @@ async fn follow(args: Args) -> Result<(), Error> {
 }
 
 async fn dispatch(args: Args) -> Result<(), Error> {
-    let Args { endpoint, no_follow, output, command } = args;
-    let connect = || Connection::open(&endpoint, no_follow);
+    let Args { endpoint, tls, no_follow, output, command } = args;
+    let connect = || Connection::open(&endpoint, &tls, no_follow);
     match command {
         Command::Status(status) => {
             let connection = connect().await?;
@@ -82,7 +87,7 @@ async fn dispatch(args: Args) -> Result<(), Error> {
         Command::Offering(command) => offering::run(&connect().await?, command, output).await,
         Command::Watch(watch) => watch::run(&connect().await?, watch.events_only, output).await,
         Command::Version(version) if version.client => answer_with(&Versions::new(None), output),
-        Command::Version(_) => versions(&endpoint, output).await,
+        Command::Version(_) => versions(&endpoint, &tls, output).await,
         Command::Dev(_) | Command::Proxy(_) | Command::Share(_) | Command::Store(_) => {
             Err(Error::Usage("this command is run by itself, without a controller to call".into()))
         }
@@ -90,9 +95,9 @@ async fn dispatch(args: Args) -> Result<(), Error> {
 }
 
 /// Prints this program's version in any case, and fails when no controller told its own.
-async fn versions(endpoint: &str, output: Output) -> Result<(), Error> {
+async fn versions(endpoint: &str, tls: &ClientFlags, output: Output) -> Result<(), Error> {
     let asked = async {
-        let connection = Connection::open(endpoint, true).await?;
+        let connection = Connection::open(endpoint, tls, true).await?;
         connection.ask(connection.client().get_version(wire::GetVersionRequest {})).await
     };
     let (server, failure) = match asked.await {

@@ -28,6 +28,10 @@ const SESSIONS: Metric = Metric::counter(
     "flareshift_controller_sessions_total",
     "Streams of agents that began, by how they were answered.",
 );
+const HANDSHAKES: Metric = Metric::counter(
+    "flareshift_controller_handshakes_total",
+    "TLS handshakes with agents, operators and tenants, by what came of them.",
+);
 const ENVELOPES: Metric = Metric::counter(
     "flareshift_controller_envelopes_sent_total",
     "Envelopes handed to agents' streams: new ones, and renewals that say the same again.",
@@ -99,6 +103,23 @@ pub enum Greeting {
     Gone,
 }
 
+/// How a TLS handshake ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Shake {
+    /// With a connection.
+    Done,
+    /// The certificate, or the want of one, was refused by one end.
+    Refused,
+    /// The client spoke no TLS.
+    Plain,
+    /// The client went away.
+    Gone,
+    /// It took too long.
+    Late,
+    /// It made room for newer ones.
+    Crowded,
+}
+
 /// The counts of one controller.
 #[derive(Debug)]
 pub struct Counts {
@@ -107,6 +128,7 @@ pub struct Counts {
     phases: [Histogram; 3],
     streams: AtomicI64,
     sessions: Counters<Greeting>,
+    handshakes: Counters<Shake>,
     envelopes: Counters<&'static str>,
     answers: Counters<&'static str>,
     evictions: Counters<ReasonCode>,
@@ -151,6 +173,21 @@ impl Greeting {
     }
 }
 
+impl Shake {
+    const ALL: [Self; 6] = [Self::Done, Self::Refused, Self::Plain, Self::Gone, Self::Late, Self::Crowded];
+
+    const fn word(self) -> &'static str {
+        match self {
+            Shake::Done => "done",
+            Shake::Refused => "refused",
+            Shake::Plain => "plain",
+            Shake::Gone => "gone",
+            Shake::Late => "late",
+            Shake::Crowded => "crowded",
+        }
+    }
+}
+
 impl Default for Counts {
     fn default() -> Self {
         let evicted =
@@ -161,6 +198,7 @@ impl Default for Counts {
             phases: [Histogram::new(SECONDS), Histogram::new(SECONDS), Histogram::new(SECONDS)],
             streams: AtomicI64::new(0),
             sessions: Counters::new(Greeting::ALL),
+            handshakes: Counters::new(Shake::ALL),
             envelopes: Counters::new(["new", "renewed"]),
             answers: Counters::new(["applied", "refused"]),
             evictions: Counters::new(evicted),
@@ -205,6 +243,17 @@ impl Counts {
         self.sessions.add(greeting);
     }
 
+    /// A handshake ended.
+    pub(crate) fn handshake(&self, shake: Shake) {
+        self.handshakes.add(shake);
+    }
+
+    /// How many ended so.
+    #[cfg(test)]
+    pub(crate) fn handshakes(&self, shake: Shake) -> u64 {
+        self.handshakes.counts().into_iter().filter(|(of, _)| *of == shake).map(|(_, count)| count).sum()
+    }
+
     /// An envelope went to its agent's stream.
     pub(crate) fn envelope(&self, fresh: bool) {
         self.envelopes.add(if fresh { "new" } else { "renewed" });
@@ -237,6 +286,9 @@ impl Counts {
         page.add(&STREAMS, &[], self.streams.load(Ordering::Relaxed) as f64);
         for (greeting, count) in self.sessions.counts() {
             page.count(&SESSIONS, &[("answer", greeting.word())], count);
+        }
+        for (shake, count) in self.handshakes.counts() {
+            page.count(&HANDSHAKES, &[("result", shake.word())], count);
         }
         for (kind, count) in self.envelopes.counts() {
             page.count(&ENVELOPES, &[("kind", kind)], count);
@@ -298,6 +350,7 @@ mod tests {
             "flareshift_controller_round_duration_seconds_count{phase=\"commit\"} 0",
             "flareshift_controller_streams 0",
             "flareshift_controller_sessions_total{answer=\"redirected\"} 0",
+            "flareshift_controller_handshakes_total{result=\"crowded\"} 0",
             "flareshift_controller_envelopes_sent_total{kind=\"renewed\"} 0",
             "flareshift_controller_evictions_total{reason=\"preempted\"} 0",
             "flareshift_controller_store_errors_total{kind=\"unknown_outcome\"} 0",
@@ -317,6 +370,7 @@ mod tests {
         counts.answer(false);
         counts.eviction(ReasonCode::PowerShort);
         counts.session(Greeting::Redirected);
+        counts.handshake(Shake::Plain);
         counts.grpc.add(("operator", "ok"));
         let open = counts.stream();
         let closed = counts.stream();
@@ -333,6 +387,7 @@ mod tests {
             "flareshift_controller_directive_answers_total{answer=\"refused\"} 1",
             "flareshift_controller_evictions_total{reason=\"power_short\"} 1",
             "flareshift_controller_sessions_total{answer=\"redirected\"} 1",
+            "flareshift_controller_handshakes_total{result=\"plain\"} 1",
             "flareshift_controller_grpc_requests_total{service=\"operator\",code=\"ok\"} 1",
             "flareshift_controller_streams 1",
         ] {

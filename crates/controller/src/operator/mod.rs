@@ -28,6 +28,7 @@ use tonic::{Request, Response, Status};
 
 use modules::{Asked, Order};
 
+use crate::callers;
 use crate::context::Context;
 use crate::tenant::grpc::{order, request_id};
 use crate::tenant::page::Ask;
@@ -126,7 +127,8 @@ impl OperatorService for Service {
         &self,
         request: Request<wire::CordonModuleRequest>,
     ) -> Result<Response<wire::Module>, Status> {
-        let wire::CordonModuleRequest { module, etag, by, why } = request.into_inner();
+        let by = callers::operator(&request, |asked| &asked.by);
+        let wire::CordonModuleRequest { module, etag, by: _, why } = request.into_inner();
         let asked = Asked { module, etag, by, why };
         Ok(Response::new(modules::change(self.leading()?, Order::Cordon, asked).await?))
     }
@@ -135,7 +137,8 @@ impl OperatorService for Service {
         &self,
         request: Request<wire::UncordonModuleRequest>,
     ) -> Result<Response<wire::Module>, Status> {
-        let wire::UncordonModuleRequest { module, etag, by, why } = request.into_inner();
+        let by = callers::operator(&request, |asked| &asked.by);
+        let wire::UncordonModuleRequest { module, etag, by: _, why } = request.into_inner();
         let asked = Asked { module, etag, by, why };
         Ok(Response::new(modules::change(self.leading()?, Order::Uncordon, asked).await?))
     }
@@ -144,7 +147,8 @@ impl OperatorService for Service {
         &self,
         request: Request<wire::DrainModuleRequest>,
     ) -> Result<Response<wire::Module>, Status> {
-        let wire::DrainModuleRequest { module, etag, by, why } = request.into_inner();
+        let by = callers::operator(&request, |asked| &asked.by);
+        let wire::DrainModuleRequest { module, etag, by: _, why } = request.into_inner();
         let asked = Asked { module, etag, by, why };
         Ok(Response::new(modules::change(self.leading()?, Order::Drain, asked).await?))
     }
@@ -229,11 +233,15 @@ impl OperatorService for Service {
         &self,
         request: Request<wire::SubmitWorkloadRequest>,
     ) -> Result<Response<common::Workload>, Status> {
+        let by = callers::operator(&request, |asked| {
+            asked.admission_override.as_ref().map_or("", |given| &given.by)
+        });
         let wire::SubmitWorkloadRequest { tenant, order: asked, request_id: id, admission_override } =
             request.into_inner();
         let tenant: TenantId = api::convert::field::id(&tenant, "tenant").map_err(Problem::from)?;
         let order = order(asked)?;
-        let admission = quote::admission(admission_override)?;
+        let admission =
+            quote::admission(admission_override.map(|asked| wire::AdmissionOverride { by, ..asked }))?;
         let made = submit(self.leading()?, &tenant, &order, request_id(&id), &admission).await?;
         Ok(Response::new(made.into()))
     }
@@ -242,7 +250,8 @@ impl OperatorService for Service {
         &self,
         request: Request<wire::CancelWorkloadRequest>,
     ) -> Result<Response<common::Workload>, Status> {
-        let wire::CancelWorkloadRequest { workload, by, why } = request.into_inner();
+        let by = callers::operator(&request, |asked| &asked.by);
+        let wire::CancelWorkloadRequest { workload, by: _, why } = request.into_inner();
         let workload = tenant::end(self.leading()?, None, &workload, (&by, &why)).await?;
         Ok(Response::new(workload.into()))
     }

@@ -1,6 +1,6 @@
 //! The tenants' REST API: decode, call, encode. `tenant/` does the work; only this module knows HTTP status.
 //!
-//! Errors are problem+json (RFC 9457). Assumes a listener on loopback until TLS comes. Read next: `rest/openapi.rs` for the
+//! Errors are problem+json (RFC 9457). With TLS or on loopback, which `handshake.rs` sees to. Read next: `rest/openapi.rs` for the
 //! document, `rest/problem.rs` for errors, `rest/view.rs` for the shapes.
 
 mod caller;

@@ -36,6 +36,8 @@ pub struct Agent {
     pub wired: bool,
     pub every: Duration,
     pub address: String,
+    /// How the controller there is reached.
+    pub way: Endpoint,
     /// A connection that many share.
     pub shared: Option<Channel>,
     pub seen: Arc<Seen>,
@@ -88,7 +90,7 @@ impl Agent {
     async fn connect(&self, state: &State) -> anyhow::Result<Session> {
         let channel = match &self.shared {
             Some(channel) => channel.clone(),
-            None => endpoint(&self.address)?.connect().await?,
+            None => self.way.connect().await?,
         };
         let (up, messages) = mpsc::channel(QUEUE);
         let fence = state.envelope.map(|(fence, _, _)| fence).unwrap_or_default();

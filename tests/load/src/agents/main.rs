@@ -3,7 +3,7 @@
 //!
 //! `cargo build --profile dist -p controller -p load --bin flareshift-controller --bin agent-load`, then `target/dist/agent-load`;
 //! `--help` lists what can be set. CPU and memory are the controller's own, read from /proc, so that what the agents cost here does not
-//! count. Plain TCP: the product has no TLS yet. Figures: docs/benchmarks.md. Next: `server.rs` for the controller, `agent.rs` for one
+//! count. `--tls` has every agent show a certificate of its own. Figures: docs/benchmarks.md. Next: `server.rs` for the controller, `agent.rs` for one
 //! agent, `site.rs` for what it says.
 
 mod agent;
@@ -16,8 +16,9 @@ use std::time::{Duration, Instant};
 
 use clap::Parser;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use service::tls::authority::Authority;
 use tokio::task::JoinSet;
-use tonic::transport::Channel;
+use tonic::transport::{Channel, Endpoint};
 
 use agent::{Agent, endpoint};
 use seen::{Seen, Spread};
@@ -40,6 +41,9 @@ struct Args {
     /// Milliseconds between two reports of an agent.
     #[arg(long, default_value_t = 1_000)]
     every: u64,
+    /// Agents show a certificate each, and the controller shows one (mutual TLS 1.3); with --sockets one for each connection.
+    #[arg(long)]
+    tls: bool,
     /// How long is measured, in seconds.
     #[arg(long, default_value_t = 60)]
     seconds: u64,
@@ -58,12 +62,15 @@ async fn main() -> anyhow::Result<()> {
     // The controller inherits it.
     setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit })?;
     println!("{args:?}");
-    let mut server = Server::start(&args)?;
+    let authority = args.tls.then(|| Authority::new("load")).transpose()?;
+    let mut server = Server::start(&args, authority.as_ref())?;
     server.wait_for("fleet description loaded", PATIENCE).await?;
     let seen = Arc::new(Seen::default());
     let before = server.memory_kib()?;
+    // Made before anything is measured: a key each.
+    let ways = ways(&args, &server.address, authority.as_ref())?;
     let (begun, cpu) = (Instant::now(), server.cpu()?);
-    let agents = open(&args, &server.address, &seen)?;
+    let agents = open(&args, &server.address, ways, &seen);
     let opened = all_there(&args, &seen, begun).await?;
     println!(
         "opened: {} agents in {:.1} s, {:.2} ms of the controller's CPU each, reports and plans of that time included",
@@ -84,9 +91,23 @@ async fn main() -> anyhow::Result<()> {
     Ok(())
 }
 
-fn open(args: &Args, address: &str, seen: &Arc<Seen>) -> anyhow::Result<JoinSet<()>> {
-    let shared: Vec<Channel> =
-        (0..args.sockets).map(|_| Ok(endpoint(address)?.connect_lazy())).collect::<anyhow::Result<_>>()?;
+/// The way of each agent, or of each connection that many share: with a certificate that names all who go by it.
+fn ways(args: &Args, address: &str, authority: Option<&Authority>) -> anyhow::Result<Vec<Endpoint>> {
+    let count = if args.sockets == 0 { args.agents } else { args.sockets };
+    let way = |at: usize| {
+        let way = endpoint(address)?;
+        let Some(authority) = authority else { return Ok(way) };
+        let modules = (at..args.agents).step_by(count);
+        let names: Vec<String> =
+            modules.map(|index| format!("flareshift:module/{}", site::module_id(index))).collect();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        Ok(authority.shown(&authority.client(&names)?).secure(way)?)
+    };
+    (0..count).map(way).collect()
+}
+
+fn open(args: &Args, address: &str, ways: Vec<Endpoint>, seen: &Arc<Seen>) -> JoinSet<()> {
+    let shared: Vec<Channel> = ways.iter().take(args.sockets).map(Endpoint::connect_lazy).collect();
     let mut agents = JoinSet::new();
     for index in 0..args.agents {
         let agent = Agent {
@@ -96,12 +117,13 @@ fn open(args: &Args, address: &str, seen: &Arc<Seen>) -> anyhow::Result<JoinSet<
             wired: index % args.per_site == 0,
             every: Duration::from_millis(args.every),
             address: address.to_owned(),
+            way: ways[index % ways.len()].clone(),
             shared: shared.get(index % args.sockets.max(1)).cloned(),
             seen: Arc::clone(seen),
         };
         agents.spawn(agent.run());
     }
-    Ok(agents)
+    agents
 }
 
 /// Waits until every agent has a session and an acknowledgement in it.

@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+use service::tls::authority::Authority;
 
 use crate::{Args, site};
 
@@ -37,27 +38,32 @@ pub struct Server {
     dir: PathBuf,
     /// Where agents connect, as a URL.
     pub address: String,
-    grpc: String,
-    rest: String,
+    flags: Vec<String>,
     log: Arc<Mutex<Log>>,
 }
 
 impl Server {
-    pub fn start(args: &Args) -> anyhow::Result<Server> {
+    /// Starts it; with an authority it speaks TLS, and asks for certificates of that one.
+    pub fn start(args: &Args, authority: Option<&Authority>) -> anyhow::Result<Server> {
         let beside = std::env::current_exe()?.with_file_name("flareshift-controller");
         let program = args.controller.clone().unwrap_or(beside);
         let dir = std::env::temp_dir().join(format!("agent-load-{}", std::process::id()));
         std::fs::create_dir_all(&dir)?;
         std::fs::write(dir.join("fleet.toml"), site::fleet(args.agents, args.per_site))?;
         let (grpc, rest) = (free(0)?, free(1)?);
-        let (child, log) = spawn(&program, &dir, &grpc, &rest)?;
-        Ok(Server { child, program, address: format!("http://{grpc}"), dir, grpc, rest, log })
+        let mut flags = vec!["--listen".into(), grpc.clone(), "--rest".into(), rest];
+        if let Some(authority) = authority {
+            flags.extend(secure(authority, &dir)?);
+        }
+        let (child, log) = spawn(&program, &dir, &flags)?;
+        let scheme = if authority.is_some() { "https" } else { "http" };
+        Ok(Server { child, program, address: format!("{scheme}://{grpc}"), dir, flags, log })
     }
 
     pub fn kill_and_start_again(&mut self) -> anyhow::Result<()> {
         self.child.kill()?;
         self.child.wait()?;
-        (self.child, self.log) = spawn(&self.program, &self.dir, &self.grpc, &self.rest)?;
+        (self.child, self.log) = spawn(&self.program, &self.dir, &self.flags)?;
         Ok(())
     }
 
@@ -120,10 +126,17 @@ impl Drop for Server {
     }
 }
 
-fn spawn(program: &Path, dir: &Path, grpc: &str, rest: &str) -> anyhow::Result<(Child, Arc<Mutex<Log>>)> {
+/// Writes a controller's certificate and answers the flags that name it.
+fn secure(authority: &Authority, dir: &Path) -> anyhow::Result<Vec<String>> {
+    let files = authority.server(&["127.0.0.1"])?.serve(authority, dir, "controller")?;
+    let given = [Some(files.certificate), Some(files.key), files.client_ca].into_iter().flatten();
+    Ok(given.flat_map(|(flag, file)| [format!("--{flag}"), file.display().to_string()]).collect())
+}
+
+fn spawn(program: &Path, dir: &Path, flags: &[String]) -> anyhow::Result<(Child, Arc<Mutex<Log>>)> {
     let store = format!("embedded:{}", dir.join("store").display());
     let mut command = Command::new(program);
-    command.args(["--store", &store, "--listen", grpc, "--rest", rest, "--accept-simulated"]);
+    command.args(["--store", &store, "--accept-simulated"]).args(flags);
     command.arg("--fleet").arg(dir.join("fleet.toml")).arg("--data").arg(dir.join("ledger"));
     let child = command.stderr(Stdio::piped()).stdin(Stdio::null()).spawn();
     let mut child = child.with_context(|| format!("{} does not start; build it first", program.display()))?;
