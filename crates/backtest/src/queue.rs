@@ -36,6 +36,7 @@ pub(crate) fn workload(
         save: SAVE,
         restart: RESTART,
         floor: None,
+        affinity: None,
     };
     let id: WorkloadId = Id::new(&format!("job-{number:07}")).ok()?;
     let tenant: TenantId = Id::new("replay").ok()?;

@@ -159,6 +159,7 @@ mod tests {
             save: Span::secs(30),
             restart: Span::minutes(4),
             floor: None,
+            affinity: None,
         };
         Workload::accepted(Id::new("job-1").unwrap(), Id::new("acme").unwrap(), spec, Time(0))
     }

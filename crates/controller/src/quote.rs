@@ -287,7 +287,9 @@ fn start(input: &Input, request: &Request, quote: &Quote) -> Option<Four<Option<
     }
     let site = quote.site.as_ref();
     let ahead = outlook(input, &Assumptions::default(), site);
-    planner::quote::start(&ahead, &request.gpu, request.tier, request.gpus, site)
+    let listed = |id: &model::SiteId| request.sites.as_ref().is_none_or(|sites| sites.contain(id));
+    let may = |id: &model::SiteId| site.is_none_or(|only| only == id) && listed(id);
+    planner::quote::start(&ahead, &request.gpu, request.tier, request.gpus, may)
 }
 
 #[cfg(test)]

@@ -180,12 +180,14 @@ impl Versioned for OfferingRecord {
 }
 impl Versioned for WorkloadRecord {
     const KIND: &'static str = "workload";
-    const VERSION: u32 = 2;
+    const VERSION: u32 = 3;
 
-    /// Schema 1 wrote no promises: what was bought then has the level of its offering.
+    /// Schema 1 wrote no promises: what was bought then has the level of its offering. Schema 2 knew no affinity, and its readers would
+    /// forget it: what was bought then may run anywhere.
     fn upgrade(from: u32, mut body: Value) -> Result<Value, Error> {
         match (from, body.as_object_mut()) {
             (1, Some(workload)) => workload.insert("promise".into(), Value::Null),
+            (2, Some(_)) => None,
             _ => {
                 return Err(Error::Corrupt {
                     what: format!("a workload record of schema {from}"),
@@ -251,9 +253,11 @@ impl Versioned for ImportRecord {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use model::affinity::{Affinity, Domain, Group, Rule, Sites};
     use model::event::{Event, What, Who};
     use model::plan::ReasonCode;
     use model::workload::{Grounds, Promise};
+    use model::{GroupId, SiteId};
     use store::key;
     use store::record::{decode, encode};
 
@@ -332,7 +336,7 @@ mod tests {
     }
 
     #[test]
-    fn a_workload_of_schema_1_had_no_promise() {
+    fn a_workload_of_schema_1_had_no_promise_and_of_schema_2_no_affinity() {
         let old = concat!(
             r#"{"kind":"workload","schema":1,"body":{"id":"w","tenant":"t","created":1000,"#,
             r#""spec":{"offering":"h100-on-demand","tier":"on_demand","gpu":"h100","gpus":2,"amount":null,"#,
@@ -350,8 +354,19 @@ mod tests {
             r#""grounds":{"override":{"by":"ada","why":"a trial"}}},"#
         );
         let (before, status) = old.split_at(old.find(r#""status""#).unwrap());
-        let written = format!("{before}{promise}{status}").replace(r#""schema":1"#, r#""schema":2"#);
-        check(WorkloadRecord(workload), &written);
+        let of_two = format!("{before}{promise}{status}").replace(r#""schema":1"#, r#""schema":2"#);
+        assert_eq!(decode::<WorkloadRecord>(&key::target(), of_two.as_bytes()).unwrap().0, workload);
+        let written = of_two.replace(r#""schema":2"#, r#""schema":3"#);
+        check(WorkloadRecord(workload.clone()), &written);
+        let rule = Rule::Spread { most: 1, per: Domain::Module };
+        let group = Group { id: GroupId::new("web").unwrap(), rule };
+        let sites = Some(Sites::Only([SiteId::new("well-7").unwrap()].into()));
+        workload.spec.affinity = Some(Affinity { sites, group: Some(group) });
+        let affinity = concat!(
+            r#""restart":120000,"affinity":{"sites":{"only":["well-7"]},"#,
+            r#""group":{"id":"web","rule":{"spread":{"most":1,"per":"module"}}}}"#
+        );
+        check(WorkloadRecord(workload), &written.replace(r#""restart":120000"#, affinity));
     }
 
     #[test]

@@ -47,6 +47,7 @@ pub fn workload(id: &str, tenant: &str, gpus: u32) -> Workload {
         save: Span::secs(20),
         restart: Span::minutes(2),
         floor: None,
+        affinity: None,
     };
     Workload::accepted(WorkloadId::new(id).unwrap(), TenantId::new(tenant).unwrap(), spec, Time(1_000))
 }

@@ -57,6 +57,8 @@ pub enum TenantKind {}
 pub enum OfferingKind {}
 /// Marker of [`WorkloadId`].
 pub enum WorkloadKind {}
+/// Marker of [`GroupId`].
+pub enum GroupKind {}
 /// Marker of [`ContingencyId`].
 pub enum ContingencyKind {}
 
@@ -90,6 +92,9 @@ impl Kind for OfferingKind {
 impl Kind for WorkloadKind {
     const NAME: &'static str = "workload";
 }
+impl Kind for GroupKind {
+    const NAME: &'static str = "group";
+}
 impl Kind for ContingencyKind {
     const NAME: &'static str = "contingency";
 }
@@ -114,6 +119,8 @@ pub type TenantId = Id<TenantKind>;
 pub type OfferingId = Id<OfferingKind>;
 /// A workload, unique in the fleet.
 pub type WorkloadId = Id<WorkloadKind>;
+/// A group of workloads, unique with its tenant.
+pub type GroupId = Id<GroupKind>;
 /// A credible loss at a site, e.g. `genset-g1`; unique in its site.
 pub type ContingencyId = Id<ContingencyKind>;
 

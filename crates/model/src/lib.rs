@@ -1,12 +1,13 @@
 //! The nouns of Flareshift: what every other crate talks about.
 //!
-//! Start at [`site`] and [`module`] for the plant, [`workload`] for what tenants run, [`plan`] for a decision about both,
+//! Start at [`site`] and [`module`] for the plant, [`workload`] for what tenants run ([`affinity`] for where), [`plan`] for a decision about both,
 //! [`envelope`] for what of it one agent is allowed, [`report`] for what that agent says back, [`ledger`] for what is billed, and
 //! [`event`] for what became of each.
 //! [`fleet`] is what an operator writes down, [`fleet_file`] how it is read, [`toml_file`] how a mistake in it is told.
 //!
 //! Invariant: this crate does no I/O, reads no clock, draws no random number and depends on no other crate of the workspace.
 
+pub mod affinity;
 pub mod anchor;
 pub mod cap;
 pub mod envelope;
@@ -28,8 +29,8 @@ pub mod unit;
 pub mod workload;
 
 pub use id::{
-    ContingencyId, FeederId, GasSourceId, GensetId, Id, MinerGroupId, ModuleId, OfferingId, PoolId, SiteId,
-    TenantId, WorkloadId,
+    ContingencyId, FeederId, GasSourceId, GensetId, GroupId, Id, MinerGroupId, ModuleId, OfferingId, PoolId,
+    SiteId, TenantId, WorkloadId,
 };
 pub use shared::Shared;
 pub use time::{BootStamp, Span, Time};

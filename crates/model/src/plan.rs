@@ -244,6 +244,10 @@ pub enum ReasonCode {
     Unknown,
     /// Goes on under a power cap, as its contract allows: power is short, or has a better use.
     Slowed,
+    /// Another site has room for it, but its own list leaves that out.
+    SitesBound,
+    /// There is room for it where its group's rule forbids it to start.
+    GroupBound,
 }
 
 impl ReasonCode {
@@ -272,6 +276,8 @@ impl ReasonCode {
             ReasonCode::StepLimited => "step_limited",
             ReasonCode::Unknown => "unknown",
             ReasonCode::Slowed => "slowed",
+            ReasonCode::SitesBound => "sites_bound",
+            ReasonCode::GroupBound => "group_bound",
         }
     }
 }

@@ -4,7 +4,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::id::{ModuleId, OfferingId, PoolId, TenantId, WorkloadId};
+use crate::affinity::{Affinity, Group};
+use crate::id::{ModuleId, OfferingId, PoolId, SiteId, TenantId, WorkloadId};
 use crate::plan::ReasonCode;
 use crate::time::{Span, Time};
 use crate::unit::{MicroDollars, Pace, Quantity, Unit};
@@ -79,6 +80,9 @@ pub struct Spec {
     /// The least pace to which its contract lets it be held while power is short; `None` = it is never slowed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub floor: Option<Pace>,
+    /// Where it may run, and beside whom; `None` = anywhere, beside anybody.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub affinity: Option<Affinity>,
 }
 
 /// A workload: what was asked (`spec`) and what is (`status`).
@@ -239,6 +243,16 @@ impl Workload {
     /// The least pace to which it may be held; firm work is never slowed, whatever its contract says.
     pub fn floor(&self) -> Option<Pace> {
         self.spec.floor.filter(|_| self.spec.tier != Tier::Firm)
+    }
+
+    /// Whether it may run on a site, as far as its list of sites says.
+    pub fn may_run_on(&self, site: &SiteId) -> bool {
+        self.spec.affinity.as_ref().is_none_or(|affinity| affinity.allows(site))
+    }
+
+    /// The group that it belongs to.
+    pub fn group(&self) -> Option<&Group> {
+        self.spec.affinity.as_ref().and_then(|affinity| affinity.group.as_ref())
     }
 
     /// GPU time still to do; `None` runs until cancelled.

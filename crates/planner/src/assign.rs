@@ -6,12 +6,14 @@
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use model::module::GpuPool;
 use model::plan::ReasonCode;
 use model::workload::{GpuTime, Phase, Placement, Tier, Workload};
 use model::{MicroDollars, ModuleId, SiteId, Time, Watts, WorkloadId};
 
+use crate::affinity::Groups;
 use crate::input::{Input, ModuleInput};
 use crate::island::Island;
 use crate::pack;
@@ -22,6 +24,8 @@ use crate::slot::Slot;
 pub(crate) struct Book<'a> {
     pub(crate) input: &'a Input,
     pub(crate) islands: BTreeMap<SiteId, Island<'a>>,
+    /// Who must stand together or apart.
+    pub(crate) groups: Arc<Groups<'a>>,
     /// What became of each workload, and why.
     pub(crate) verdicts: BTreeMap<WorkloadId, Verdict>,
     /// What starts, waits and stops by choice are worth over the dwell, before gas and mining.
@@ -58,6 +62,11 @@ struct Victim {
 impl<'a> Book<'a> {
     /// The fleet with everything that holds GPUs in its place, and nothing decided.
     pub(crate) fn open(input: &'a Input) -> Self {
+        Self::open_with(input, Groups::of(input))
+    }
+
+    /// The same, where groups reach beyond the input.
+    pub(crate) fn open_with(input: &'a Input, groups: Groups<'a>) -> Self {
         let mut modules: BTreeMap<&SiteId, Vec<(&ModuleId, &ModuleInput)>> = BTreeMap::new();
         for (id, module) in &input.modules {
             modules.entry(&module.module.site).or_default().push((id, module));
@@ -66,8 +75,8 @@ impl<'a> Book<'a> {
             let here = modules.get(id).map_or(&[][..], Vec::as_slice);
             (id.clone(), Island::new(id, site, here, input))
         });
-        let mut book =
-            Self { input, islands: islands.collect(), verdicts: BTreeMap::new(), gained: MicroDollars::ZERO };
+        let (islands, groups) = (islands.collect(), Arc::new(groups));
+        let mut book = Self { input, islands, groups, verdicts: BTreeMap::new(), gained: MicroDollars::ZERO };
         // Only modules out of touch are asked what they were told.
         let silent = |module: &ModuleId| input.modules.get(module).is_some_and(|m| !m.link.is_in_touch());
         let told =

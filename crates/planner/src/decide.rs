@@ -10,6 +10,7 @@ use model::report::Finding;
 use model::workload::Tier;
 use model::{MicroDollars, Shared, SiteId, Watts, WorkloadId};
 
+use crate::affinity;
 use crate::assign::Book;
 use crate::capacity::Limit;
 use crate::island::Island;
@@ -257,6 +258,7 @@ fn findings(book: &Book<'_>) -> Vec<Finding> {
             add("no-site", format!("module {id}"), "stands on a site that is not described; add the site");
         }
     }
+    affinity::findings(book.input, &book.groups, &mut add);
     unserved(book, &mut add);
     drained(book, &mut add);
     for (id, island) in &book.islands {

@@ -136,6 +136,8 @@ fn meaning(reason: ReasonCode) -> &'static str {
         ReasonCode::StepLimited => "the change is too large for the sets at once",
         ReasonCode::Unknown => "nothing is known of it, so its share is kept back",
         ReasonCode::Slowed => "goes on slower, as its contract allows: power is short or has a better use",
+        ReasonCode::SitesBound => "there is room for it, but not on the sites that its order allows",
+        ReasonCode::GroupBound => "there is room for it, but not where its group's rule lets it start",
     }
 }
 
@@ -146,6 +148,8 @@ fn short_of(reason: ReasonCode) -> Option<&'static str> {
             Some("power")
         }
         ReasonCode::Slowed => Some("power"),
+        ReasonCode::SitesBound => Some("room on the sites it may run on"),
+        ReasonCode::GroupBound => Some("room where its group may run"),
         ReasonCode::NoFirmCapacity => Some("firm power"),
         ReasonCode::StepLimited => Some("room for a load step"),
         _ => None,
@@ -160,6 +164,10 @@ fn advice(reason: ReasonCode, tier: Tier) -> Option<&'static str> {
         (ReasonCode::NoPower | ReasonCode::NoThrash, Tier::Spot) => Some("take an on-demand or firm tier"),
         (ReasonCode::NoPower, _) => Some("ask for fewer GPUs"),
         (ReasonCode::Slowed, _) => Some("take a tier that is never slowed"),
+        (ReasonCode::SitesBound, _) => Some("order it anew for more sites, or for any"),
+        (ReasonCode::GroupBound, _) => Some(
+            "order it anew without the group, end another of the group, or order the group under a looser rule",
+        ),
         _ => None,
     }
 }

@@ -5,6 +5,7 @@
 //!
 //! Invariant: the same input gives the same plan, byte for byte; every plan this crate makes passes its own `check`.
 
+mod affinity;
 pub mod appraise;
 mod assign;
 mod capacity;

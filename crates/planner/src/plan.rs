@@ -11,6 +11,7 @@ use model::workload::Phase;
 use model::{MicroDollars, Shared, SiteId};
 use serde::{Deserialize, Serialize};
 
+use crate::affinity::Groups;
 use crate::assign::{Book, lost_work};
 use crate::decide;
 use crate::dispatch;
@@ -50,16 +51,16 @@ pub fn plan(input: &Input) -> Planned {
 
 /// Decides for the whole fleet, whatever was touched.
 pub(crate) fn whole(input: &Input) -> Planned {
-    decide_with(input, BOUNDED)
+    decide_with(input, BOUNDED, Groups::of(input))
 }
 
-/// The same without a bound of its own, whatever the size.
-pub(crate) fn unbounded(input: &Input) -> Planned {
-    decide_with(input, 0)
+/// The same without a bound of its own, whatever the size, and with groups that may reach beyond the input.
+pub(crate) fn unbounded<'a>(input: &'a Input, groups: Groups<'a>) -> Planned {
+    decide_with(input, 0, groups)
 }
 
-fn decide_with(input: &Input, bounded: usize) -> Planned {
-    let Settled { book, mined, bound } = settle_with(input, bounded);
+fn decide_with<'a>(input: &'a Input, bounded: usize, groups: Groups<'a>) -> Planned {
+    let Settled { book, mined, bound } = settle_with(input, bounded, groups);
     let parent = input.parent.as_ref().map(|parent| parent.generation);
     let sites: BTreeMap<SiteId, Shared<SitePlan>> =
         book.islands.iter().map(|(id, island)| (id.clone(), grant::site(island, input).into())).collect();
@@ -103,12 +104,12 @@ pub(crate) struct Settled<'a> {
 /// Runs and miners of the whole fleet. Where whole miners have left an island too little fast load for what was started there, it
 /// is closed and the plan made again: a start is never worth the island.
 pub(crate) fn settle(input: &Input) -> Settled<'_> {
-    settle_with(input, BOUNDED)
+    settle_with(input, BOUNDED, Groups::of(input))
 }
 
 /// Dispatches with up to `bounded` jobs and pools get their bound on the way.
-fn settle_with(input: &Input, bounded: usize) -> Settled<'_> {
-    let mut kept = Book::open(input);
+fn settle_with<'a>(input: &'a Input, bounded: usize, groups: Groups<'a>) -> Settled<'a> {
+    let mut kept = Book::open_with(input, groups);
     kept.shed();
     let mut bound = None;
     for round in 0..=REPAIRS {

@@ -49,7 +49,7 @@ impl Book<'_> {
             debug_assert!(verdict.reason != ReasonCode::NoGpus, "the dispatch counts GPUs as the servers do");
             self.verdicts.insert(workload.id.clone(), verdict);
         }
-        self.refuse(problem, &state);
+        self.refuse(problem, &mut state);
         self.raise(problem, &mut state);
         state.worth()
     }
@@ -101,10 +101,10 @@ impl Book<'_> {
         }
         let mut verdict = Verdict::of(ReasonCode::Placed);
         let wanted = &problem.jobs[job];
-        let other =
-            problem.pools.iter().enumerate().take(ASKED).find(|(index, other)| {
-                *index != pool && other.gpu == wanted.gpu && other.free[0] >= wanted.gpus
-            });
+        let other = problem.pools.iter().enumerate().take(ASKED).find(|(index, other)| {
+            let fits = other.gpu == wanted.gpu && other.free[0] >= wanted.gpus;
+            *index != pool && fits && wanted.binding.is_none()
+        });
         verdict.rejected = other.map(|(_, other)| {
             format!("module {}, which it fits less tightly", problem.modules[other.module].id)
         });
@@ -151,7 +151,7 @@ impl Book<'_> {
     }
 
     /// Says of everybody else why not.
-    fn refuse(&mut self, problem: &Problem, state: &State<'_>) {
+    fn refuse(&mut self, problem: &Problem, state: &mut State<'_>) {
         let most = |pools: &std::sync::Arc<[usize]>| {
             pools.iter().map(|&pool| state.free[pool][0]).max().unwrap_or(0)
         };
@@ -159,8 +159,11 @@ impl Book<'_> {
         for (job, wanted) in problem.jobs.iter().enumerate() {
             if !self.verdicts.contains_key(&wanted.id) {
                 let none = most.get(wanted.gpu).is_none_or(|&most| most < wanted.gpus);
-                let verdict =
-                    if none { Verdict::of(ReasonCode::NoGpus) } else { self.why_not(problem, state, job) };
+                let verdict = match bound(problem, state, job).filter(|_| !none) {
+                    Some(verdict) => verdict,
+                    None if none => Verdict::of(ReasonCode::NoGpus),
+                    None => self.why_not(problem, state, job),
+                };
                 self.verdicts.insert(wanted.id.clone(), verdict);
             }
         }
@@ -183,7 +186,8 @@ impl Book<'_> {
     fn why_not(&self, problem: &Problem, state: &State<'_>, job: usize) -> Verdict {
         let wanted = &problem.jobs[job];
         let pools = state.pools_by_gpu.get(wanted.gpu).into_iter().flat_map(|pools| pools.iter().copied());
-        let mut pools = pools.filter(|&pool| state.free[pool][0] >= wanted.gpus);
+        let open = |pool: &usize| state.free[*pool][0] >= wanted.gpus && state.binds(wanted, *pool).is_none();
+        let mut pools = pools.filter(open);
         let firm = wanted.level == 0;
         let Some(first) = pools.next() else {
             return Verdict::of(ReasonCode::NoGpus);
@@ -198,7 +202,9 @@ impl Book<'_> {
         let site = &problem.sites[module.site];
         let island = &self.islands[&site.id];
         let (reason, binding) = match refusal {
-            Some(Refusal::Gpus) => (ReasonCode::NoGpus, format!("module {}: its GPUs", module.id)),
+            Some(Refusal::Gpus | Refusal::Sites | Refusal::Group) => {
+                (ReasonCode::NoGpus, format!("module {}: its GPUs", module.id))
+            }
             Some(Refusal::Module) => {
                 (ReasonCode::NoPower, format!("module {}: its limit of {} W", module.id, module.limit))
             }
@@ -222,6 +228,35 @@ impl Book<'_> {
         };
         Verdict { reason, binding: Some(binding), rejected: Some(format!("module {}", module.id)) }
     }
+}
+
+/// What only its own sites or its group keep from a job: somewhere else it would start now and be worth it. The group comes first,
+/// since it is there on sites that the job's list allows.
+fn bound(problem: &Problem, state: &mut State<'_>, job: usize) -> Option<Verdict> {
+    let wanted = &problem.jobs[job];
+    wanted.binding?;
+    let pools = state.pools_by_gpu.get(wanted.gpu).map(std::sync::Arc::clone)?;
+    let mut found: Option<(Refusal, usize)> = None;
+    let mut asked = 0;
+    for &pool in pools.iter().filter(|&&pool| problem.pools[pool].free[0] >= wanted.gpus) {
+        let Some((refusal, gain)) = state.kept_from(job, pool) else { continue };
+        if gain > 0 && found.is_none_or(|(other, _)| other == Refusal::Sites && refusal == Refusal::Group) {
+            found = Some((refusal, pool));
+        }
+        asked += 1;
+        if asked >= ASKED || found.is_some_and(|(refusal, _)| refusal == Refusal::Group) {
+            break;
+        }
+    }
+    let (refusal, pool) = found?;
+    let module = &problem.modules[problem.pools[pool].module];
+    let site = &problem.sites[module.site].id;
+    let (reason, binding) = match refusal {
+        Refusal::Group => (ReasonCode::GroupBound, format!("its group's rule: site {site} has room for it")),
+        _ => (ReasonCode::SitesBound, format!("its list of sites: site {site} has room for it")),
+    };
+    let rejected = Some(format!("module {}", module.id));
+    Some(Verdict { reason, binding: Some(binding), rejected })
 }
 
 fn free(slot: &Slot<'_>, pool: &PoolId) -> Vec<u32> {

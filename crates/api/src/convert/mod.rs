@@ -3,6 +3,7 @@
 //!
 //! Assumes nothing of what arrives: a missing message, an unknown enum value or a bad id is an [`Error`], never a default.
 
+mod affinity;
 mod envelope;
 mod event;
 pub mod field;

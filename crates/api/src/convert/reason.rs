@@ -30,6 +30,8 @@ impl From<ReasonCode> for wire::ReasonCode {
             ReasonCode::StepLimited => Self::StepLimited,
             ReasonCode::Unknown => Self::Unknown,
             ReasonCode::Slowed => Self::Slowed,
+            ReasonCode::SitesBound => Self::SitesBound,
+            ReasonCode::GroupBound => Self::GroupBound,
         }
     }
 }
@@ -61,6 +63,8 @@ impl TryFrom<wire::ReasonCode> for ReasonCode {
             wire::ReasonCode::StepLimited => Self::StepLimited,
             wire::ReasonCode::Unknown => Self::Unknown,
             wire::ReasonCode::Slowed => Self::Slowed,
+            wire::ReasonCode::SitesBound => Self::SitesBound,
+            wire::ReasonCode::GroupBound => Self::GroupBound,
         })
     }
 }
@@ -81,7 +85,7 @@ pub(super) mod tests {
 
     #[test]
     fn every_code_survives_and_keeps_its_stable_text() {
-        assert_eq!(all().len(), 22);
+        assert_eq!(all().len(), 24);
         for code in all() {
             let model = ReasonCode::try_from(code).expect("every code but zero converts");
             assert_eq!(wire::ReasonCode::from(model), code);

@@ -103,6 +103,7 @@ impl From<Spec> for wire::WorkloadSpec {
             save: wire_span(spec.save),
             restart: wire_span(spec.restart),
             floor_permille: spec.floor.map(Pace::get),
+            affinity: spec.affinity.map(Into::into),
         }
     }
 }
@@ -121,6 +122,7 @@ impl TryFrom<wire::WorkloadSpec> for Spec {
             save: span(spec.save, "save")?,
             restart: span(spec.restart, "restart")?,
             floor: spec.floor_permille.map(Pace::new),
+            affinity: optional(spec.affinity, "affinity")?,
         })
     }
 }
@@ -230,6 +232,7 @@ impl TryFrom<wire::WorkloadPhase> for Phase {
 
 #[cfg(test)]
 pub(super) mod tests {
+    use super::super::affinity::tests::affinity;
     use super::super::reason::tests::reason;
     use super::super::vary::{Vary, enum_survives, survives};
     use super::*;
@@ -282,6 +285,7 @@ pub(super) mod tests {
                 save: v.span(),
                 restart: v.span(),
                 floor: v.maybe(Vary::of),
+                affinity: v.maybe(affinity),
             },
             cancel: v.flag(),
             promise: v.maybe(promise),

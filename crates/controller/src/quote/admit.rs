@@ -72,7 +72,8 @@ pub async fn judge(
     if let Admission::Override { by, why } = admission {
         return Ok(promise(Grounds::Override { by: by.clone(), why: why.clone() }));
     }
-    let request = ask::offered(context, offering, spec.gpus, term(spec), None)?;
+    let sites = spec.affinity.as_ref().and_then(|affinity| affinity.sites.clone());
+    let request = ask::offered(context, offering, spec.gpus, term(spec), None, sites)?;
     let answer = context.quotes.answer(context, request, turn).await?;
     match (&answer.quote.refused, answer.quote.odds, answer.quote.price) {
         (None, Some(odds), Some(price)) => {

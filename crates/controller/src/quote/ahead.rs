@@ -105,7 +105,8 @@ pub fn view(context: &Context, ahead: &Ahead, workload: &Workload) -> Option<Vie
     let prospect = ahead.prospects.get(&workload.id)?;
     let waits = workload.status.phase == Phase::Pending && !prospect.runs;
     let offering = context.cache.borrow().offerings.get(&spec.offering).map(|stored| stored.value.clone());
-    let start = start(&ahead.outlook, &spec.gpu, spec.tier, spec.gpus, None);
+    let may = |site: &model::SiteId| workload.may_run_on(site);
+    let start = start(&ahead.outlook, &spec.gpu, spec.tier, spec.gpus, may);
     let fares = |estimate: Estimate| Some(estimate).filter(|_| !waits);
     Some(View {
         generation: ahead.generation,
@@ -132,6 +133,9 @@ fn advice(context: &Context, ahead: &Ahead, workload: &Workload) -> Vec<String> 
             0 => "now".to_owned(),
             hour => format!("in {hour} h"),
         };
+        if change.anywhere {
+            return Some(format!("on any site it would start {within}"));
+        }
         if change.tier == spec.tier {
             return Some(format!("{} GPUs instead of {} would start {within}", change.gpus, spec.gpus));
         }

@@ -5,6 +5,7 @@
 use std::collections::BTreeSet;
 
 use api::Problem;
+use model::affinity::Sites;
 use model::tenant::Offering;
 use model::workload::Tier;
 use model::{OfferingId, Span};
@@ -50,19 +51,20 @@ pub fn operators(context: &Context, question: Question) -> Result<Request, Probl
         here.map(|stored| stored.value.sla_permille).max().unwrap_or(0)
     };
     let level = level.unwrap_or_else(offered);
-    checked(Request { gpu, gpus, term, tier, deadline, level, levels: levels(context) })
+    checked(Request { gpu, gpus, term, tier, deadline, level, sites: None, levels: levels(context) })
 }
 
-/// What an order under an offering asks for.
+/// What an order under an offering asks for, on the sites it may run on.
 pub fn offered(
     context: &Context,
     offering: &Offering,
     gpus: u32,
     term: Span,
     deadline: Option<Span>,
+    sites: Option<Sites>,
 ) -> Result<Request, Problem> {
     let (gpu, tier, level) = (offering.gpu.clone(), offering.tier, offering.sla_permille);
-    checked(Request { gpu, gpus, term, tier, deadline, level, levels: levels(context) })
+    checked(Request { gpu, gpus, term, tier, deadline, level, sites, levels: levels(context) })
 }
 
 /// An offering by id.

@@ -233,5 +233,6 @@ fn specify(context: &Context, order: &Order) -> Result<Spec, Problem> {
         save,
         restart,
         floor: offering.floor,
+        affinity: None,
     })
 }

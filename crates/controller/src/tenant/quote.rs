@@ -47,7 +47,7 @@ pub struct Quote {
 pub async fn get(context: &Context, question: Question) -> Result<Quote, Problem> {
     let Question { offering, gpus, term, deadline } = question;
     let offering = ask::offering(context, &offering)?;
-    let request = ask::offered(context, &offering, gpus, term, deadline)?;
+    let request = ask::offered(context, &offering, gpus, term, deadline, None)?;
     let answer = context.quotes.ask(context, request).await?;
     Ok(Quote { offering, instead: alternatives(context, &answer), answer })
 }

@@ -1,8 +1,9 @@
 //! What every plan must hold, computed anew from plan and input: nothing here uses the planner's own arithmetic.
 //!
-//! `power` holds invariant 1, `reserve` invariant 2, `genset` invariant 3 and the shares, `storage` all three for a battery and `tie` for a grid tie, `cap` what slows runs, `runs` invariants 7 and 8 and the packing;
+//! `power` holds invariant 1, `reserve` invariant 2, `genset` invariant 3 and the shares, `storage` all three for a battery and `tie` for a grid tie, `cap` what slows runs, `runs` invariants 7 and 8 and the packing, `affinity` lists of sites and groups;
 //! structure stands here. A plan with a finding is not committed. Codes are stable: tests and operators match on them.
 
+mod affinity;
 mod cap;
 mod genset;
 mod power;
@@ -37,6 +38,7 @@ pub fn check(plan: &Plan, input: &Input) -> Vec<Finding> {
         cap::check(&view, &mut findings);
     }
     runs::check(plan, input, &mut findings);
+    affinity::check(plan, input, &mut findings);
     findings.0
 }
 

@@ -44,7 +44,9 @@ pub(crate) fn starts(problem: &Problem, ends: &[End], lasts: &[Option<usize>]) -
         let open: Vec<usize> = (0..found.len()).filter(|&job| found[job].is_none()).collect();
         for job in open {
             let fits = |pool: &usize| state.refusal(job, Seat::Starts(*pool)).is_none();
-            let pool = index.fitting(&problem.jobs[job]).take(TRIES).find(fits);
+            let wanted = &problem.jobs[job];
+            let open = index.fitting(wanted).filter(|&pool| state.binds(wanted, pool).is_none());
+            let pool = open.take(TRIES).find(fits);
             let Some(pool) = pool else { continue };
             found[job] = Some(step);
             state.seat(job, Seat::Starts(pool));

@@ -247,7 +247,7 @@ fn free_watts(state: &mut State<'_>, job: usize, seat: Seat, ops: &mut Vec<Op>) 
     let pool = seat.pool();
     let mut left: Option<Vec<Giver>> = None;
     while let Some(refusal) = state.refusal(job, seat) {
-        if matches!(refusal, Refusal::Block | Refusal::Gpus) {
+        if matches!(refusal, Refusal::Block | Refusal::Gpus | Refusal::Sites | Refusal::Group) {
             return false;
         }
         let left = left.get_or_insert_with(|| {
@@ -313,7 +313,9 @@ fn reseat(state: &mut State<'_>, ranks: &Ranks, ops: &mut Vec<Op>, depth: usize)
         let gpus = state.problem.jobs[job].gpus;
         let first = job.wrapping_mul(7_919) % pools.len().max(1);
         let near = pools.iter().cycle().skip(first).take(pools.len().min(SCANNED)).copied();
-        let free = near.filter(|&pool| state.free[pool][NOW] >= gpus).take(PLACES);
+        let wanted = &state.problem.jobs[job];
+        let open = |pool: &usize| state.free[*pool][NOW] >= gpus && state.binds(wanted, *pool).is_none();
+        let free = near.filter(open).take(PLACES);
         let free: Vec<usize> = free.collect();
         let mut best: Option<(i64, usize)> = None;
         for pool in free {

@@ -18,9 +18,15 @@ pub(crate) fn sweep(state: &mut State<'_>) {
         let Some(pools) = state.pools_by_gpu.get(wanted.gpu).cloned() else { continue };
         state.eased[job] = true;
         let mut best: Option<(i64, usize)> = None;
-        for &pool in
-            pools.iter().filter(|&&pool| state.problem.pools[pool].least(wanted).is_some()).take(TRIES)
-        {
+        let mut tries = 0;
+        for &pool in pools.iter() {
+            if state.problem.pools[pool].least(wanted).is_none() || state.binds(wanted, pool).is_some() {
+                continue;
+            }
+            tries += 1;
+            if tries > TRIES {
+                break;
+            }
             let gain = state.gain(job, Seat::Starts(pool)).filter(|&gain| gain > 0);
             best = best.max(gain.map(|gain| (gain, usize::MAX - pool)));
         }

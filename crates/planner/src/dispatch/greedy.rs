@@ -36,11 +36,11 @@ pub(crate) fn construct(state: &mut State<'_>) {
     }
 }
 
-/// The most that somebody was worth who found no seat, by GPU type, class and size of gang: while seats only fill up, nobody finds
+/// The most that somebody was worth who found no seat, by GPU type, class, size of gang and what binds it: while seats only fill up, nobody finds
 /// one who asks for the same and is worth no more.
 #[derive(Default)]
 pub(crate) struct Hopeless {
-    worth: BTreeMap<(usize, usize, i64), i64>,
+    worth: BTreeMap<Likeness, i64>,
 }
 
 impl Hopeless {
@@ -59,8 +59,11 @@ impl Hopeless {
     }
 }
 
-fn alike(wanted: &Job) -> (usize, usize, i64) {
-    (wanted.gpu, wanted.level, wanted.gpus)
+/// GPU type, class, size of gang, and what binds it to places.
+type Likeness = (usize, usize, i64, Option<usize>);
+
+fn alike(wanted: &Job) -> Likeness {
+    (wanted.gpu, wanted.level, wanted.gpus, wanted.binding)
 }
 
 /// Whether a fleet is so large that only what promises most is tried.
@@ -76,7 +79,15 @@ pub(crate) fn best(state: &mut State<'_>, index: &Index, job: usize) -> Option<(
     let mut found: Option<(i64, usize, i64)> = None;
     let mut fits = 0;
     let most = if is_large(state) { FEW } else { CANDIDATES };
-    for pool in index.fitting(wanted).take(TRIES) {
+    let mut tries = 0;
+    for pool in index.fitting(wanted) {
+        if state.binds(wanted, pool).is_some() {
+            continue;
+        }
+        tries += 1;
+        if tries > TRIES {
+            break;
+        }
         let Some(gain) = state.gain(job, Seat::Starts(pool)).filter(|&gain| gain > 0) else { continue };
         let rank = gain / grain;
         if found.is_none_or(|(best, ..)| rank > best) {

@@ -1,17 +1,19 @@
 //! The dispatch: which pending work starts where, which spot runs give way, and what is left to the miners, as one optimisation.
 //!
-//! [`problem`] is the model (docs/planner.md has it as formulas), [`pay`] and [`ahead`] its money, [`state`] a solution in the making with its exact value,
-//! [`greedy`] (by [`index`]), [`refill`], [`exchange`] and [`displace`] improve it, [`bound`] says how good any solution can be at most. Searches
+//! [`problem`] is the model (docs/planner.md has it as formulas), [`pay`] and [`ahead`] its money, [`bind`] its lists of sites and groups, [`state`] a solution in the making with its exact value,
+//! [`greedy`] (by [`index`]), [`gather`], [`refill`], [`exchange`] and [`displace`] improve it, [`bound`] says how good any solution can be at most. Searches
 //! are bounded in iterations, never in time, and ties go to the lower index, so that the same input gives the same plan.
 //!
 //! Assumes that what must stop has been stopped: only spot runs are victims here. Read next: `problem`.
 
 pub(crate) mod ahead;
+pub mod bind;
 pub(crate) mod bound;
 pub mod curve;
 pub(crate) mod displace;
 pub(crate) mod ease;
 pub(crate) mod exchange;
+pub(crate) mod gather;
 pub(crate) mod greedy;
 pub(crate) mod index;
 pub(crate) mod pay;
@@ -68,6 +70,7 @@ fn improve(state: &mut State<'_>) {
     let rounds = if greedy::is_large(state) { FEW_ROUNDS } else { ROUNDS };
     for _ in 0..rounds {
         let before = state.worth();
+        gather::sweep(state);
         refill::sweep(state);
         exchange::sweep(state);
         displace::sweep(state);

@@ -124,6 +124,7 @@ mod tests {
             save: Span::secs(30),
             restart: Span::minutes(4),
             floor: None,
+            affinity: None,
         };
         Workload::accepted(Id::new("w").unwrap(), Id::new("acme").unwrap(), spec, NOW)
     }

@@ -12,6 +12,7 @@ use model::{MicroDollars, ModuleId, Pace, PoolId, SiteId, Span, Time, Watts, Wor
 use serde::{Deserialize, Serialize};
 
 use crate::assign::Book;
+use crate::dispatch::bind::{Binding, Group};
 use crate::dispatch::curve::{self, Segment};
 use crate::dispatch::{ahead, pay};
 use crate::horizon;
@@ -38,6 +39,12 @@ pub struct Problem {
     pub jobs: Vec<Job>,
     /// Spot runs that may be stopped by choice, least loss first.
     pub victims: Vec<Victim>,
+    /// What binds jobs to places; jobs that ask for the same share one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub bindings: Vec<Binding>,
+    /// The groups that bindings name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub groups: Vec<Group>,
 }
 
 /// One island.
@@ -143,6 +150,9 @@ pub struct Job {
     /// The least pace at which its contract lets it start; `None` = full speed alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub floor: Option<i64>,
+    /// What binds it to places; `None` = it may start anywhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub binding: Option<usize>,
 }
 
 /// One spot run that may be stopped by choice.
@@ -167,6 +177,7 @@ impl Problem {
             problem.add_island(id, island, book, &mut kinds);
         }
         problem.jobs = jobs(book, &problem, &mut kinds);
+        problem.bind(book);
         problem.wait_in_turn(book);
         problem.victims = problem.victims_of(book);
         problem
@@ -414,5 +425,7 @@ fn job(workload: &Workload, gpu: usize) -> Job {
         value: pay::starts(workload),
         wait: (spec.tier != Tier::Spot).then(|| pay::waits(workload, None)),
         floor: workload.floor().map(Pace::get),
+        // Which one is said once all jobs are there.
+        binding: workload.spec.affinity.as_ref().map(|_| 0),
     }
 }

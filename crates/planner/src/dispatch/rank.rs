@@ -42,10 +42,15 @@ impl Ranks {
     pub(crate) fn pools(&mut self, state: &State<'_>, job: usize) -> Arc<[usize]> {
         let wanted = &state.problem.jobs[job];
         let Some(all) = state.pools_by_gpu.get(wanted.gpu) else { return Arc::default() };
-        if all.len() <= ALL {
-            return Arc::clone(all);
+        let open = opens(state, wanted, all);
+        if open.len() <= ALL {
+            return open;
         }
         let costs = &self.costs;
+        // How a group stands changes with each seat, so nothing is kept for those that are bound.
+        if wanted.binding.is_some() {
+            return rank(costs, &open, wanted);
+        }
         let (pools, _) = self.kept.entry(key(wanted)).or_insert_with(|| (rank(costs, all, wanted), 0));
         Arc::clone(pools)
     }
@@ -53,7 +58,13 @@ impl Ranks {
     /// The same, as far as it is known already.
     pub(crate) fn known(&self, state: &State<'_>, job: usize) -> Arc<[usize]> {
         let wanted = &state.problem.jobs[job];
-        let all = || state.pools_by_gpu.get(wanted.gpu).map(Arc::clone).unwrap_or_default();
+        let all = || {
+            let all = state.pools_by_gpu.get(wanted.gpu);
+            all.map(|all| opens(state, wanted, all)).unwrap_or_default()
+        };
+        if wanted.binding.is_some() {
+            return all();
+        }
         self.kept.get(&key(wanted)).map_or_else(all, |(pools, _)| Arc::clone(pools))
     }
 
@@ -72,6 +83,14 @@ impl Ranks {
                 self.kept.remove(&key);
             }
         }
+    }
+}
+
+/// Pools that a job's sites and its group leave it.
+fn opens(state: &State<'_>, wanted: &Job, all: &Arc<[usize]>) -> Arc<[usize]> {
+    match wanted.binding {
+        None => Arc::clone(all),
+        Some(_) => all.iter().copied().filter(|&pool| state.binds(wanted, pool).is_none()).collect(),
     }
 }
 

@@ -150,7 +150,8 @@ fn choose(
     let limits = &state.problem.sites[site].limits;
     let fits = |job: &&usize| {
         let wanted = &state.problem.jobs[**job];
-        wanted.gpus > 0 && wanted.gpus <= capacity && limits[wanted.level] >= limit
+        let fits = wanted.gpus > 0 && wanted.gpus <= capacity && limits[wanted.level] >= limit;
+        fits && state.binds(wanted, pool).is_none()
     };
     let mut jobs: Vec<usize> = members.iter().filter(fits).copied().collect();
     jobs.extend(others.iter().filter(fits).take(CANDIDATES));
@@ -213,7 +214,10 @@ fn refill_waits(state: &mut State<'_>, pool: usize, unseated: &mut Unseated, cel
     victims.iter().for_each(|&victim| state.stop(victim, true));
     let others = unseated.first(state, state.problem.pools[pool].gpu, state.free[pool][AFTER]);
     let others = others.into_iter().filter(|job| !waiters.contains(job));
-    let waits = |job: &usize| state.problem.jobs[*job].wait.is_some();
+    let waits = |job: &usize| {
+        let wanted = &state.problem.jobs[*job];
+        wanted.wait.is_some() && state.binds(wanted, pool).is_none()
+    };
     let jobs: Vec<usize> = waiters.iter().copied().chain(others.filter(waits).take(CANDIDATES)).collect();
     let runs = victims.iter().map(|&victim| {
         let run = &state.problem.victims[victim];

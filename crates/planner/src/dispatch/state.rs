@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use super::bind::{self, Group};
 use super::curve;
 use super::problem::{Job, LEVELS, Problem};
 
@@ -53,6 +54,10 @@ pub(crate) enum Refusal {
     Power,
     /// Fast load now drawn.
     Reserve,
+    /// Its own list of sites.
+    Sites,
+    /// What holds in its group.
+    Group,
 }
 
 /// A solution and its worth.
@@ -86,6 +91,8 @@ pub(crate) struct State<'p> {
     work: u64,
     /// Kept between fills.
     rooms: Vec<i64>,
+    /// How each group stands.
+    groups: Vec<Group>,
     /// Who has a seat in each pool.
     pub(crate) members: Vec<Vec<usize>>,
     /// Spot runs of each pool that may be stopped.
@@ -128,6 +135,7 @@ impl<'p> State<'p> {
             seat_worth: 0,
             work: 0,
             rooms: Vec::new(),
+            groups: problem.groups.clone(),
             members: vec![Vec::new(); problem.pools.len()],
             victims_in,
             pools_of,
@@ -172,7 +180,39 @@ impl<'p> State<'p> {
 
     /// What keeps a job from a seat; `None` = it may have it.
     pub(crate) fn refusal(&self, job: usize, seat: Seat) -> Option<Refusal> {
-        self.refuses_drawing(&self.problem.jobs[job], seat, self.watts(job, seat.pool()))
+        let wanted = &self.problem.jobs[job];
+        let refusal = self.refuses_drawing(wanted, seat, self.watts(job, seat.pool()));
+        refusal.or_else(|| self.binds(wanted, seat.pool()))
+    }
+
+    /// What keeps a job from a pool whatever is free there: its list of sites, or its group.
+    pub(crate) fn binds(&self, wanted: &Job, pool: usize) -> Option<Refusal> {
+        let binding = &self.problem.bindings[wanted.binding?];
+        bind::refuses(binding, &self.groups, self.place(pool))
+    }
+
+    /// What a job would gain by a start in a pool that only its sites or its group keep from it, and which of both; `None` where
+    /// anything else does, or nothing.
+    pub(crate) fn kept_from(&mut self, job: usize, pool: usize) -> Option<(Refusal, i64)> {
+        let wanted = &self.problem.jobs[job];
+        let bound = self.binds(wanted, pool)?;
+        let seat = Seat::Starts(pool);
+        let free = self.refuses_drawing(wanted, seat, self.watts(job, pool)).is_none();
+        free.then(|| (bound, self.gain_unchecked(job, seat)))
+    }
+
+    /// The island and the module of a pool.
+    fn place(&self, pool: usize) -> (usize, usize) {
+        let module = self.problem.pools[pool].module;
+        (self.problem.modules[module].site, module)
+    }
+
+    /// Follows the group of a job that took a seat in a pool, or left it.
+    fn regroup(&mut self, job: usize, pool: usize, sits: bool) {
+        let Some(binding) = self.problem.jobs[job].binding else { return };
+        let place = self.place(pool);
+        let group = self.problem.bindings[binding].group.and_then(|nth| self.groups.get_mut(nth));
+        group.into_iter().for_each(|group| group.seat(place, sits));
     }
 
     /// The same for a job that need not stand in the problem.
@@ -261,6 +301,7 @@ impl<'p> State<'p> {
         let site = self.problem.site_of(seat.pool());
         let gpus = self.problem.jobs[job].gpus;
         self.seats[job] = Some(seat);
+        self.regroup(job, seat.pool(), true);
         self.members[seat.pool()].push(job);
         self.seat_worth += self.earns(job, seat);
         self.classes[site][self.problem.jobs[job].level] += 1;
@@ -279,6 +320,7 @@ impl<'p> State<'p> {
     /// Takes a job's seat away, and says which it was.
     pub(crate) fn unseat(&mut self, job: usize) -> Option<Seat> {
         let seat = self.seats[job].take()?;
+        self.regroup(job, seat.pool(), false);
         self.members[seat.pool()].retain(|&other| other != job);
         let site = self.problem.site_of(seat.pool());
         let gpus = self.problem.jobs[job].gpus;

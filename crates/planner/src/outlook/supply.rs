@@ -341,7 +341,7 @@ fn ask(input: &Input, problem: &Problem, gpu: &str, level: usize) -> Room {
         Some(Refusal::Power) => Some(Short::Power),
         Some(Refusal::Reserve | Refusal::Block) => Some(Short::Reserve),
         Some(Refusal::Module) => Some(Short::ModuleLimit),
-        Some(Refusal::Gpus) | None => Some(Short::Gpus),
+        Some(Refusal::Gpus | Refusal::Sites | Refusal::Group) | None => Some(Short::Gpus),
     };
     Room { gpus, fits, short }
 }
@@ -349,7 +349,7 @@ fn ask(input: &Input, problem: &Problem, gpu: &str, level: usize) -> Room {
 /// So many GPUs of a pool's type, as a job that is worth nothing.
 fn job(problem: &Problem, pool: usize, gpus: i64, level: usize) -> Job {
     let id = WorkloadId::new("outlook").expect("lower-case letters are an id");
-    Job { id, gpu: problem.pools[pool].gpu, gpus, level, value: 0, wait: None, floor: None }
+    Job { id, gpu: problem.pools[pool].gpu, gpus, level, value: 0, wait: None, floor: None, binding: None }
 }
 
 /// Takes over what another choice of sets carries better.

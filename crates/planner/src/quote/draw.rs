@@ -9,6 +9,8 @@
 //!
 //! Read next: `carry` for what an island carries, `seat` for who asks.
 
+use std::sync::Arc;
+
 use model::Watts;
 
 use super::carry::{Carry, Plant};
@@ -61,6 +63,15 @@ pub(super) struct Promise {
     pub(super) hours: u32,
     /// Availability promised, in thousandths.
     pub(super) level: u32,
+    /// The islands it may run on, in order; `None` = any.
+    pub(super) sites: Option<Arc<[usize]>>,
+}
+
+impl Promise {
+    /// Whether it may run on an island.
+    pub(super) fn may_run_on(&self, site: usize) -> bool {
+        self.sites.as_ref().is_none_or(|sites| sites.binary_search(&site).is_ok())
+    }
 }
 
 /// What became of a promise over all draws.
@@ -223,7 +234,7 @@ impl Seekers {
     /// Places for gangs as large as the largest. Whoever came before takes one of them at most.
     fn slots(&self, fleet: &Fleet<'_>, now: &[Now], promise: &Promise) -> u64 {
         let gang = i64::from(self.largest.max(1));
-        let of = |(isle, now): (&Isle<'_>, &Now)| {
+        let of = |(_, (isle, now)): (usize, (&Isle<'_>, &Now))| {
             let each = isle.bays.iter().map(|bay| bay.each).max().unwrap_or_default();
             let watts = each.times(gang);
             let power = if promise.firm { now.carry.secure } else { now.carry.other };
@@ -239,7 +250,8 @@ impl Seekers {
                 .sum();
             gpus.min(fits(power - now.used - isle.held)).unsigned_abs()
         };
-        fleet.isles.iter().zip(now).map(of).sum()
+        let isles = fleet.isles.iter().zip(now).enumerate();
+        isles.filter(|(site, _)| promise.may_run_on(*site)).map(of).sum()
     }
 }
 

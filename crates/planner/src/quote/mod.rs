@@ -18,6 +18,7 @@ mod words;
 
 use std::collections::BTreeMap;
 
+use model::affinity::Sites;
 use model::workload::{Tier, Workload};
 use model::{OfferingId, SiteId, Span, WorkloadId};
 use serde::{Deserialize, Serialize};
@@ -57,6 +58,8 @@ pub struct Request {
     pub deadline: Option<Span>,
     /// Availability promised, in thousandths; 0 for none.
     pub level: u32,
+    /// Sites it may run on; `None` = any.
+    pub sites: Option<Sites>,
     /// Availability that each offering promises, in thousandths; what is missing promises none. Counts for those in whose record no
     /// promise is written.
     pub levels: BTreeMap<OfferingId, u32>,
@@ -277,8 +280,9 @@ impl<'a> Ground<'a> {
             runs: true,
             hours: whole_hours(request.term),
             level: request.level.min(1_000),
+            sites: self.scene.listed(request.sites.as_ref()),
         };
-        let Self { scene, fleet, promises, before, draws, .. } = self;
+        let Self { fleet, promises, before, draws, scene, .. } = self;
         let seats = seat::seat(fleet, promises, &wanted);
         let short = seats.iter().filter_map(|seat| seat.err()).max();
         let mut seats: Vec<Seat> = seats.into_iter().filter_map(Result::ok).collect();

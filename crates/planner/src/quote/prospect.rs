@@ -46,6 +46,7 @@ pub fn prospects(
         tier: Tier::Spot,
         deadline: None,
         level: 0,
+        sites: None,
         levels: levels.clone(),
     };
     let scene = Scene::of(input, &everybody);

@@ -5,7 +5,9 @@
 //! their GPUs and their watts against whoever comes. Read next: `draw`.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
+use model::affinity::Sites;
 use model::report::GensetState;
 use model::site::GasFlow;
 use model::workload::{GpuTime, Phase, Tier, Workload};
@@ -149,6 +151,7 @@ impl Scene {
                 runs: run.status.placement.is_some(),
                 hours: owed,
                 level: levels.level_of(run),
+                sites: self.listed(run.spec.affinity.as_ref().and_then(|affinity| affinity.sites.as_ref())),
             };
             if promise.home.is_none() {
                 promise.home = seat(fleet, &made, &promise)
@@ -159,6 +162,13 @@ impl Scene {
             made.push(promise);
         }
         made
+    }
+
+    /// The islands that a list of sites allows, by number.
+    pub(super) fn listed(&self, sites: Option<&Sites>) -> Option<Arc<[usize]>> {
+        let sites = sites?;
+        let islands = self.input.sites.keys().enumerate();
+        Some(islands.filter(|(_, site)| sites.contain(site)).map(|(nth, _)| nth).collect())
     }
 
     fn home(&self, run: &Workload) -> Option<(usize, Watts)> {
@@ -197,7 +207,9 @@ pub(super) fn seat(fleet: &mut Fleet<'_>, made: &[Promise], wanted: &Promise) ->
     let mut used = vec![Watts::ZERO; fleet.isles.len()];
     made.iter().filter_map(|promise| promise.home).for_each(|(site, watts)| used[site] += watts);
     let isles = fleet.isles.iter_mut().zip(used).enumerate();
-    let with = isles.filter(|(_, (isle, _))| isle.bays.iter().any(|bay| bay.kind == wanted.kind));
+    let with = isles
+        .filter(|(_, (isle, _))| isle.bays.iter().any(|bay| bay.kind == wanted.kind))
+        .filter(|(site, _)| wanted.may_run_on(*site));
     with.map(|(site, (isle, used))| place(isle, used, wanted, site)).collect()
 }
 

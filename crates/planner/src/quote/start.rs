@@ -16,18 +16,20 @@ pub struct Sooner {
     pub gpus: u32,
     /// The hour in which it would start at the median.
     pub hour: u32,
+    /// Ask for any site.
+    pub anywhere: bool,
 }
 
-/// The first hour with room for the gang, at each quantile of supply: on one island, or wherever it is soonest. The inner `None` is
+/// The first hour with room for the gang, at each quantile of supply: where it is soonest of the islands it may run on. The inner `None` is
 /// "not within the outlook"; the outer one says that no outlook was made for such a gang.
 pub fn start(
     outlook: &Outlook,
     gpu: &str,
     tier: Tier,
     gpus: u32,
-    only: Option<&SiteId>,
+    may: impl Fn(&SiteId) -> bool,
 ) -> Option<Four<Option<u32>>> {
-    let islands = outlook.sites.iter().filter(|(id, _)| only.is_none_or(|only| only == *id));
+    let islands = outlook.sites.iter().filter(|(id, _)| may(id));
     let here = islands.filter_map(|(_, island)| row(island, gpu, tier, gpus));
     let hours = here.map(|start| start.hour.array());
     let soonest =
@@ -35,17 +37,24 @@ pub fn start(
     soonest.map(Four::from_array)
 }
 
-/// What would start a gang sooner at the median: another tier, or the largest smaller gang of the same one. Soonest first.
+/// What would start a gang sooner at the median, on the sites it may run on: another tier, or the largest smaller gang of the same one;
+/// or the same gang, were it not for its list of sites. Soonest first. What its group holds it to is not counted.
 pub fn sooner(outlook: &Outlook, spec: &Spec) -> Vec<Sooner> {
-    let hour = |tier: Tier, gpus: u32| start(outlook, &spec.gpu, tier, gpus, None)?.p50;
+    let sites = spec.affinity.as_ref().and_then(|affinity| affinity.sites.as_ref());
+    let may = |site: &SiteId| sites.is_none_or(|sites| sites.contain(site));
+    let hour = |tier: Tier, gpus: u32| start(outlook, &spec.gpu, tier, gpus, may)?.p50;
     let now = hour(spec.tier, spec.gpus).unwrap_or(u32::MAX);
     let better = |tier: Tier, gpus: u32| {
-        hour(tier, gpus).filter(|hour| *hour < now).map(|hour| Sooner { tier, gpus, hour })
+        let found = hour(tier, gpus).filter(|hour| *hour < now);
+        found.map(|hour| Sooner { tier, gpus, hour, anywhere: false })
     };
     let tiers = [Tier::Firm, Tier::OnDemand, Tier::Spot].into_iter().filter(|tier| *tier != spec.tier);
     let mut found: Vec<Sooner> = tiers.filter_map(|tier| better(tier, spec.gpus)).collect();
     let smaller = crate::outlook::GANGS.iter().rev().filter(|gang| **gang < spec.gpus);
     found.extend(smaller.copied().find_map(|gang| better(spec.tier, gang)));
+    let free = sites.and_then(|_| start(outlook, &spec.gpu, spec.tier, spec.gpus, |_| true)?.p50);
+    let free = free.filter(|hour| *hour < now);
+    found.extend(free.map(|hour| Sooner { tier: spec.tier, gpus: spec.gpus, hour, anywhere: true }));
     found.sort_by_key(|sooner| (sooner.hour, sooner.tier));
     found
 }
@@ -61,6 +70,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use std::collections::BTreeMap;
 
+    use model::affinity::{Affinity, Sites};
     use model::{MicroDollars, OfferingId, Span, Time};
 
     use super::*;
@@ -86,6 +96,22 @@ mod tests {
         }
     }
 
+    fn spec(tier: Tier, gpus: u32) -> Spec {
+        Spec {
+            offering: OfferingId::new("o").unwrap(),
+            tier,
+            gpu: "h100".into(),
+            gpus,
+            amount: None,
+            price: MicroDollars::ZERO,
+            checkpoint: Span::ZERO,
+            save: Span::ZERO,
+            restart: Span::ZERO,
+            floor: None,
+            affinity: None,
+        }
+    }
+
     fn two_islands() -> Outlook {
         let (never, firm) = ([None; 4], Tier::Firm);
         let one = island(&[
@@ -104,7 +130,8 @@ mod tests {
         let outlook = two_islands();
         let check = |tier: Tier, gpus: u32, site: Option<&str>, expected: Option<[Option<u32>; 4]>| {
             let site = site.map(|id| SiteId::new(id).unwrap());
-            let found = start(&outlook, "h100", tier, gpus, site.as_ref()).map(Four::array);
+            let may = |id: &SiteId| site.as_ref().is_none_or(|only| only == id);
+            let found = start(&outlook, "h100", tier, gpus, may).map(Four::array);
             assert_eq!(found, expected, "{tier} {gpus}");
         };
         check(Tier::Firm, 8, None, Some([Some(40), Some(9), Some(4), Some(2)]));
@@ -117,24 +144,32 @@ mod tests {
     #[test]
     fn a_smaller_gang_or_another_tier_starts_sooner() {
         let check = |tier: Tier, gpus: u32, expected: &[(Tier, u32, u32)]| {
-            let spec = Spec {
-                offering: OfferingId::new("o").unwrap(),
-                tier,
-                gpu: "h100".into(),
-                gpus,
-                amount: None,
-                price: MicroDollars::ZERO,
-                checkpoint: Span::ZERO,
-                save: Span::ZERO,
-                restart: Span::ZERO,
-                floor: None,
-            };
             let found: Vec<_> =
-                sooner(&two_islands(), &spec).iter().map(|s| (s.tier, s.gpus, s.hour)).collect();
+                sooner(&two_islands(), &spec(tier, gpus)).iter().map(|s| (s.tier, s.gpus, s.hour)).collect();
             assert_eq!(found, expected, "{tier} {gpus}");
         };
         check(Tier::Firm, 64, &[(Tier::Spot, 64, 1), (Tier::OnDemand, 64, 3), (Tier::Firm, 8, 4)]);
         check(Tier::OnDemand, 64, &[(Tier::Spot, 64, 1)]);
         check(Tier::Spot, 64, &[]);
+    }
+
+    /// On b alone the firm eight start in hour 4, as anywhere; on a alone an hour later, and so on any site sooner.
+    #[test]
+    fn who_may_run_on_some_sites_only_is_told_what_any_site_would_bring() {
+        let check = |sites: Option<Sites>, expected: &[(Tier, u32, bool)]| {
+            let affinity = sites.map(|sites| Affinity { sites: Some(sites), group: None });
+            let spec = Spec { affinity, ..spec(Tier::Firm, 8) };
+            let found: Vec<_> = sooner(&two_islands(), &spec)
+                .iter()
+                .filter(|sooner| sooner.tier == Tier::Firm)
+                .map(|sooner| (sooner.tier, sooner.hour, sooner.anywhere))
+                .collect();
+            assert_eq!(found, expected, "{:?}", spec.affinity);
+        };
+        let named = |site: &str| [SiteId::new(site).unwrap()].into();
+        check(None, &[]);
+        check(Some(Sites::Only(named("b"))), &[]);
+        check(Some(Sites::Except(named("b"))), &[(Tier::Firm, 4, true)]);
+        check(Some(Sites::Only(named("nowhere"))), &[(Tier::Firm, 4, true)]);
     }
 }

@@ -22,6 +22,7 @@ use model::{MicroDollars, ModuleId, Shared, SiteId};
 use self::census::{Census, Idle};
 use self::reasons::Said;
 pub use self::unfit::{homes, unfit};
+use crate::affinity::Groups;
 use crate::input::{Input, ModuleInput};
 use crate::plan::{self, Planned};
 use crate::report::Report;
@@ -32,7 +33,7 @@ pub fn repair(input: &Input, report: &Report, touched: &BTreeSet<SiteId>) -> Pla
     let Some(parent) = &input.parent else { return plan::whole(input) };
     let said = Said::of(parent);
     let Cut { part, idle } = cut(input, parent, touched, &said);
-    let made = plan::unbounded(&part);
+    let made = plan::unbounded(&part, groups(input, &part));
     let decisions = reasons::renewed(input, &said, &idle, &made.plan);
     let findings = findings(report, &part, made.report.findings);
     // What the plan in force pays for its starts and stops it still pays; its islands that were planned again are weighed anew.
@@ -72,8 +73,10 @@ fn cut<'i>(input: &'i Input, parent: &Plan, touched: &BTreeSet<SiteId>, said: &S
             None => largest.push((&pool.gpu, pool.total_gpus())),
         }
     }
-    let takes =
-        |one: &Workload| largest.iter().any(|(gpu, most)| *most >= one.spec.gpus && *gpu == one.spec.gpu);
+    let takes = |one: &Workload| {
+        largest.iter().any(|(gpu, most)| *most >= one.spec.gpus && *gpu == one.spec.gpu)
+            && (one.spec.affinity.is_none() || islands.iter().any(|site| one.may_run_on(site)))
+    };
     let Census { idle, waiting } = census::census(input, said, takes);
     let mut workloads = runs(input, parent, &islands, &modules);
     workloads.extend(idle.iter().map(|one| one.workload).filter(|one| holds_one_of(&modules, one)));
@@ -89,6 +92,12 @@ fn cut<'i>(input: &'i Input, parent: &Plan, touched: &BTreeSet<SiteId>, said: &S
         touched: None,
     };
     Cut { part, idle }
+}
+
+/// The groups of whoever takes part, with what of them stands on islands that go on; nothing is looked up where there are none.
+fn groups<'i>(input: &'i Input, part: &Input) -> Groups<'i> {
+    let bound = part.workloads.values().any(|one| one.group().is_some());
+    if bound { Groups::beside(input, |site| part.sites.contains_key(site)) } else { Groups::default() }
 }
 
 /// Islands to plan: those that were touched, and those that the plan in force does not know.

@@ -185,6 +185,11 @@ fn is_short(new: &Decision) -> bool {
 fn is_waiting(old: &Decision) -> bool {
     matches!(
         old.reason,
-        ReasonCode::NoGpus | ReasonCode::NoPower | ReasonCode::NoFirmCapacity | ReasonCode::StepLimited
+        ReasonCode::NoGpus
+            | ReasonCode::NoPower
+            | ReasonCode::NoFirmCapacity
+            | ReasonCode::StepLimited
+            | ReasonCode::SitesBound
+            | ReasonCode::GroupBound
     )
 }

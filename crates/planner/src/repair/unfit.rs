@@ -10,14 +10,19 @@ use model::plan::Plan;
 use model::workload::{Phase, Placement, Workload};
 use model::{ModuleId, PoolId, SiteId, WorkloadId};
 
+use crate::affinity::Groups;
 use crate::input::{Input, Link, ModuleInput};
 
 /// Islands that are tried for each workload that came: where none of them takes it, everything is planned.
 const HOMES: usize = 4;
 
-/// Islands where somebody who came could start, a few for each, tightest first: they have the GPUs free in one pool. Whether the power
-/// is there a plan says.
+/// Islands where somebody who came could start, a few for each, tightest first: they have the GPUs free in one pool, and its sites and
+/// its group allow them. Whether the power is there a plan says.
 pub fn homes<'i>(input: &'i Input, came: impl IntoIterator<Item = &'i Workload>) -> BTreeSet<SiteId> {
+    let came: Vec<&Workload> = came.into_iter().collect();
+    // Whoever is planned anew may leave its place, but nobody knows yet who is: all that stands counts.
+    let bound = came.iter().any(|one| one.group().is_some());
+    let groups = if bound { Groups::beside(input, |_| false) } else { Groups::default() };
     let mut held: BTreeMap<(&ModuleId, &PoolId), u32> = BTreeMap::new();
     let holding = input.workloads.values().filter(|workload| workload.status.phase.holds());
     for (workload, at) in holding.filter_map(|held| Some((held, held.status.placement.as_ref()?))) {
@@ -31,7 +36,11 @@ pub fn homes<'i>(input: &'i Input, came: impl IntoIterator<Item = &'i Workload>)
     let mut homes = BTreeSet::new();
     for workload in came {
         let mut fits: BTreeSet<(u32, &SiteId)> = BTreeSet::new();
-        for Module { id, site, pools, .. } in modules.iter().map(|given| &given.module) {
+        let free = workload.spec.affinity.is_none();
+        let open = modules.iter().map(|given| &given.module);
+        for Module { id, site, pools, .. } in
+            open.filter(|module| free || groups.allow(workload, &module.site, &module.id))
+        {
             let alike = pools.iter().filter(|(_, pool)| pool.gpu == workload.spec.gpu);
             let free = alike.map(|(pool, config)| {
                 config.total_gpus().saturating_sub(held.get(&(id, pool)).copied().unwrap_or(0))

@@ -5,6 +5,7 @@ use std::fmt::Write;
 
 use expect_test::{Expect, expect};
 use model::MicroDollars;
+use model::affinity::{Affinity, Domain, Group, Rule};
 use model::workload::{Phase, Tier};
 use planner::{Input, Link, Planned, diff, explain};
 
@@ -435,6 +436,45 @@ fn the_price_of_the_grid_spikes() {
           hint: gas is short of the online sets by 1389 kW
         worth 193206 -> 191532 cents
     "#]].assert_eq(&print(&before, &after, &input));
+}
+
+/// Three replicas that may not share a module, where two modules have GPUs: two start, and the third says what holds it.
+#[test]
+fn replicas_are_kept_apart() {
+    check_story(
+        |input| {
+            for name in ["web-1", "web-2", "web-3"] {
+                let mut replica = workload(name, Tier::OnDemand, 16, 295);
+                let rule = Rule::Spread { most: 1, per: Domain::Module };
+                replica.spec.affinity =
+                    Some(Affinity { sites: None, group: Some(Group { id: id("web"), rule }) });
+                submit(input, replica);
+            }
+        },
+        expect![[r#"
+            site well-7 loss genset-g1, genset-g2, genset-g3, genset-g4: 953640 W lost, 139083 W absorbed, 1079575 W shed -> 963197 W lost, 110410 W absorbed, 1085000 W shed
+            module gpu ceiling: 433639 W -> 450041 W
+            module gpu fallback: 236810 W -> 253213 W
+            module gpu run web-2: - -> p 8@36+8@37 #1
+            module gpu share: 34325 W at 4576 W/s -> 35317 W at 4709 W/s
+            module hybrid ceiling: 742209 W -> 758612 W
+            module hybrid fallback: 207849 W -> 224252 W
+            module hybrid run web-1: - -> p 8@18+8@19 #1
+            module hybrid share: 58750 W at 7833 W/s -> 59533 W at 7937 W/s
+            module mine share: 114822 W at 15309 W/s -> 113837 W at 15178 W/s
+            module mine-2 share: 92101 W at 12280 W/s -> 91311 W at 12174 W/s
+            workload web-1 reason, reason: - -> placed
+            workload web-3 reason: - -> group_bound
+            --
+            well-7: 3814 of 3880 kW, 2910 firm; nothing binds
+              firm AI 96, other AI 368, mining 3023, idle 181, auxiliary 115, unmanaged 30, reserved 0
+            workload web-1, web-2: placed: starts: the best use of the power
+            workload web-3: group_bound: there is room for it, but not where its group's rule lets it start
+            workload web-3: short of: room where its group may run
+            workload web-3: sooner: order it anew without the group, end another of the group, or order the group under a looser rule
+            worth 221180 -> 239400 cents
+        "#]],
+    );
 }
 
 #[test]

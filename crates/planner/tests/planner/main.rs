@@ -1,6 +1,7 @@
 //! Tests of the planner through its public functions: properties, sabotage of plans, golden stories, bad input.
 #![allow(clippy::unwrap_used)]
 
+mod affinity;
 mod ahead;
 mod bad_input;
 mod certificate;

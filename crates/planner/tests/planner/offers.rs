@@ -33,7 +33,16 @@ fn two_sites() -> Input {
 
 fn request(tier: Tier, gpus: u32, hours: i64, level: u32) -> Request {
     let term = Span::hours(hours);
-    Request { gpu: "h100".into(), gpus, term, tier, deadline: None, level, levels: Default::default() }
+    Request {
+        gpu: "h100".into(),
+        gpus,
+        term,
+        tier,
+        deadline: None,
+        level,
+        sites: None,
+        levels: Default::default(),
+    }
 }
 
 fn runs(input: &mut Input, name: &str, module: &str, tier: Tier, gpus: u32, hours: Option<i64>) {

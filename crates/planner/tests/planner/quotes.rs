@@ -24,7 +24,16 @@ const CALM: Risks = Risks {
 
 fn request(tier: Tier, gpus: u32, hours: i64, level: u32) -> Request {
     let levels = [(id("h100"), level)].into();
-    Request { gpu: "h100".into(), gpus, term: Span::hours(hours), tier, deadline: None, level, levels }
+    Request {
+        gpu: "h100".into(),
+        gpus,
+        term: Span::hours(hours),
+        tier,
+        deadline: None,
+        level,
+        sites: None,
+        levels,
+    }
 }
 
 fn sample(draws: u32) -> Sample {

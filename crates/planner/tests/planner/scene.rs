@@ -200,6 +200,7 @@ pub fn workload(name: &str, tier: Tier, gpus: u32, cents: i64) -> Workload {
         save: Span::secs(30),
         restart: Span::minutes(4),
         floor: None,
+        affinity: None,
     };
     Workload::accepted(id(name), id("acme"), spec, NOW)
 }

@@ -29,6 +29,7 @@ pub fn workload() -> common::Workload {
             save: wire_span(Span::secs(30)),
             restart: wire_span(Span::secs(90)),
             floor_permille: None,
+            affinity: None,
         }),
         cancel: false,
         status: Some(common::WorkloadStatus {
