@@ -3,6 +3,7 @@
 //! Assumes nothing of a controller. Read next: `operator/mod.rs` for what the operator's commands do, `failure.rs` beside it
 //! for the exit codes that the help promises.
 
+mod affinity;
 mod quote;
 
 use std::net::SocketAddr;
@@ -16,6 +17,7 @@ use model::Span;
 use service::tls::ClientFlags;
 use sim::fault::{FAULTS, Fault};
 
+pub use self::affinity::AffinityArgs;
 pub use self::quote::{QuoteArgs, Tier};
 use crate::backtest::BacktestArgs;
 use crate::{duration, output};
@@ -250,7 +252,7 @@ pub enum WorkloadCommand {
         workload: String,
     },
     /// Orders a workload in the name of a tenant.
-    Submit(SubmitArgs),
+    Submit(Box<SubmitArgs>),
     /// Ends a workload. Ending it twice is no error.
     Cancel {
         /// The workload's id.
@@ -288,6 +290,9 @@ pub struct SubmitArgs {
     /// Time from start until progress resumes; the controller's choice when left out.
     #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
     pub restart: Option<Span>,
+    /// Where it may run, and beside whom.
+    #[command(flatten)]
+    pub affinity: AffinityArgs,
     /// Makes the order repeatable: the same id again answers the workload made the first time.
     #[arg(long, value_name = "TEXT")]
     pub request_id: Option<String>,

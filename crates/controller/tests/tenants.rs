@@ -71,6 +71,43 @@ async fn every_failure_is_a_problem_that_says_what_to_do() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_order_says_where_it_may_run_and_beside_whom() {
+    let dir = Dir::new();
+    let controller = Controller::leading(&dir).await;
+    let (key, other) = (controller.tenant("acme", 8).await, controller.tenant("umbra", 8).await);
+    let rest = Rest::new(&controller);
+    let order = |affinity: Value| json!({"offering": "h100-on-demand", "gpus": 1, "affinity": affinity});
+    let post = async |affinity: Value| rest.post("/v1/workloads", &key, order(affinity)).await;
+    let apart = || json!({"group": {"id": "web", "rule": "spread", "most": 1, "per": "module"}});
+    let together = || json!({"group": {"id": "web", "rule": "together"}});
+    let refused =
+        async |affinity: Value, detail: &str| problem(&post(affinity).await, 400, "invalid", detail);
+    refused(json!({"only_sites": ["nowhere"]}), "affinity.sites: expected sites that there are; there is no")
+        .await;
+    refused(json!({"only_sites": []}), "affinity.sites: expected one or more").await;
+    refused(json!({}), "affinity: expected sites or a group").await;
+    let none = json!({"group": {"id": "web", "rule": "spread", "most": 0, "per": "site"}});
+    refused(none, "affinity.group.spread.most: expected 1 to 1000, found 0").await;
+    let listed = post(json!({"only_sites": ["well-7"]})).await;
+    assert_eq!((listed.status, &listed.body["affinity"]), (201, &json!({"only_sites": ["well-7"]})));
+    let made = post(apart()).await;
+    assert_eq!((made.status, &made.body["affinity"]), (201, &apart()));
+    let found = post(together()).await;
+    problem(
+        &found,
+        409,
+        "conflict",
+        "the rule that group web has, at most 1 on one module, found all on one site",
+    );
+    // Another tenant has its own group of that name.
+    assert_eq!(rest.post("/v1/workloads", &other, order(together())).await.status, 201);
+    let id = made.body["id"].as_str().unwrap();
+    let shown = rest.get(&format!("/v1/workloads/{id}"), &key).await;
+    assert_eq!(shown.body["affinity"], apart());
+    controller.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nobody_sees_or_stops_what_is_anothers() {
     let dir = Dir::new();
     let controller = Controller::leading(&dir).await;

@@ -27,7 +27,7 @@ pub(super) async fn run(
             return history::answer(connection, Kind::Workload(workload), view, output).await;
         }
         WorkloadCommand::Submit(submit) => {
-            let request = order(submit)?;
+            let request = order(*submit)?;
             connection.ask(client.submit_workload(request)).await?
         }
         WorkloadCommand::Cancel { workload, by, why } => {
@@ -41,7 +41,7 @@ pub(super) async fn run(
 
 /// The order as the wire has it. An amount is GPU time: the run's length times its GPUs.
 fn order(submit: SubmitArgs) -> Result<wire::SubmitWorkloadRequest, Error> {
-    let SubmitArgs { tenant, offering, gpus, run_for, checkpoint, save, restart, .. } = submit;
+    let SubmitArgs { tenant, offering, gpus, run_for, checkpoint, save, restart, affinity, .. } = submit;
     let amount = run_for.map(|span| {
         let product = span.millis().checked_mul(gpus.into());
         product.ok_or_else(|| {
@@ -55,6 +55,7 @@ fn order(submit: SubmitArgs) -> Result<wire::SubmitWorkloadRequest, Error> {
         checkpoint: checkpoint.and_then(wire_span),
         save: save.and_then(wire_span),
         restart: restart.and_then(wire_span),
+        affinity: affinity.wire(),
     };
     let request_id = submit.request_id.unwrap_or_default();
     let admission_override =
@@ -91,6 +92,7 @@ mod tests {
             checkpoint,
             save: None,
             restart: None,
+            affinity: Default::default(),
             request_id: None,
             override_why: None,
             by: None,

@@ -4,6 +4,7 @@
 //! "unknown", never zero. Views are made from what the wire brings in the same file; they call nobody. Answers go to standard
 //! output, talk to standard error. Read next: [`fleet`], which `status` and the live table are drawn from.
 
+pub mod affinity;
 pub mod backtest;
 pub mod case;
 pub mod decision;

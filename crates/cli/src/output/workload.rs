@@ -4,6 +4,7 @@ use api::common as wire;
 use api::convert::field::{optional_span, optional_time};
 use serde::Serialize;
 
+use super::affinity::Affinity;
 use super::decision::reason;
 use super::quote::{Estimate, StartInterval, level, of_million};
 use super::show::{self, gpu_time, maybe, money, percent, span, word, yes_no};
@@ -51,6 +52,8 @@ pub struct Workload {
     pub save_milliseconds: Option<i64>,
     /// Time from start until progress resumes.
     pub restart_milliseconds: Option<i64>,
+    /// Where it may run, and beside whom; `null` = anywhere, beside anybody.
+    pub affinity: Option<Affinity>,
     /// The tenant asked for its end.
     pub cancel: bool,
     /// Where it stands.
@@ -233,6 +236,9 @@ impl View for Workload {
             ("Checkpoint", format!("every {}", maybe(self.checkpoint_milliseconds, span))),
             ("Save", maybe(self.save_milliseconds, span)),
             ("Restart", maybe(self.restart_milliseconds, span)),
+        ];
+        lines.extend(self.affinity.iter().flat_map(Affinity::pairs));
+        lines.extend([
             ("Cancel asked", yes_no(self.cancel)),
             ("Phase", format!("{} ({})", word(&self.phase), word(&self.reason))),
             ("Since", show::moment(&self.since)),
@@ -242,7 +248,7 @@ impl View for Workload {
             ("Held", gpu_time(self.held_gpu_milliseconds)),
             ("Preempted", stopped),
             ("Promised", self.promise.as_ref().map(Promise::show).unwrap_or_default()),
-        ];
+        ]);
         lines.extend(self.prospect.iter().flat_map(Prospect::pairs));
         pairs(&lines)
     }
@@ -273,6 +279,7 @@ impl From<wire::Workload> for Workload {
             checkpoint_milliseconds: read::millis(optional_span(spec.checkpoint, "checkpoint")),
             save_milliseconds: read::millis(optional_span(spec.save, "save")),
             restart_milliseconds: read::millis(optional_span(spec.restart, "restart")),
+            affinity: spec.affinity.map(Affinity::from),
             cancel: workload.cancel,
             phase: read::word(phase, "WORKLOAD_PHASE_"),
             reason: reason(status.reason),

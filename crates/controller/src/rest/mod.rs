@@ -3,6 +3,7 @@
 //! Errors are problem+json (RFC 9457). With TLS or on loopback, which `handshake.rs` sees to. Read next: `rest/openapi.rs` for the
 //! document, `rest/problem.rs` for errors, `rest/view.rs` for the shapes.
 
+mod affinity;
 mod caller;
 mod openapi;
 mod problem;

@@ -8,6 +8,7 @@ use model::{OfferingId, Span, Time};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
+use super::affinity::Affinity;
 use super::quote::Prospect;
 use crate::ledger::Used;
 use crate::tenant::page::Page;
@@ -65,6 +66,8 @@ pub(super) struct Order {
     pub(super) save_seconds: Option<i64>,
     /// Time from start until progress resumes.
     pub(super) restart_seconds: Option<i64>,
+    /// Where it may run, and beside whom of yours; anywhere, beside anybody unless given.
+    pub(super) affinity: Option<Affinity>,
     /// Chosen by the caller, 1 to 64 printable characters: a repeat with the same one orders nothing new.
     pub(super) request_id: Option<String>,
 }
@@ -107,6 +110,9 @@ pub(super) struct Workload {
     #[serde(skip_serializing_if = "Option::is_none")]
     amount_gpu_milliseconds: Option<i64>,
     price_micro_dollars_per_gpu_hour: i64,
+    /// Where it may run, and beside whom.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    affinity: Option<Affinity>,
     /// `pending`, `starting`, `running`, `stopping`, `unreachable`, `completed` or `cancelled`.
     phase: String,
     /// Why it stands there, such as `no_power`.
@@ -196,6 +202,7 @@ impl TryFrom<Order> for tenant::order::Order {
             checkpoint: order.checkpoint_seconds.map(Span::secs),
             save: order.save_seconds.map(Span::secs),
             restart: order.restart_seconds.map(Span::secs),
+            affinity: order.affinity.map(TryInto::try_into).transpose()?,
         })
     }
 }
@@ -227,6 +234,7 @@ impl From<View> for Workload {
             gpus: spec.gpus,
             amount_gpu_milliseconds: spec.amount.map(GpuTime::get),
             price_micro_dollars_per_gpu_hour: spec.price.get(),
+            affinity: spec.affinity.map(Affinity::from),
             phase: status.phase.to_string(),
             reason: status.reason.to_string(),
             explanation,

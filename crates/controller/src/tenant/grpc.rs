@@ -2,7 +2,7 @@
 //!
 //! Read next: `tenant/mod.rs` for what is done, `rest/` for the same by HTTP.
 
-use api::convert::field::{id, optional_span, optional_time, required, span, wire_time};
+use api::convert::field::{id, optional, optional_span, optional_time, required, span, wire_time};
 use api::tenant as wire;
 use api::tenant::tenant_service_server::TenantService;
 use api::{Problem, common};
@@ -45,6 +45,7 @@ pub fn order(order: Option<common::WorkloadOrder>) -> Result<Order, Problem> {
         checkpoint: optional_span(order.checkpoint, "order.checkpoint")?,
         save: optional_span(order.save, "order.save")?,
         restart: optional_span(order.restart, "order.restart")?,
+        affinity: optional(order.affinity, "order.affinity")?,
     })
 }
 

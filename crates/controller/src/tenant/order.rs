@@ -6,6 +6,7 @@
 
 use api::Problem;
 use api::problem::Kind;
+use model::affinity::{Affinity, Group};
 use model::plan::Subject;
 use model::workload::{GpuTime, Promise, Spec, Workload};
 use model::{OfferingId, Span, TenantId, WorkloadId};
@@ -15,6 +16,7 @@ use store::{Compare, Txn, key, record};
 
 use super::ATTEMPTS;
 use super::auth::random_hex;
+use crate::cache::Cache;
 use crate::commit::put;
 use crate::context::{Context, problem};
 use crate::events::changes;
@@ -51,6 +53,9 @@ pub struct Order {
     pub save: Option<Span>,
     /// Time from start until progress resumes.
     pub restart: Option<Span>,
+    /// Where it may run, and beside whom. Left out where nothing is said, so that requests made before it could be said are known again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub affinity: Option<Affinity>,
 }
 
 /// Accepts an order. The same `request_id` again answers the workload that was made the first time.
@@ -167,6 +172,8 @@ fn prepare(
 ) -> Result<(Txn, Workload), Problem> {
     let spec = specify(context, order)?;
     let cache = context.cache.borrow();
+    let affinity = order.affinity.as_ref();
+    affinity.map_or(Ok(()), |affinity| check_affinity(&cache, tenant, affinity))?;
     let Some(buyer) = cache.tenants.get(tenant) else {
         return Err(Problem::not_found(format!("there is no tenant {tenant}")));
     };
@@ -233,6 +240,33 @@ fn specify(context: &Context, order: &Order) -> Result<Spec, Problem> {
         save,
         restart,
         floor: offering.floor,
-        affinity: None,
+        affinity: order.affinity.clone(),
     })
+}
+
+/// Its sites are there, and those that belong to its group already name the same rule: the order rewrites its tenant's record, so two
+/// orders at once cannot found one group under two rules.
+fn check_affinity(cache: &Cache, tenant: &TenantId, affinity: &Affinity) -> Result<(), Problem> {
+    if let Some((field, expected)) = affinity.fault() {
+        let field = if field.is_empty() { "affinity".into() } else { format!("affinity.{field}") };
+        return Err(Problem::invalid(format!("{field}: expected {expected}")));
+    }
+    let named = affinity.sites.iter().flat_map(|sites| sites.named());
+    if let Some(unknown) = named.into_iter().find(|site| !cache.sites.contains_key(*site)) {
+        return Err(Problem::invalid(format!(
+            "affinity.sites: expected sites that there are; there is no {:?}, ask your operator for their names",
+            unknown.as_str()
+        )));
+    }
+    let Some(Group { id, rule }) = &affinity.group else { return Ok(()) };
+    let others = cache.workloads.values().map(|stored| &*stored.value);
+    let mut others = others.filter(|other| other.tenant == *tenant && !other.status.phase.is_final());
+    let other = others.find_map(|other| other.group().filter(|group| group.id == *id && group.rule != *rule));
+    match other {
+        None => Ok(()),
+        Some(other) => Err(Problem::conflict(format!(
+            "affinity.group: expected the rule that group {id} has, {}, found {rule}; name that, end the group, or choose another one",
+            other.rule
+        ))),
+    }
 }

@@ -94,8 +94,17 @@ pub fn described_waiting_workload() -> common::Workload {
             ],
             ..Default::default()
         }),
+        spec: waiting_workload().spec.map(|spec| common::WorkloadSpec { affinity: Some(affinity()), ..spec }),
         ..waiting_workload()
     }
+}
+
+fn affinity() -> common::Affinity {
+    let sites = common::SiteList { sites: vec!["well-7".into(), "well-8".into()] };
+    let spread = common::GroupSpread { most: 1, per: common::GroupDomain::Module.into() };
+    let rule = Some(common::workload_group::Rule::Spread(spread));
+    let group = Some(common::WorkloadGroup { id: "replicas".into(), rule });
+    common::Affinity { sites: Some(common::affinity::Sites::Only(sites)), group }
 }
 
 /// A firm request on one well.
