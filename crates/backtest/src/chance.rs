@@ -14,6 +14,7 @@ pub(crate) enum Purpose {
     Trace = 5,
     Weeks = 6,
     Thin = 7,
+    Events = 8,
 }
 
 /// One stream of chance.

@@ -15,6 +15,7 @@ use model::workload::{GpuTime, Phase, Tier, Workload};
 use model::{GensetId, MicroDollars, MinerGroupId, ModuleId, SiteId, Time, WattSeconds, Watts, WorkloadId};
 use planner::Input;
 
+use crate::events::Moment;
 use crate::foresight::Foresight;
 use crate::groups::Group;
 use crate::island::{self, GroupLoad, Load, RunLoad, Tank};
@@ -32,10 +33,19 @@ const FULL_PERMILLE: i64 = 600;
 
 /// Replays a world under one strategy.
 pub fn run(world: &World, strategy: &Strategy) -> Result<Outcome, Error> {
+    watch(world, strategy, &mut |_| {})
+}
+
+/// The same, and tells `onlooker` of each step when its plan is made and nothing of it is carried out yet. What it does changes nothing.
+pub fn watch(
+    world: &World,
+    strategy: &Strategy,
+    onlooker: &mut dyn FnMut(&Moment<'_>),
+) -> Result<Outcome, Error> {
     world.check()?;
     let mut engine = Engine::new(world, *strategy);
     for step in 0..world.steps() {
-        engine.step(step);
+        engine.step(step, onlooker);
     }
     Ok(engine.finish())
 }
@@ -93,7 +103,7 @@ impl<'w> Engine<'w> {
         }
     }
 
-    fn step(&mut self, step: usize) {
+    fn step(&mut self, step: usize, onlooker: &mut dyn FnMut(&Moment<'_>)) {
         let now = self.world.at(step);
         self.input.now = now;
         self.input.market = self.world.markets[step / STEPS_A_DAY];
@@ -103,6 +113,7 @@ impl<'w> Engine<'w> {
         }
         self.foresight.show(self.world, step, &self.world.outages[self.next_outage..], &mut self.input);
         if let Some(plan) = self.decide() {
+            onlooker(&Moment { step, input: &self.input, plan: &plan });
             self.carry_out(&plan, step);
             self.input.parent = Some(plan);
         }

@@ -12,6 +12,7 @@ mod chance;
 pub mod demand;
 pub mod economics;
 pub mod engine;
+pub mod events;
 pub mod forecast;
 mod foresight;
 mod groups;
@@ -30,7 +31,7 @@ mod track;
 pub mod world;
 pub mod years;
 
-pub use engine::run;
+pub use engine::{run, watch};
 pub use forecast::Method;
 pub use outcome::{Comparison, Outcome, Scored};
 pub use strategy::{Kind, Strategy};

@@ -5,7 +5,7 @@
 //! from day to day with a 95th percentile of 11 to 15 %, slugging over 5 to 60 min by ±10 to 40 %, and 1 to 4 compressor trips
 //! a month of 10 min to 6 h. Who burns it: [`crate::genset`].
 
-use model::site::Site;
+use model::site::{GasFlow, GasVolume, Site};
 use model::{GasSourceId, Time};
 
 use crate::dice::{Dice, Purpose, place};
@@ -235,6 +235,14 @@ impl Gas {
             .iter_mut()
             .map(|source| if source.lost { 0.0 } else { source.nominal * source.supply.share_at(now) * left })
             .sum();
+    }
+
+    /// Is found with `flow` from all wells together and so much in the buffer.
+    pub(crate) fn find(&mut self, flow: GasFlow, buffer: GasVolume, now: Time) {
+        let nominal: f64 = self.sources.iter().map(|source| source.nominal).sum();
+        self.left = if nominal > 0.0 { flow.as_f64() / 86_400.0 / nominal } else { 0.0 };
+        self.buffer = buffer.as_f64().clamp(0.0, self.capacity);
+        self.sample(now);
     }
 
     /// Loses a source (all for `None`) or brings it back. False when there is no such source.

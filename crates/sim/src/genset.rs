@@ -152,6 +152,13 @@ impl Set {
         }
     }
 
+    /// Puts it into the state in which it is found.
+    pub(crate) fn find(&mut self, state: GensetState, since: Time) {
+        self.enter(state, since);
+        self.weight = if state == GensetState::Online { 1.0 } else { 0.0 };
+        self.started_once = true;
+    }
+
     /// Opens its breaker and latches it.
     pub(crate) fn trip(&mut self, now: Time) {
         self.enter(GensetState::Tripped, now);

@@ -3,6 +3,8 @@
 //! One step: modules move, the bus answers their load, gas is burnt, energy is counted. What an agent may see of it comes from
 //! [`Island::readings`]; what is true from [`Island::truth`]. Faults: [`crate::fault`]. Electrics: [`crate::bus`].
 
+mod found;
+
 use std::collections::BTreeMap;
 
 use control::port::{Breaker, Command, Fast, GroupReading, Readings, Slow, TICK};
@@ -22,6 +24,8 @@ use crate::register::Register;
 use crate::storage::Storage;
 use crate::tie::Tie;
 use crate::truth::{Event, GasTruth, GensetTruth, GroupTruth, Log, ModuleTruth, RunTruth, Truth, Use, What};
+
+pub use found::{Error as Misfound, Found};
 
 /// Length of a step in seconds.
 const DT: f64 = 0.01;
@@ -257,6 +261,16 @@ impl Island {
             self.take_happenings();
         }
         hit
+    }
+
+    /// The main breaker of a module opens: its whole load is gone at once, and nobody closes it again. False when no such module
+    /// stands here with power. What runs there ends with it and does not count as lost by the island.
+    pub fn lose_module(&mut self, module: &ModuleId) -> bool {
+        let now = self.now;
+        let plant = self.plants.iter_mut().find(|plant| plant.id == *module && plant.energized);
+        let Some(firm) = plant.map(|plant| plant.lose_power(now)) else { return false };
+        self.log.push(now, What::PowerLost(module.clone(), firm));
+        true
     }
 
     /// What is true now.

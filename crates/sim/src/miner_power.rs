@@ -109,6 +109,17 @@ impl Group {
         }
     }
 
+    /// Is found with `awake` miners at an operating point, settled; what the group does not have is clamped.
+    pub(crate) fn find(&mut self, awake: u32, point: u8, now: Time) {
+        let point = usize::from(point).min(self.points.len().saturating_sub(1));
+        let awake = awake.min(self.count);
+        let at = self.points.get(point).copied().unwrap_or((0.0, 0.0));
+        self.told = (awake, u8::try_from(point).unwrap_or(u8::MAX));
+        self.point = PointMove { from: at, to: at, began: now - POINT_TIME };
+        (self.awake, self.active) = (awake, awake.into());
+        self.cohorts.clear();
+    }
+
     /// Takes a command; what the group has no such miner or point for is clamped. Miners without power keep it in mind.
     pub(crate) fn set(&mut self, awake: u32, point: u8, now: Time) {
         let last = self.points.len().saturating_sub(1);

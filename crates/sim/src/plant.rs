@@ -4,9 +4,13 @@
 //! seconds after the bus is live, one module after the other, so that a black start is not one block. Commands come from
 //! [`crate::island`].
 
+use std::collections::BTreeMap;
+
 use control::port::Command;
+use model::envelope::Assignment;
 use model::module::Module;
-use model::{ModuleId, Time};
+use model::plan::GroupTarget;
+use model::{MinerGroupId, ModuleId, Time, WorkloadId};
 
 use crate::feeder::{self, Feeder};
 use crate::island::Options;
@@ -88,6 +92,24 @@ impl Plant {
         };
         plant.refresh(start);
         plant
+    }
+
+    /// Is found with miners as `target` says, asleep where it says nothing, and with these runs.
+    pub(crate) fn find(
+        &mut self,
+        target: impl Fn(&MinerGroupId) -> Option<GroupTarget>,
+        runs: &BTreeMap<WorkloadId, Assignment>,
+        now: Time,
+    ) -> Result<(), Refused> {
+        for (group, _) in &mut self.groups {
+            let target = target(&group.id).unwrap_or(GroupTarget { awake: 0, point: 0 });
+            group.find(target.awake, target.point, now);
+        }
+        for (workload, assignment) in runs {
+            self.pool(&assignment.placement.pool)?.find(workload, assignment, now)?;
+        }
+        self.refresh(now);
+        Ok(())
     }
 
     /// Lets time pass to `now`.

@@ -55,6 +55,12 @@ impl Run {
         }
     }
 
+    /// Is found past its restart.
+    pub(crate) fn find(&mut self, now: Time) {
+        (self.phase, self.until) = (RunPhase::Running, None);
+        self.schedule_checkpoint(now);
+    }
+
     /// Whether it occupies GPUs.
     pub(crate) fn holds(&self) -> bool {
         matches!(self.phase, RunPhase::Starting | RunPhase::Running | RunPhase::Stopping)

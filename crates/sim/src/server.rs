@@ -124,6 +124,20 @@ impl Pool {
         Ok(())
     }
 
+    /// Is found with this run past its restart.
+    pub(crate) fn find(
+        &mut self,
+        workload: &WorkloadId,
+        assignment: &Assignment,
+        now: Time,
+    ) -> Result<(), Refused> {
+        self.start(workload, assignment, now)?;
+        if let Some(tenancy) = self.tenancies.last_mut() {
+            tenancy.run.find(now);
+        }
+        Ok(())
+    }
+
     /// Applies `end` to every incarnation of the workload here; false when there is none.
     pub(crate) fn end(&mut self, workload: &WorkloadId, end: impl Fn(&mut Run)) -> bool {
         let hit = self.tenancies.iter_mut().filter(|tenancy| tenancy.run.workload == *workload);

@@ -4,6 +4,7 @@
 mod bad_input;
 mod bound;
 mod demand;
+mod events;
 mod forecast;
 mod known;
 mod oracle;

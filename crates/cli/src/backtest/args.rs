@@ -26,6 +26,13 @@ pub struct BacktestArgs {
     /// Share of the sets' rating that static-split gives to GPUs.
     #[arg(long, value_name = "SHARE", default_value_t = 0.25, value_parser = share)]
     pub split: f64,
+    /// Replay so many events of each strategy in steps of 10 ms, on simulated physics with the agents' own reflexes: sets trip,
+    /// loads are lost, plans take over. A violation ends with exit code 1.
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u16).range(0..=10_000))]
+    pub replay: u16,
+    /// Replay with agents whose reflex does nothing: what the island would do without them.
+    #[arg(long, hide = true, requires = "replay")]
+    pub replay_no_reflex: bool,
     /// Write every day of every strategy to this CSV.
     #[arg(long, value_name = "FILE")]
     pub csv: Option<PathBuf>,

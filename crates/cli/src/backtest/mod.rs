@@ -1,13 +1,14 @@
 //! `flareshift backtest`: replays prices, difficulty, gas and jobs over a fleet, strategy by strategy, and compares them.
 //!
 //! The model is the pure crate `backtest`; here files are read ([`inputs`]), strategies run side by side on threads, and tables,
-//! CSV ([`csv`]) and plots ([`svg`]) written. `backtest oracle` is [`oracle`],
-//! `backtest years` is [`years`]. Nothing here changes what comes out: the same flags and files give the same bytes.
+//! CSV ([`csv`]) and plots ([`svg`]) written. Sampled events are replayed in steps of 10 ms by
+//! [`mod@replay`]. `backtest oracle` is [`oracle`], `backtest years` is [`years`]. Nothing here changes what comes out: the same flags and files give the same bytes.
 
 mod args;
 mod csv;
 mod inputs;
 mod oracle;
+mod replay;
 mod svg;
 mod years;
 
@@ -21,12 +22,14 @@ use ::backtest::{Comparison, Kind, Outcome, Strategy, World, forecast};
 
 use crate::args::Output;
 use crate::operator::failure::Error;
+use crate::output::replay::ReplayRow;
 use crate::output::{self, backtest as view};
 
 use args::BacktestCommand;
 
 pub use args::BacktestArgs;
 pub use inputs::Told;
+pub use replay::Replays;
 
 /// Runs the command to its end.
 pub fn run(args: &BacktestArgs, output: Output) -> Result<(), Error> {
@@ -36,7 +39,8 @@ pub fn run(args: &BacktestArgs, output: Output) -> Result<(), Error> {
         None => {}
     }
     let inputs = inputs::read(&args.given, args.days.into()).map_err(usage)?;
-    let outcomes = replay(&inputs.world, &strategies(args))?;
+    let strategies = strategies(args);
+    let (outcomes, replays) = replay(&inputs.world, &strategies, args)?;
     let compared = Comparison::of(outcomes);
     if let Some(path) = &args.csv {
         write(path, &csv::days(&compared))?;
@@ -45,8 +49,16 @@ pub fn run(args: &BacktestArgs, output: Output) -> Result<(), Error> {
         write(path, &svg::plot(&compared))?;
     }
     let scores = forecast::score::scores(&inputs.world);
-    let view = view::Backtest::new(&inputs.world, &inputs.told, &compared, &scores);
-    output::print(&output::text(&view, output)).map(drop).map_err(Error::Print)
+    let rows = strategies
+        .iter()
+        .zip(&replays)
+        .filter_map(|(strategy, replays)| Some(ReplayRow::new(strategy.kind.as_str(), replays.as_ref()?)));
+    let view = view::Backtest::new(&inputs.world, &inputs.told, &compared, &scores).replayed(rows.collect());
+    output::print(&output::text(&view, output)).map(drop).map_err(Error::Print)?;
+    match replays.iter().flatten().map(|replays| replays.broken).sum() {
+        0 => Ok(()),
+        events => Err(Error::Broken { events }),
+    }
 }
 
 /// Those that were asked for, or all.
@@ -62,13 +74,25 @@ fn strategies(args: &BacktestArgs) -> Vec<Strategy> {
     asked.map(strategy).collect()
 }
 
-/// Runs strategies side by side.
-fn replay(world: &World, strategies: &[Strategy]) -> Result<Vec<Outcome>, Error> {
-    side_by_side(strategies, |strategy| {
-        let outcome = ::backtest::run(world, strategy);
+/// Runs strategies side by side, with the events of each that were asked for.
+fn replay(
+    world: &World,
+    strategies: &[Strategy],
+    args: &BacktestArgs,
+) -> Result<(Vec<Outcome>, Vec<Option<Replays>>), Error> {
+    let agents = replay::Agents { reflex: !args.replay_no_reflex, sabotage: Default::default() };
+    let asked = replay::Asked { events: args.replay.into(), seed: args.given.seed, agents };
+    let ran = side_by_side(strategies, |strategy| {
+        let ran = match asked.events {
+            0 => ::backtest::run(world, strategy).map(|outcome| (outcome, None)).map_err(usage),
+            _ => replay::run(world, strategy, &asked)
+                .map(|(outcome, replays)| (outcome, Some(replays)))
+                .map_err(usage),
+        };
         eprintln!("flareshift: {}: {} days replayed", strategy.kind, world.days);
-        outcome.map_err(usage)
-    })
+        ran
+    })?;
+    Ok(ran.into_iter().unzip())
 }
 
 /// Does something with each of `items` on as many threads as there are processors. Answers stand in the order of the items,

@@ -69,6 +69,12 @@ pub enum Error {
         /// How many.
         findings: usize,
     },
+    /// Events that were replayed broke a limit.
+    #[error("{events} replayed event(s) broke an invariant, see above; each names its step and place")]
+    Broken {
+        /// How many.
+        events: u64,
+    },
     /// The answer could not be written.
     #[error("standard output cannot be written: {0}")]
     Print(#[source] io::Error),
@@ -84,7 +90,11 @@ impl Error {
             Error::Usage(_) => 2,
             Error::Unreachable { .. } | Error::Insecure { .. } | Error::StandsBy { .. } => 3,
             Error::Refused { problem } => code_of(problem.kind),
-            Error::Endless { .. } | Error::Unsound { .. } | Error::Print(_) | Error::Runtime(_) => 1,
+            Error::Endless { .. }
+            | Error::Unsound { .. }
+            | Error::Broken { .. }
+            | Error::Print(_)
+            | Error::Runtime(_) => 1,
         }
     }
 

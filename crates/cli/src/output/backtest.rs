@@ -12,6 +12,7 @@ use model::workload::Tier;
 use serde::Serialize;
 
 use super::View;
+use super::replay::{self, ReplayRow};
 use super::show::{count, gas_held, gpu_time, maybe, money};
 use super::table::{pairs, titled};
 use crate::backtest::Told;
@@ -44,6 +45,9 @@ pub struct Backtest {
     pub strategies: Vec<Row>,
     /// How good each baseline would have been, whichever was used.
     pub forecasts: Vec<Score>,
+    /// Events of each strategy in steps of 10 ms, where any were asked for.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub replays: Vec<ReplayRow>,
 }
 
 /// One strategy.
@@ -155,7 +159,13 @@ impl Backtest {
             best: compared.best.map(|kind| kind.to_string()),
             strategies: compared.strategies.iter().map(|scored| Row::new(world, scored)).collect(),
             forecasts: scores.to_vec(),
+            replays: Vec::new(),
         }
+    }
+
+    /// The same with replayed events.
+    pub fn replayed(self, replays: Vec<ReplayRow>) -> Self {
+        Self { replays, ..self }
     }
 }
 
@@ -358,6 +368,7 @@ impl View for Backtest {
         text += &titled("Money", &MONEY, rows(Row::money));
         text += &titled("Tenants", &SERVICE, rows(Row::service));
         text += &titled("Plant", &PLANT, rows(Row::plant));
+        text += &replay::section(&self.replays);
         text += &self.forecasts();
         let sum = |of: fn(&Row) -> u64| self.strategies.iter().map(of).sum::<u64>();
         let (made, checked, refused) =

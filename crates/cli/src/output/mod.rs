@@ -18,6 +18,7 @@ pub mod plan;
 pub mod proxy;
 pub mod quote;
 mod read;
+pub mod replay;
 pub mod share;
 pub mod show;
 pub mod site;
