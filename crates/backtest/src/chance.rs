@@ -15,6 +15,7 @@ pub(crate) enum Purpose {
     Weeks = 6,
     Thin = 7,
     Events = 8,
+    Noise = 9,
 }
 
 /// One stream of chance.

@@ -11,7 +11,7 @@ use model::report::GensetState;
 use model::site::GasFlow;
 use planner::{Input, SiteInput};
 
-use crate::forecast::{Gas, Method, Past, Perfect};
+use crate::forecast::{Gas, Method, Noisy, Past, Perfect};
 use crate::strategy::Strategy;
 use crate::world::{Outage, World};
 
@@ -39,6 +39,7 @@ impl Foresight {
             let past = Past { values: &flows[..seen], first, each: STEP };
             given.forecast = match self.method {
                 Method::Perfect => Perfect(flows).gas(past, STEPS),
+                Method::Noisy => Noisy::new(id, flows).gas(past, STEPS),
                 method => method.gas(past, STEPS),
             };
             if self.method == Method::Perfect {

@@ -52,7 +52,7 @@ impl Series {
     pub fn band(&self, method: Method, ahead: usize) -> Option<Band> {
         let last = *self.values.last()?;
         let found = match method {
-            Method::Persistence | Method::Perfect => None,
+            Method::Persistence | Method::Perfect | Method::Noisy => None,
             Method::Seasonal => self.seasonal(self.cell_ahead(ahead)),
             Method::Quantile => self.changes(ahead, last),
         };

@@ -13,10 +13,11 @@ use std::str::FromStr;
 use model::market::Market;
 use model::site::GasFlow;
 use model::workload::GpuTime;
-use model::{Span, Time};
+use model::{SiteId, Span, Time};
 use planner::GasStep;
 use serde::{Serialize, Serializer};
 
+use crate::chance::{Chance, Purpose, place};
 use baseline::Series;
 
 /// A value and its spread.
@@ -71,20 +72,44 @@ pub enum Method {
     Quantile,
     /// It is known.
     Perfect,
+    /// It is known but for noise that grows with the square root of time: no forecaster, a sensitivity.
+    Noisy,
 }
 
 /// No method is called so.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("no forecast is called {0:?}; there are persistence, seasonal, quantile, perfect")]
+#[error("no forecast is called {0:?}; there are persistence, seasonal, quantile, perfect, noisy")]
 pub struct Unknown(String);
 
 /// The truth of one site's gas, from the same beginning as the past that it is asked with.
 #[derive(Clone, Copy, Debug)]
 pub struct Perfect<'w>(pub &'w [GasFlow]);
 
+/// The truth with noise: k steps ahead it is off by a normal share of standard deviation [`NOISE`] × √k, a walk of k draws.
+#[derive(Clone, Copy, Debug)]
+pub struct Noisy<'w> {
+    truth: &'w [GasFlow],
+    seed: u64,
+    place: u64,
+}
+
+/// Standard deviation of the noise one step ahead, as a share of the flow.
+pub const NOISE: f64 = 0.05;
+/// A normal variable lies so many deviations below its mean in one case of ten.
+const TENTH: f64 = 1.2816;
+
+impl<'w> Noisy<'w> {
+    /// Of one site's truth. The noise is drawn by the site's name and the gas itself: another world has other noise.
+    pub(crate) fn new(site: &SiteId, truth: &'w [GasFlow]) -> Self {
+        let mix = |sum: u64, flow: &GasFlow| sum.wrapping_mul(31).wrapping_add(flow.get().cast_unsigned());
+        Self { truth, seed: truth.iter().fold(0, mix), place: place(site.as_str()) }
+    }
+}
+
 impl Method {
     /// All of them.
-    pub const ALL: [Method; 4] = [Method::Persistence, Method::Seasonal, Method::Quantile, Method::Perfect];
+    pub const ALL: [Method; 5] =
+        [Method::Persistence, Method::Seasonal, Method::Quantile, Method::Perfect, Method::Noisy];
     /// Those that know the past only.
     pub const BASELINES: [Method; 3] = [Method::Persistence, Method::Seasonal, Method::Quantile];
 
@@ -95,6 +120,7 @@ impl Method {
             Method::Seasonal => "seasonal",
             Method::Quantile => "quantile",
             Method::Perfect => "perfect",
+            Method::Noisy => "noisy",
         }
     }
 }
@@ -119,7 +145,7 @@ impl Serialize for Method {
     }
 }
 
-// Without the truth at hand a perfect forecast is none, and persistence stands in for it.
+// Without the truth at hand a perfect or a noisy forecast is none, and persistence stands in for it.
 impl Gas for Method {
     fn gas(&self, past: Past<'_, GasFlow>, steps: usize) -> Vec<GasStep> {
         let series = Series::of(past, |flow| flow.get());
@@ -141,6 +167,22 @@ impl Demand for Method {
     }
 }
 
+impl Gas for Noisy<'_> {
+    fn gas(&self, past: Past<'_, GasFlow>, steps: usize) -> Vec<GasStep> {
+        let now = past.values.len();
+        let mut chance = Chance::new(self.seed, Purpose::Noise, [self.place, now as u64]);
+        let mut error = 0.0;
+        let step = |(ahead, flow): (usize, &GasFlow)| {
+            error += NOISE * chance.normal();
+            let deviation = NOISE * ((ahead + 1) as f64).sqrt();
+            let p50 = flow.as_f64() * (1.0_f64 + error).max(0.0);
+            let p10 = p50 * (1.0 - TENTH * deviation).max(0.0);
+            GasStep { p10: GasFlow::from_f64(p10), p50: GasFlow::from_f64(p50) }
+        };
+        self.truth.iter().skip(now).take(steps).enumerate().map(step).collect()
+    }
+}
+
 impl Gas for Perfect<'_> {
     fn gas(&self, past: Past<'_, GasFlow>, steps: usize) -> Vec<GasStep> {
         let ahead = self.0.iter().skip(past.values.len()).take(steps);
@@ -159,6 +201,25 @@ mod tests {
         }
         let error = "oracle".parse::<Method>().expect_err("no method");
         assert!(error.to_string().contains("\"oracle\"; there are persistence, seasonal"), "{error}");
+    }
+
+    #[test]
+    fn noise_grows_with_the_square_root_of_time_and_is_the_same_again() {
+        let truth = vec![GasFlow::mcf(200); 4_000];
+        let site = SiteId::new("well-7").expect("a name");
+        let noisy = Noisy::new(&site, &truth);
+        let of = |seen: usize| {
+            noisy.gas(Past { values: &truth[..seen], first: Time(0), each: Span::minutes(5) }, 16)
+        };
+        assert_eq!(of(7), of(7));
+        assert_ne!(of(7), of(8), "each step has noise of its own");
+        for (ahead, expected) in [(1, 0.05), (4, 0.10), (16, 0.20)] {
+            let square = |seen: usize| (of(seen)[ahead - 1].p50.as_f64() / 200_000.0 - 1.0).powi(2);
+            let deviation = ((0..3_900).map(square).sum::<f64>() / 3_900.0).sqrt();
+            assert!((deviation / expected - 1.0).abs() < 0.1, "{ahead} ahead: {deviation}");
+        }
+        let last = of(3_999);
+        assert!(last.len() == 1 && last[0].p10 < last[0].p50, "it knows no more than there is: {last:?}");
     }
 
     #[test]

@@ -5,6 +5,7 @@ mod bad_input;
 mod bound;
 mod demand;
 mod events;
+mod firm;
 mod forecast;
 mod known;
 mod oracle;

@@ -46,6 +46,8 @@ pub struct BacktestArgs {
 pub enum BacktestCommand {
     /// Holds the planner against an oracle on seeded weeks: floor, ours, a planner that knows, and a bound on everything.
     Oracle(Box<OracleArgs>),
+    /// Holds each way to expect gas against knowing it, on a suite of worlds: seeds, gas that varies little and much, three loads.
+    Horizon(Box<HorizonArgs>),
     /// Reckons money over years: present value, payback, the share outside mining, a bust, a contract.
     Years(Box<YearsArgs>),
 }
@@ -61,6 +63,19 @@ pub struct OracleArgs {
     /// Days before each week on which the split of the floor is fitted.
     #[arg(long, value_name = "N", default_value_t = 30, value_parser = clap::value_parser!(u8).range(1..=90))]
     pub fit_days: u8,
+}
+
+/// Flags of `backtest horizon`.
+#[derive(Clone, Debug, clap::Args)]
+pub struct HorizonArgs {
+    #[command(flatten)]
+    pub given: Given,
+    /// Seeds, from --seed on. Load and variability of gas are the suite's own.
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=50))]
+    pub seeds: u8,
+    /// Days of each world.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=30))]
+    pub days: u8,
 }
 
 /// Flags of `backtest years`.
@@ -112,7 +127,8 @@ pub struct Given {
     /// How much the wells' gas varies: 0 is steady, 0.3 an ordinary shale pad, 1 the most.
     #[arg(long, value_name = "SHARE", default_value_t = 0.3, value_parser = share)]
     pub gas_variability: f64,
-    /// How the gas of the next two hours is expected: persistence, seasonal, quantile or perfect.
+    /// How the gas of the next two hours is expected: persistence, seasonal, quantile, perfect, or noisy (the truth
+    /// with noise: no forecaster, a sensitivity).
     #[arg(long, value_name = "METHOD", default_value_t = backtest::Method::Persistence)]
     pub forecast: backtest::Method,
     /// Dollars for a firm GPU-hour; the fleet's offering when left out. So for the next two.

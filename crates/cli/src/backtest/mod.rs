@@ -2,10 +2,11 @@
 //!
 //! The model is the pure crate `backtest`; here files are read ([`inputs`]), strategies run side by side on threads, and tables,
 //! CSV ([`csv`]) and plots ([`svg`]) written. Sampled events are replayed in steps of 10 ms by
-//! [`mod@replay`]. `backtest oracle` is [`oracle`], `backtest years` is [`years`]. Nothing here changes what comes out: the same flags and files give the same bytes.
+//! [`mod@replay`]. `backtest oracle` is [`oracle`], `backtest horizon` is [`horizon`], `backtest years` is [`years`]. Nothing here changes what comes out: the same flags and files give the same bytes.
 
 mod args;
 mod csv;
+mod horizon;
 mod inputs;
 mod oracle;
 mod replay;
@@ -35,6 +36,7 @@ pub use replay::Replays;
 pub fn run(args: &BacktestArgs, output: Output) -> Result<(), Error> {
     match &args.command {
         Some(BacktestCommand::Oracle(asked)) => return oracle::run(asked, output),
+        Some(BacktestCommand::Horizon(asked)) => return horizon::run(asked, output),
         Some(BacktestCommand::Years(asked)) => return years::run(asked, output),
         None => {}
     }
