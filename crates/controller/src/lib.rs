@@ -47,5 +47,7 @@ pub mod tenant;
 pub mod term;
 pub mod tracker;
 
+pub use admission::listen;
+
 #[cfg(test)]
 mod testing;

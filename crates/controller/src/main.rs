@@ -102,8 +102,8 @@ async fn serve(flags: Flags, fleet: model::fleet::Fleet, mut again: Again) -> an
     let store = flags.place.open().await?;
     #[cfg(feature = "archive")]
     let archive = flags.archive.as_deref().map(archive::place::Place::open).transpose()?;
-    let grpc = bind(flags.listen).await?;
-    let rest = bind(flags.rest).await?;
+    let grpc = bind(flags.listen)?;
+    let rest = bind(flags.rest)?;
     let metrics = match flags.metrics {
         Some(address) => Some(service::monitor::bind(address).await?),
         None => None,
@@ -206,8 +206,7 @@ impl Again {
     }
 }
 
-async fn bind(address: std::net::SocketAddr) -> anyhow::Result<TcpListener> {
-    TcpListener::bind(address)
-        .await
+fn bind(address: std::net::SocketAddr) -> anyhow::Result<TcpListener> {
+    controller::listen(address)
         .with_context(|| format!("{address} cannot be listened on; is another controller running?"))
 }

@@ -4,6 +4,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use service::tls::authority::{Authority, Pair};
 use service::tls::{Client, ClientFlags, Connection, Refused, Server, ServerFiles, advice};
@@ -115,6 +116,17 @@ async fn a_client_does_not_go_on_with_a_controller_that_is_not_who_it_should_be(
     let posing = Controller { server, ..controller };
     let (_, refused) = posing.meet(&posing.ada(), "127.0.0.1").await;
     assert!(refused.is_some_and(|refused| refused.contains("shows no controller's certificate")));
+}
+
+/// As of a busy controller: its kernel takes the connection, and nobody speaks. Time is made to pass.
+#[tokio::test(start_paused = true)]
+async fn a_client_does_not_wait_for_ever_for_a_controller_that_says_nothing() {
+    let controller = Controller::new(&["127.0.0.1"]);
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let way = Endpoint::from_shared(format!("https://{}", silent.local_addr().unwrap())).unwrap();
+    let way = controller.ada().secure(way).unwrap();
+    let met = tokio::time::timeout(Duration::from_secs(60), way.connect()).await;
+    assert!(met.expect("it ends by itself").is_err());
 }
 
 #[tokio::test]

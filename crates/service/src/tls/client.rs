@@ -4,10 +4,17 @@
 //! its host is what the controller's certificate is good for. Next: `agent/src/session.rs`, `cli/src/operator/connect.rs`.
 
 use std::path::PathBuf;
+#[cfg(feature = "tls")]
+use std::time::Duration;
 
 use tonic::transport::Endpoint;
 
 use super::{BUILT_IN, Error};
+
+/// A handshake that takes longer has failed, as the controller's end sees it too. An endpoint's own limit ends with the connection of
+/// TCP, which the kernel of a busy controller makes without it: who waited without a limit then waited for ever.
+#[cfg(feature = "tls")]
+const HANDSHAKE: Duration = Duration::from_secs(10);
 
 /// Certificates towards controllers.
 #[derive(Clone, Debug, Default, PartialEq, Eq, clap::Args)]
@@ -122,6 +129,7 @@ impl Client {
         let host = endpoint.uri().host().unwrap_or_default().trim_matches(['[', ']']).to_owned();
         let config = ClientTlsConfig::new()
             .domain_name(host)
+            .timeout(HANDSHAKE)
             .ca_certificate(Certificate::from_pem(&self.ca))
             .identity(Identity::from_pem(&self.certificate, &self.key));
         endpoint.tls_config(config).map_err(|error| {
