@@ -18,7 +18,7 @@ use service::tls::ClientFlags;
 use sim::fault::{FAULTS, Fault};
 
 pub use self::affinity::AffinityArgs;
-pub use self::quote::{QuoteArgs, Tier};
+pub use self::quote::{QuoteArgs, SizeArgs, Tier};
 use crate::backtest::BacktestArgs;
 use crate::{duration, output};
 
@@ -275,9 +275,9 @@ pub struct SubmitArgs {
     /// The offering to buy under; it settles tier, GPU type and price.
     #[arg(long, value_name = "ID")]
     pub offering: String,
-    /// GPUs that run together.
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
-    pub gpus: u32,
+    /// How many GPUs or kilowatts.
+    #[command(flatten)]
+    pub size: SizeArgs,
     /// How long all of them together run until it is complete; runs until it is cancelled when left out.
     #[arg(long = "for", value_name = "DURATION", value_parser = duration::parse)]
     pub run_for: Option<Span>,
@@ -319,6 +319,9 @@ pub enum TenantCommand {
         /// Most GPUs it may hold at once.
         #[arg(long, value_name = "N")]
         gpu_quota: u32,
+        /// Most kilowatts of powered shell it may hold at once.
+        #[arg(long, value_name = "N", default_value_t = 0)]
+        kilowatt_quota: u32,
         /// Makes the call repeatable: the same id again makes nothing new and answers no key.
         #[arg(long, value_name = "TEXT")]
         request_id: Option<String>,

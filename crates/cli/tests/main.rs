@@ -123,7 +123,9 @@ fn a_wrong_command_line_is_code_2_and_says_what_was_meant() {
     check(&["backtest", "--prices", "/nowhere.csv"], "cannot read /nowhere.csv");
     check(&["dev", "--fault", "meteor@5s"], "no fault is called \"meteor\"");
     check(&["plan", "show", "0"], "1..");
-    check(&["quote"], "--gpus <N>");
+    check(&["quote"], "<--gpus <N>|--kilowatts <N>>");
+    check(&["quote", "--kilowatts", "4001"], "1..=4000");
+    check(&["quote", "--gpus", "8", "--kilowatts", "500"], "cannot be used with");
     check(&["quote", "--gpus", "0"], "1..=1024");
     check(&["quote", "--gpus", "8", "--tier", "gold"], "firm, on-demand, spot");
     for term in ["0h", "3650d", "90d1h"] {

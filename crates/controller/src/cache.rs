@@ -12,7 +12,7 @@ use model::report::Finding;
 use model::site::Site;
 use model::tenant::{Offering, Tenant};
 use model::workload::Workload;
-use model::{Id, ModuleId, OfferingId, SiteId, TenantId, Time, WorkloadId};
+use model::{Id, ModuleId, OfferingId, SiteId, SoldBy, TenantId, Time, WorkloadId};
 use store::record::{Versioned, decode_entry};
 use store::{Change, Entry, Key, Prefix, Revision, WatchEvent, key};
 
@@ -121,11 +121,12 @@ impl Cache {
         }
     }
 
-    /// Workloads of one tenant that are not final, and the GPUs they ask for together.
-    pub fn open_gpus(&self, tenant: &TenantId) -> u64 {
+    /// GPUs, or kilowatts, that one tenant asks for by all its workloads that are not final.
+    pub fn open_units(&self, tenant: &TenantId, sold: SoldBy) -> u64 {
         self.workloads
             .values()
             .filter(|stored| stored.value.tenant == *tenant && !stored.value.status.phase.is_final())
+            .filter(|stored| stored.value.sold_by() == sold)
             .map(|stored| u64::from(stored.value.spec.gpus))
             .sum()
     }
@@ -370,7 +371,7 @@ mod tests {
         moved.module.site = model::SiteId::new("well-8").unwrap();
         cache.apply(&put(key::module("m1"), &moved, 11));
         assert_eq!((here(&cache, "well-7"), here(&cache, "well-8")), (0, 1));
-        assert_eq!(cache.open_gpus(&workload.tenant), 4);
+        assert_eq!(cache.open_units(&workload.tenant, SoldBy::Gpu), 4);
         let history = key::event("workload", "w");
         let keys = [
             key::site("well-7"),
@@ -384,7 +385,7 @@ mod tests {
         assert_eq!((cache.sites.len(), cache.modules.len(), cache.lost.len()), (0, 0, 0));
         assert!(!cache.histories.contains_key(&subject) && !cache.holds(&subject));
         assert_eq!(here(&cache, "well-8"), 0);
-        assert_eq!((cache.open_gpus(&workload.tenant), cache.target), (0, None));
+        assert_eq!((cache.open_units(&workload.tenant, SoldBy::Gpu), cache.target), (0, None));
         assert_eq!(cache.revision, Revision(12));
     }
 

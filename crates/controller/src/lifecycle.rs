@@ -56,7 +56,7 @@ pub fn step(workload: &Workload, facts: &Facts) -> Status {
     let current = status.placement.as_ref().map(|placement| placement.incarnation);
     let run = facts.run.filter(|run| Some(run.incarnation) == current);
     match facts.stray {
-        Some(stray) if is_forgotten(stray, current) => forgotten(stray, facts, &mut status),
+        Some(stray) if is_forgotten(stray, current) => forgotten(workload, stray, facts, &mut status),
         // It may have moved on since the copy was made: it is told to go on where it is stored only if it does so already.
         _ if status.phase.holds() && facts.hidden && run.is_none() && facts.link != Link::Lost => {
             (status.phase, status.reason) = (Phase::Stopping, ReasonCode::LinkLost);
@@ -113,12 +113,12 @@ fn hold(workload: &Workload, facts: &Facts, run: Option<&RunReport>, status: &mu
     let wanted = kept && !workload.cancel;
     match run.map(|run| run.phase) {
         Some(RunPhase::Completed) => {
-            release(run, status);
+            release(workload, run, status);
             (status.phase, status.reason) = (Phase::Completed, ReasonCode::Completed);
         }
-        Some(RunPhase::Stopped) => release(run, status),
-        _ if facts.link == Link::Lost => out_of_touch(facts, run, status),
-        _ if !wanted && facts.dropped && run.is_none() => release(None, status),
+        Some(RunPhase::Stopped) => release(workload, run, status),
+        _ if facts.link == Link::Lost => out_of_touch(workload, facts, run, status),
+        _ if !wanted && facts.dropped && run.is_none() => release(workload, None, status),
         _ if !wanted => stop(workload, facts, status),
         Some(RunPhase::Running) => go_on(Phase::Running, facts, status),
         // Its agent stops it by itself: power fell short on site.
@@ -161,7 +161,7 @@ fn is_forgotten(stray: &RunReport, current: Option<u64>) -> bool {
 
 /// The store went back in time: what it says of this workload is not so. While a run that it does not know is active nothing of the
 /// workload is told to run; afterwards it goes on from what that run saved, with a number above its own.
-fn forgotten(stray: &RunReport, facts: &Facts, status: &mut Status) {
+fn forgotten(workload: &Workload, stray: &RunReport, facts: &Facts, status: &mut Status) {
     if is_active(stray) {
         if status.phase.holds() {
             (status.phase, status.reason) = (Phase::Stopping, ReasonCode::LinkLost);
@@ -174,26 +174,29 @@ fn forgotten(stray: &RunReport, facts: &Facts, status: &mut Status) {
     status.placement = Some(Placement { incarnation: stray.incarnation, ..last.clone() });
     status.saved = stray.saved.max(status.saved);
     status.progress = stray.progress;
-    release(Some(stray), status);
+    release(workload, Some(stray), status);
     if stray.phase == RunPhase::Completed {
         (status.phase, status.reason) = (Phase::Completed, ReasonCode::Completed);
     }
 }
 
-fn out_of_touch(facts: &Facts, run: Option<&RunReport>, status: &mut Status) {
+fn out_of_touch(workload: &Workload, facts: &Facts, run: Option<&RunReport>, status: &mut Status) {
     if has_ended(facts.told, facts.now) && !facts.queued {
         // The agent has stopped it by itself; what it saved after we lost sight of it is not known and is done again.
-        release(run, status);
+        release(workload, run, status);
         status.reason = ReasonCode::LinkLost;
     } else {
         (status.phase, status.reason) = (Phase::Unreachable, ReasonCode::LinkLost);
     }
 }
 
-/// It holds nothing any more. What is left of it is the last checkpoint that was observed.
-fn release(run: Option<&RunReport>, status: &mut Status) {
+/// It holds nothing any more. What is left of it is the last checkpoint that was observed; without checkpoints all that was reported.
+fn release(workload: &Workload, run: Option<&RunReport>, status: &mut Status) {
     let done = run.is_some_and(|run| run.phase == RunPhase::Completed);
     status.held += run.map_or_else(Default::default, |run| run.held);
+    if workload.spec.checkpoint <= Span::ZERO {
+        status.saved = status.progress;
+    }
     if !done {
         status.progress = status.saved;
     }

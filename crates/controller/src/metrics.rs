@@ -49,6 +49,10 @@ const WORKLOADS: Metric =
     Metric::gauge("flareshift_controller_workloads", "Workloads by phase and reason, ended ones too.");
 const GPUS: Metric =
     Metric::gauge("flareshift_controller_workload_gpus", "GPUs that workloads ask for, by phase.");
+const KILOWATTS: Metric = Metric::gauge(
+    "flareshift_controller_workload_kilowatts",
+    "Kilowatts of powered shell that workloads ask for, by phase.",
+);
 const UNREADABLE: Metric =
     Metric::gauge("flareshift_controller_unreadable_records", "Records of the store that do not read.");
 const FINDINGS: Metric = Metric::gauge(
@@ -145,17 +149,21 @@ fn gap(bound: Bound) -> f64 {
 
 fn workloads(page: &mut Page, cache: &Cache, live: &Live) {
     let mut by_reason: BTreeMap<(WorkloadPhase, ReasonCode), u64> = BTreeMap::new();
-    let mut gpus: BTreeMap<WorkloadPhase, u64> = PHASES.into_iter().map(|phase| (phase, 0)).collect();
+    let none = || PHASES.into_iter().map(|phase| (phase, 0_u64)).collect::<BTreeMap<WorkloadPhase, u64>>();
+    let (mut gpus, mut kilowatts) = (none(), none());
     for stored in cache.workloads.values() {
         let current = live.workloads.get(&stored.value.id).unwrap_or(&stored.value);
         *by_reason.entry((current.status.phase, current.status.reason)).or_default() += 1;
-        *gpus.entry(current.status.phase).or_default() += u64::from(current.spec.gpus);
+        let units = current.sold_by().pick(&mut gpus, &mut kilowatts);
+        *units.entry(current.status.phase).or_default() += u64::from(current.spec.gpus);
     }
     for ((phase, reason), count) in by_reason {
         page.add(&WORKLOADS, &[("phase", &phase.to_string()), ("reason", reason.as_str())], count as f64);
     }
-    for (phase, gpus) in gpus.into_iter().filter(|(phase, _)| !phase.is_final()) {
-        page.add(&GPUS, &[("phase", &phase.to_string())], gpus as f64);
+    for (metric, units) in [(&GPUS, gpus), (&KILOWATTS, kilowatts)] {
+        for (phase, units) in units.into_iter().filter(|(phase, _)| !phase.is_final()) {
+            page.add(metric, &[("phase", &phase.to_string())], units as f64);
+        }
     }
 }
 

@@ -11,4 +11,5 @@ mod quotes;
 mod rest;
 mod secure;
 mod shares;
+mod shells;
 mod tenants;

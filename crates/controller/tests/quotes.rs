@@ -248,6 +248,7 @@ async fn a_tenant_asks_over_rest_and_grpc_and_sees_nothing_of_others() {
         gpus: 8,
         term: wire_span(Span::hours(24)),
         deadline: None,
+        kilowatts: None,
     });
     let bearer = format!("Bearer {umbra}").parse().unwrap();
     request.metadata_mut().insert("authorization", bearer);

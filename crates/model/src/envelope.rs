@@ -167,9 +167,9 @@ pub struct Assignment {
     pub remaining: Option<GpuTime>,
     /// Progress at the checkpoint from which it starts.
     pub start_from: GpuTime,
-    /// Time between checkpoints.
+    /// Time between checkpoints. Zero: nothing is saved and nothing lost, and it draws until it has ended, as in a powered shell.
     pub checkpoint: Span,
-    /// Time to save a checkpoint.
+    /// Time to save a checkpoint; the notice of a powered shell.
     pub save: Span,
     /// Time from start until progress resumes.
     pub restart: Span,

@@ -8,6 +8,7 @@ use crate::cap::FULL;
 use crate::id::{ModuleId, OfferingId, SiteId};
 use crate::module::Module;
 use crate::report::Finding;
+use crate::shell::{LONGEST_NOTICE, SoldBy};
 use crate::site::{GridTie, Site, Storage};
 use crate::tenant::Offering;
 use crate::time::Span;
@@ -36,6 +37,7 @@ impl Fleet {
         findings.extend(self.sites.iter().flat_map(|site| self.site_findings(site)));
         findings.extend(self.modules.iter().flat_map(|module| self.module_findings(module)));
         findings.extend(self.offerings.iter().filter_map(floor_finding));
+        findings.extend(self.offerings.iter().filter_map(notice_finding));
         findings
     }
 
@@ -114,6 +116,8 @@ impl Fleet {
             if pool.gpus == 0 || pool.active < pool.idle || pool.cap_min < pool.idle {
                 let message = "needs gpus above zero, and active and cap_min at or above idle".into();
                 findings.push(finding("pool", format!("{subject} pool {id}"), message));
+            } else if let Some(fault) = pool.shell_fault() {
+                findings.push(finding("shell", format!("{subject} pool {id}"), fault.into()));
             } else if let Some(fault) = pool.curve_fault() {
                 findings.push(finding("curve", format!("{subject} pool {id}"), fault.into()));
             }
@@ -125,7 +129,9 @@ impl Fleet {
 /// What cannot be of an offering's floor.
 fn floor_finding(offering: &Offering) -> Option<Finding> {
     let floor = offering.floor?;
-    let message = if offering.tier == Tier::Firm {
+    let message = if SoldBy::of(&offering.gpu) == SoldBy::Kilowatt {
+        "is sold by the kilowatt, and nobody slows a tenant's own machines; leave `floor` out"
+    } else if offering.tier == Tier::Firm {
         "is firm, and firm work is never slowed; leave `floor` out, or sell it on demand or as spot"
     } else if !(1..FULL.get()).contains(&floor.get()) {
         "needs a `floor` from 1 to 999: the least pace in thousandths of full speed; leave it out where work is never slowed"
@@ -133,6 +139,14 @@ fn floor_finding(offering: &Offering) -> Option<Finding> {
         return None;
     };
     Some(finding("floor", format!("offering {}", offering.id), message.into()))
+}
+
+/// The notice of a powered shell is waited out before its feeder opens, so it has the limit that saving has.
+fn notice_finding(offering: &Offering) -> Option<Finding> {
+    let fits = (Span::ZERO..=LONGEST_NOTICE).contains(&offering.notice);
+    let message = "is sold by the kilowatt: needs a `notice` from 0 to 3600000 ms, after which its feeder opens";
+    (SoldBy::of(&offering.gpu) == SoldBy::Kilowatt && !fits)
+        .then(|| finding("notice", format!("offering {}", offering.id), message.into()))
 }
 
 /// The first thing that cannot be of a storage.
@@ -248,6 +262,26 @@ mod tests {
         check(Tier::Firm, Some(800), Some("never slowed"));
         check(Tier::Spot, Some(0), Some("1 to 999"));
         check(Tier::OnDemand, Some(1_000), Some("1 to 999"));
+    }
+
+    #[test]
+    fn what_is_sold_by_the_kilowatt_is_never_slowed_and_has_a_notice_that_ends() {
+        let check = |gpu: &str, floor: Option<i64>, notice: Span, expected: Option<&str>| {
+            let text = format!(
+                "[[offering]]\nid = \"o\"\ntier = \"spot\"\ngpu = \"{gpu}\"\nprice = 1\nnotice = {}\nsla_permille = 0\n",
+                notice.get()
+            );
+            let mut fleet: Fleet = toml::from_str(&text).unwrap();
+            fleet.offerings[0].floor = floor.map(crate::unit::Pace::new);
+            let found: Vec<String> = fleet.findings().iter().map(ToString::to_string).collect();
+            assert_eq!(found.len(), usize::from(expected.is_some()), "{found:?}");
+            assert!(found.concat().contains(expected.unwrap_or_default()), "{found:?}");
+        };
+        check("kilowatt", None, Span::hours(1), None);
+        check("kilowatt", Some(800), Span::ZERO, Some("offering o [floor]: is sold by the kilowatt"));
+        check("kilowatt", None, Span::new(3_600_001), Some("offering o [notice]: "));
+        check("kilowatt-liquid", None, Span::new(-1), Some("offering o [notice]: "));
+        check("h100", None, Span::hours(9), None);
     }
 
     #[test]

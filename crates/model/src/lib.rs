@@ -1,6 +1,7 @@
 //! The nouns of Flareshift: what every other crate talks about.
 //!
-//! Start at [`site`] and [`module`] for the plant, [`workload`] for what tenants run ([`affinity`] for where), [`plan`] for a decision about both,
+//! Start at [`site`] and [`module`] for the plant, [`workload`] for what tenants run ([`affinity`] for where, [`shell`] for machines
+//! of their own), [`plan`] for a decision about both,
 //! [`envelope`] for what of it one agent is allowed, [`report`] for what that agent says back, [`ledger`] for what is billed, and
 //! [`event`] for what became of each.
 //! [`fleet`] is what an operator writes down, [`fleet_file`] how it is read, [`toml_file`] how a mistake in it is told.
@@ -21,6 +22,7 @@ pub mod module;
 pub mod plan;
 pub mod report;
 pub mod shared;
+pub mod shell;
 pub mod site;
 pub mod tenant;
 pub mod time;
@@ -33,5 +35,6 @@ pub use id::{
     SiteId, TenantId, WorkloadId,
 };
 pub use shared::Shared;
+pub use shell::SoldBy;
 pub use time::{BootStamp, Span, Time};
 pub use unit::{Hashrate, MicroDollars, Pace, WattSeconds, Watts, WattsPerSecond, Work};

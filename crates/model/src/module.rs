@@ -109,7 +109,8 @@ pub enum Actuator {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct GpuPool {
-    /// The GPU's type, as offered to tenants.
+    /// The GPU's type, as offered to tenants. What is sold by the kilowatt has a type of its own ([`crate::shell`]): then servers
+    /// are bays and GPUs kilowatts.
     pub gpu: String,
     /// Servers in the pool.
     pub servers: u32,

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::id::{OfferingId, TenantId};
+use crate::shell::SoldBy;
 use crate::time::{Span, Time};
 use crate::unit::{MicroDollars, Pace};
 use crate::workload::Tier;
@@ -16,6 +17,9 @@ pub struct Tenant {
     pub name: String,
     /// Most GPUs it may hold at once, over all its workloads.
     pub gpu_quota: u32,
+    /// Most kilowatts of powered shell it may hold at once, over all its workloads.
+    #[serde(default)]
+    pub kilowatt_quota: u32,
     /// When the operator made it.
     pub created: Time,
 }
@@ -28,11 +32,11 @@ pub struct Offering {
     pub id: OfferingId,
     /// What is promised.
     pub tier: Tier,
-    /// The GPU's type, as in [`crate::module::GpuPool::gpu`].
+    /// The type, as in [`crate::module::GpuPool::gpu`]; [`crate::SoldBy`] says what one unit of it is.
     pub gpu: String,
-    /// Price of one GPU for one hour.
+    /// Price of one GPU, or one kilowatt, for one hour.
     pub price: MicroDollars,
-    /// Shortest warning before a preemption.
+    /// Shortest warning before a preemption; of a powered shell, the time between telling its tenant and opening its feeder.
     pub notice: Span,
     /// Promised availability over a month, in thousandths; 0 where nothing is promised.
     pub sla_permille: u32,
@@ -40,4 +44,11 @@ pub struct Offering {
     /// it. Never firm.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub floor: Option<Pace>,
+}
+
+impl Offering {
+    /// Whether GPUs are sold here under this tier.
+    pub fn sells_gpus(&self, tier: Tier) -> bool {
+        self.tier == tier && SoldBy::of(&self.gpu) == SoldBy::Gpu
+    }
 }

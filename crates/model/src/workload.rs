@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::affinity::{Affinity, Group};
 use crate::id::{ModuleId, OfferingId, PoolId, SiteId, TenantId, WorkloadId};
 use crate::plan::ReasonCode;
+use crate::shell::SoldBy;
 use crate::time::{Span, Time};
 use crate::unit::{MicroDollars, Pace, Quantity, Unit};
 
@@ -63,17 +64,17 @@ pub struct Spec {
     pub offering: OfferingId,
     /// The offering's tier when it was bought.
     pub tier: Tier,
-    /// The GPU's type.
+    /// The GPU's type, or `kilowatt` ([`crate::shell`]).
     pub gpu: String,
-    /// GPUs that run together, in one pool of one module.
+    /// GPUs that run together, in one pool of one module; or kilowatts.
     pub gpus: u32,
     /// GPU time after which it is complete; `None` runs until it is cancelled.
     pub amount: Option<GpuTime>,
     /// Price of a GPU-hour when it was bought.
     pub price: MicroDollars,
-    /// Time between checkpoints.
+    /// Time between checkpoints. Zero: nothing is saved and no progress is ever lost, as in a powered shell.
     pub checkpoint: Span,
-    /// Time to save a checkpoint.
+    /// Time to save a checkpoint; the notice of a powered shell.
     pub save: Span,
     /// Time from start until progress resumes (image, weights, compilation).
     pub restart: Span,
@@ -263,6 +264,11 @@ impl Workload {
     /// Availability promised to it, in thousandths: what stands in its promise, or else what `offered` says.
     pub fn level(&self, offered: impl FnOnce(&OfferingId) -> u32) -> u32 {
         self.promise.as_ref().map_or_else(|| offered(&self.spec.offering), |promise| promise.level)
+    }
+
+    /// What one unit of it is.
+    pub fn sold_by(&self) -> SoldBy {
+        SoldBy::of(&self.spec.gpu)
     }
 
     /// Whether stopping it by choice now would be the second time without progress in between.

@@ -7,8 +7,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use model::plan::{Decision, ReasonCode, SitePlan, Subject};
 use model::report::Finding;
+use model::shell::sums;
 use model::workload::Tier;
-use model::{MicroDollars, Shared, SiteId, Watts, WorkloadId};
+use model::{MicroDollars, Shared, SiteId, SoldBy, Watts, WorkloadId};
 
 use crate::affinity;
 use crate::assign::Book;
@@ -322,11 +323,18 @@ fn unserved(book: &Book<'_>, add: &mut impl FnMut(&str, String, &str)) {
     };
     let firm =
         book.input.workloads.iter().filter(|(id, workload)| workload.spec.tier == Tier::Firm && waits(id));
-    let (count, gpus) =
-        firm.fold((0_u32, 0_u64), |sum, (_, work)| (sum.0 + 1, sum.1 + u64::from(work.spec.gpus)));
+    let mut units: BTreeMap<SoldBy, u64> = BTreeMap::new();
+    let mut count = 0_u32;
+    for (_, work) in firm {
+        *units.entry(work.sold_by()).or_default() += u64::from(work.spec.gpus);
+        count += 1;
+    }
     if count > 0 {
+        let of = |sold: SoldBy| units.get(&sold).copied().unwrap_or(0);
+        let asked = sums(of(SoldBy::Gpu), of(SoldBy::Kilowatt));
+        let types = if of(SoldBy::Kilowatt) == 0 { "GPUs" } else { "bays" };
         let message = format!(
-            "{count} firm workloads with {gpus} GPUs wait for capacity that survives the loss of a set, or for GPUs; add sets, \
+            "{count} firm workloads with {asked} wait for capacity that survives the loss of a set, or for {types}; add sets, \
              gas or modules, or sell them another tier"
         );
         add("firm-unserved", "fleet".into(), &message);

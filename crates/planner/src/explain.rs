@@ -3,6 +3,7 @@
 //! Invariant: the tenant's view names no other tenant, workload, price, site capacity or shadow price; it says what kind of
 //! resource is short and what the tenant could change. Read next: `decide`, which writes the reasons.
 
+use model::SoldBy;
 use model::plan::{Decision, Plan, ReasonCode, Subject};
 use model::workload::{Tier, Workload};
 use serde::{Deserialize, Serialize};
@@ -26,7 +27,12 @@ pub fn explain(plan: &Plan, input: &Input, subject: &Subject) -> Explanation {
     let Some(decision) = plan.decisions.iter().find(|decision| decision.subject == *subject) else {
         return Explanation::default();
     };
-    let mut operator = vec![format!("{subject}: {}, {}", decision.reason, meaning(decision.reason))];
+    let workload = match subject {
+        Subject::Workload(id) => input.workloads.get(id),
+        Subject::Site(_) | Subject::Module(_) => None,
+    };
+    let sold = workload.map_or(SoldBy::Gpu, Workload::sold_by);
+    let mut operator = vec![format!("{subject}: {}, {}", decision.reason, meaning(decision.reason, sold))];
     operator.extend(decision.binding.as_ref().map(|binding| format!("binding: {binding}")));
     operator.extend(
         decision.shadow_price.map(|price| format!("one more kW would earn {} an hour", dollars(price))),
@@ -34,10 +40,6 @@ pub fn explain(plan: &Plan, input: &Input, subject: &Subject) -> Explanation {
     operator.extend(decision.rejected.as_ref().map(|rejected| format!("rejected: {rejected}")));
     operator.extend(place(plan, subject));
     operator.push(scope(plan, input));
-    let workload = match subject {
-        Subject::Workload(id) => input.workloads.get(id),
-        Subject::Site(_) | Subject::Module(_) => None,
-    };
     let speed = workload.and_then(|workload| speed(plan, input, workload));
     operator.extend(speed.iter().map(|(operator, _)| operator.clone()));
     let tenant = workload.map_or(Vec::new(), |workload| tenant(decision, workload, speed));
@@ -104,30 +106,34 @@ fn speed(plan: &Plan, input: &Input, workload: &Workload) -> Option<(String, Str
 }
 
 fn tenant(decision: &Decision, workload: &Workload, speed: Option<(String, String)>) -> Vec<String> {
-    let mut lines = vec![format!("{}: {}", decision.reason, meaning(decision.reason))];
-    lines.extend(short_of(decision.reason).map(|resource| format!("short of: {resource}")));
+    let (reason, sold) = (decision.reason, workload.sold_by());
+    let mut lines = vec![format!("{reason}: {}", meaning(reason, sold))];
+    lines.extend(short_of(reason, sold).map(|resource| format!("short of: {resource}")));
     lines.extend(speed.map(|(_, speed)| speed));
-    lines.extend(advice(decision.reason, workload.spec.tier).map(|advice| format!("sooner: {advice}")));
+    lines.extend(advice(reason, workload.spec.tier, sold).map(|advice| format!("sooner: {advice}")));
     lines
 }
 
 /// What each reason means, in words fit for everyone.
-fn meaning(reason: ReasonCode) -> &'static str {
+fn meaning(reason: ReasonCode, sold: SoldBy) -> &'static str {
     match reason {
         ReasonCode::Accepted => "accepted and not planned yet",
         ReasonCode::Placed => "starts: the best use of the power",
         ReasonCode::Kept => "goes on where it is",
-        ReasonCode::NoGpus => "not enough free GPUs of that type together",
+        ReasonCode::NoGpus => sold.pick(
+            "not enough free GPUs of that type together",
+            "not enough free kilowatts of that type together",
+        ),
         ReasonCode::NoPower => "not enough power, or power has a better use",
         ReasonCode::NoFirmCapacity => "not enough capacity that survives the loss of a source",
-        ReasonCode::NoSuchGpu => "no module has that GPU type",
+        ReasonCode::NoSuchGpu => sold.pick("no module has that GPU type", "no module has bays of that type"),
         ReasonCode::Preempted => "stopped for a stronger promise",
         ReasonCode::PowerShort => "stopped because power fell short",
         ReasonCode::Draining => "its module is being drained",
         ReasonCode::LinkLost => "its module is out of touch; it may still run there",
         ReasonCode::NoThrash => "power would not last long enough to pay its restart",
         ReasonCode::Cancelled => "ended by its tenant",
-        ReasonCode::Completed => "its GPU time is done",
+        ReasonCode::Completed => sold.pick("its GPU time is done", "all that was ordered was served"),
         ReasonCode::MiningResidual => "miners take what AI leaves",
         ReasonCode::MiningUnprofitable => "mining earns less than its gas and wear",
         ReasonCode::Ballast => "miners run as reserve and minimum load",
@@ -141,9 +147,9 @@ fn meaning(reason: ReasonCode) -> &'static str {
     }
 }
 
-fn short_of(reason: ReasonCode) -> Option<&'static str> {
+fn short_of(reason: ReasonCode, sold: SoldBy) -> Option<&'static str> {
     match reason {
-        ReasonCode::NoGpus | ReasonCode::NoSuchGpu => Some("GPUs"),
+        ReasonCode::NoGpus | ReasonCode::NoSuchGpu => Some(sold.units()),
         ReasonCode::NoPower | ReasonCode::PowerShort | ReasonCode::GasShort | ReasonCode::NoThrash => {
             Some("power")
         }
@@ -156,13 +162,17 @@ fn short_of(reason: ReasonCode) -> Option<&'static str> {
     }
 }
 
-fn advice(reason: ReasonCode, tier: Tier) -> Option<&'static str> {
+fn advice(reason: ReasonCode, tier: Tier, sold: SoldBy) -> Option<&'static str> {
     match (reason, tier) {
-        (ReasonCode::NoSuchGpu, _) => Some("ask for a GPU type that is offered"),
-        (ReasonCode::NoGpus | ReasonCode::StepLimited, _) => Some("ask for fewer GPUs in one gang"),
+        (ReasonCode::NoSuchGpu, _) => {
+            Some(sold.pick("ask for a GPU type that is offered", "ask for a type of bay that is offered"))
+        }
+        (ReasonCode::NoGpus | ReasonCode::StepLimited, _) => {
+            Some(sold.pick("ask for fewer GPUs in one gang", "ask for fewer kilowatts in one order"))
+        }
         (ReasonCode::NoFirmCapacity, _) => Some("take an on-demand or spot tier"),
         (ReasonCode::NoPower | ReasonCode::NoThrash, Tier::Spot) => Some("take an on-demand or firm tier"),
-        (ReasonCode::NoPower, _) => Some("ask for fewer GPUs"),
+        (ReasonCode::NoPower, _) => Some(sold.pick("ask for fewer GPUs", "ask for fewer kilowatts")),
         (ReasonCode::Slowed, _) => Some("take a tier that is never slowed"),
         (ReasonCode::SitesBound, _) => Some("order it anew for more sites, or for any"),
         (ReasonCode::GroupBound, _) => Some(
@@ -185,8 +195,13 @@ mod tests {
         for reason in
             [ReasonCode::NoGpus, ReasonCode::NoPower, ReasonCode::NoFirmCapacity, ReasonCode::NoSuchGpu]
         {
-            assert!(short_of(reason).is_some(), "{reason}");
-            assert!(advice(reason, Tier::OnDemand).is_some() || reason == ReasonCode::NoThrash, "{reason}");
+            for sold in [SoldBy::Gpu, SoldBy::Kilowatt] {
+                let advice = advice(reason, Tier::OnDemand, sold);
+                assert!(short_of(reason, sold).is_some(), "{reason}");
+                assert!(advice.is_some() || reason == ReasonCode::NoThrash, "{reason}");
+                let told = format!("{} {:?} {advice:?}", meaning(reason, sold), short_of(reason, sold));
+                assert!(sold == SoldBy::Gpu || !told.contains("GPU"), "of a powered shell: {told}");
+            }
         }
     }
 

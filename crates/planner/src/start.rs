@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use model::plan::{ReasonCode, STEP};
 use model::workload::{Placement, Workload};
-use model::{ModuleId, PoolId, SiteId, Span, WorkloadId};
+use model::{ModuleId, PoolId, SiteId, SoldBy, Span, WorkloadId};
 
 use crate::assign::{Book, Verdict, busy};
 use crate::dispatch;
@@ -176,7 +176,8 @@ impl Book<'_> {
             let exists = gpus.contains(gpu.as_str());
             let mut verdict = Verdict::of(if exists { ReasonCode::NoGpus } else { ReasonCode::NoSuchGpu });
             if !exists {
-                verdict.binding = Some(format!("no module has a GPU of type {gpu}"));
+                let unit = SoldBy::of(gpu).pick("GPU", "bay");
+                verdict.binding = Some(format!("no module has a {unit} of type {gpu}"));
             }
             self.verdicts.insert(id.clone(), verdict);
         }
@@ -203,7 +204,8 @@ impl Book<'_> {
         let island = &self.islands[&site.id];
         let (reason, binding) = match refusal {
             Some(Refusal::Gpus | Refusal::Sites | Refusal::Group) => {
-                (ReasonCode::NoGpus, format!("module {}: its GPUs", module.id))
+                let units = self.input.workloads.get(&wanted.id).map_or(SoldBy::Gpu, Workload::sold_by).units();
+                (ReasonCode::NoGpus, format!("module {}: its {units}", module.id))
             }
             Some(Refusal::Module) => {
                 (ReasonCode::NoPower, format!("module {}: its limit of {} W", module.id, module.limit))

@@ -66,9 +66,14 @@ impl Run {
         matches!(self.phase, RunPhase::Starting | RunPhase::Running | RunPhase::Stopping)
     }
 
-    /// Whether its GPUs work: saving keeps them at full draw.
+    /// Whether its GPUs work: saving keeps them at full draw. What saves nothing is somebody's own machines, which go on until
+    /// their feeder opens.
     pub(crate) fn is_busy(&self) -> bool {
-        self.phase == RunPhase::Running
+        match self.phase {
+            RunPhase::Running => true,
+            RunPhase::Stopping => self.assignment.checkpoint <= model::Span::ZERO,
+            RunPhase::Starting | RunPhase::Stopped | RunPhase::Completed => false,
+        }
     }
 
     /// Asks for a checkpoint and the end. A run that has not made progress yet ends at once.
@@ -166,7 +171,7 @@ impl Run {
     }
 
     fn makes_progress(&self) -> bool {
-        self.phase == RunPhase::Running && self.saving.is_none()
+        self.is_busy() && self.saving.is_none()
     }
 
     /// The amount at which it is complete.
@@ -284,6 +289,23 @@ pub(crate) mod tests {
         killed.kill(Time(100_000));
         check(&killed, 200, RunPhase::Stopped, 160, 0, 400);
         assert!(killed.lost && !stopped.lost);
+    }
+
+    /// A powered shell of four kilowatts: nothing is saved, it starts at once, and its notice is ten seconds.
+    #[test]
+    fn a_shell_serves_until_its_feeder_opens_and_saves_nothing_on_the_way() {
+        let mut shell = run(None);
+        (shell.assignment.checkpoint, shell.assignment.restart) = (Span::ZERO, Span::ZERO);
+        shell.until = Some(Time(0));
+        advance(&mut shell, 300);
+        check(&shell, 300, RunPhase::Running, 1_200, 0, 1_200);
+        shell.stop(Time(300_000));
+        advance(&mut shell, 309);
+        check(&shell, 309, RunPhase::Stopping, 1_236, 0, 1_236);
+        assert!(shell.is_busy(), "it draws during its notice");
+        advance(&mut shell, 400);
+        check(&shell, 400, RunPhase::Stopped, 1_240, 1_240, 1_240);
+        assert!(!shell.is_busy());
     }
 
     #[test]

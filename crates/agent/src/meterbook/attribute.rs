@@ -8,7 +8,7 @@ use control::port::Slow;
 use model::ledger::Use;
 use model::module::{GpuPool, Module};
 use model::report::RunPhase;
-use model::{PoolId, Span, WattSeconds, Watts, WorkloadId};
+use model::{PoolId, SoldBy, Span, WattSeconds, Watts, WorkloadId};
 
 use super::Owner;
 
@@ -70,8 +70,11 @@ fn split_pool(
     let base = energy.min(pool.idle.times(up.into()).for_span(dt));
     let total = i64::from(up) * i64::from(pool.gpus);
     let own = owners.iter().filter(|(_, owner)| owner.pool == *id);
+    // A tenant's own machines draw until their feeder opens.
+    let shell = SoldBy::of(&pool.gpu) == SoldBy::Kilowatt;
+    let seen = |phase| if shell && phase == RunPhase::Stopping { RunPhase::Running } else { phase };
     let runs: Vec<(&WorkloadId, &Owner, Option<RunPhase>)> = own
-        .map(|(workload, owner)| (workload, owner, slow.runs.get(workload).map(|run| run.phase)))
+        .map(|(workload, owner)| (workload, owner, slow.runs.get(workload).map(|run| seen(run.phase))))
         .collect();
     let running = runs.iter().filter(|run| run.2 == Some(RunPhase::Running));
     let running: i64 = running.map(|(_, owner, _)| i64::from(owner.gpus)).sum();

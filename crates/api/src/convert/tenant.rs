@@ -9,8 +9,14 @@ use super::field::{Error, choice, id, span, time, wire_span, wire_time};
 use crate::common as wire;
 
 impl From<Tenant> for wire::Tenant {
-    fn from(Tenant { id, name, gpu_quota, created }: Tenant) -> Self {
-        Self { id: id.as_str().to_owned(), name, gpu_quota, created: wire_time(created) }
+    fn from(Tenant { id, name, gpu_quota, kilowatt_quota, created }: Tenant) -> Self {
+        Self {
+            id: id.as_str().to_owned(),
+            name,
+            gpu_quota,
+            created: wire_time(created),
+            kilowatt_quota,
+        }
     }
 }
 
@@ -18,7 +24,13 @@ impl TryFrom<wire::Tenant> for Tenant {
     type Error = Error;
     fn try_from(tenant: wire::Tenant) -> Result<Self, Error> {
         let created = time(tenant.created, "created")?;
-        Ok(Self { id: id(&tenant.id, "id")?, name: tenant.name, gpu_quota: tenant.gpu_quota, created })
+        Ok(Self {
+            id: id(&tenant.id, "id")?,
+            name: tenant.name,
+            gpu_quota: tenant.gpu_quota,
+            kilowatt_quota: tenant.kilowatt_quota,
+            created,
+        })
     }
 }
 
@@ -85,7 +97,13 @@ mod tests {
     use super::*;
 
     fn tenant(v: &mut Vary) -> Tenant {
-        Tenant { id: v.id(), name: v.text(), gpu_quota: v.small(), created: v.time() }
+        Tenant {
+            id: v.id(),
+            name: v.text(),
+            gpu_quota: v.small(),
+            kilowatt_quota: v.small(),
+            created: v.time(),
+        }
     }
 
     fn offering(v: &mut Vary) -> Offering {

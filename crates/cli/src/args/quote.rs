@@ -10,10 +10,10 @@ use crate::duration;
 /// What `quote` is asked.
 #[derive(Clone, Debug, clap::Args)]
 pub struct QuoteArgs {
-    /// GPUs that run together, in one pool of one module.
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
-    pub gpus: u32,
-    /// The GPU's type; may be left out where the fleet has only one.
+    /// How many GPUs or kilowatts.
+    #[command(flatten)]
+    pub size: SizeArgs,
+    /// The GPU's type, or of bay; may be left out where the fleet has only one.
     #[arg(long, value_name = "TYPE")]
     pub gpu_type: Option<String>,
     /// How long it runs, up to 90 days.
@@ -29,6 +29,22 @@ pub struct QuoteArgs {
     #[arg(long, value_name = "SHARE", value_parser = permille)]
     pub availability: Option<u32>,
 }
+
+/// How much is asked for or ordered: exactly one of the two.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::Args)]
+#[group(required = true, multiple = false)]
+pub struct SizeArgs {
+    /// GPUs that run together, in one pool of one module.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=MAX_GPUS))]
+    pub gpus: Option<u32>,
+    /// Kilowatts of powered shell for machines of the tenant's own, in one pool of one module.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=MAX_KILOWATTS))]
+    pub kilowatts: Option<u32>,
+}
+
+/// The most that the controller takes, as the parser of flags counts.
+const MAX_GPUS: i64 = model::shell::MAX_GPUS as i64;
+const MAX_KILOWATTS: i64 = model::shell::MAX_KILOWATTS as i64;
 
 /// What is promised.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -69,6 +85,26 @@ mod tests {
 
     use super::*;
     use crate::args::{Args, Command};
+
+    #[test]
+    fn gpus_or_kilowatts_are_asked_for_and_not_both() {
+        let read = |size: &str| Args::try_parse_from(format!("flareshift quote {size}").split(' '));
+        let check = |size: &str, gpus: Option<u32>, kilowatts: Option<u32>| {
+            let Command::Quote(quote) = read(size).unwrap().command else { panic!("{size}") };
+            assert_eq!(quote.size, SizeArgs { gpus, kilowatts }, "{size}");
+        };
+        check("--gpus 8", Some(8), None);
+        check("--kilowatts 4000", None, Some(4_000));
+        let refused = |size: &str, said: &str| {
+            let error = read(size).unwrap_err().to_string();
+            assert!(error.contains(said), "{size}: {error}");
+        };
+        refused("--tier firm", "<--gpus <N>|--kilowatts <N>>");
+        refused("--gpus 8 --kilowatts 500", "cannot be used with");
+        refused("--kilowatts 0", "1..=4000");
+        refused("--kilowatts 4001", "1..=4000");
+        refused("--kilowatts 0.5", "invalid digit");
+    }
 
     #[test]
     fn a_quote_is_for_three_days_of_firm_work_unless_told_otherwise() {

@@ -14,7 +14,7 @@ use model::market::{Market, subsidy_at};
 use model::plan::STEP;
 use model::site::{GasFlow, Site};
 use model::workload::Tier;
-use model::{MicroDollars, SiteId, Span, Time};
+use model::{MicroDollars, SiteId, SoldBy, Span, Time};
 use sim::gas::Supply;
 use sim::reference;
 use sim::series::daily::{self, Daily};
@@ -87,10 +87,11 @@ pub fn read(given: &Given, days: usize) -> anyhow::Result<Inputs> {
 impl<'a> Source<'a> {
     /// Reads every file.
     pub fn read(given: &'a Given) -> anyhow::Result<Self> {
-        let fleet = match &given.fleet {
+        let mut fleet = match &given.fleet {
             Some(path) => sim::fleet_file::load(path)?,
             None => reference::fleet(),
         };
+        without_shells(&mut fleet);
         let prices = given.prices.as_deref().map(daily::prices).transpose()?;
         let difficulty = given.difficulty.as_deref().map(daily::difficulty).transpose()?;
         let mut told = Told { seed: given.seed, load: given.load, ..Told::default() };
@@ -256,6 +257,13 @@ fn gas(fleet: &Fleet, given: &Given, start: Time, steps: Range<i64>) -> BTreeMap
         steps.clone().map(flow).collect()
     };
     fleet.sites.iter().map(|site| (site.id.clone(), flows(site))).collect()
+}
+
+/// Jobs ask for GPUs, so what is sold by the kilowatt stays out of the replay.
+fn without_shells(fleet: &mut Fleet) {
+    let is_gpu = |kind: &str| SoldBy::of(kind) == SoldBy::Gpu;
+    fleet.modules.iter_mut().for_each(|module| module.pools.retain(|_, pool| is_gpu(&pool.gpu)));
+    fleet.offerings.retain(|offering| is_gpu(&offering.gpu));
 }
 
 /// What a GPU-hour pays: the fleet's offerings, or what was asked for.

@@ -9,9 +9,10 @@ use api::convert::field::wire_span;
 use api::operator::operator_service_client::OperatorServiceClient;
 use api::operator::{AdmissionOverride, CreateTenantRequest, SubmitWorkloadRequest};
 use model::market::Market;
+use model::tenant::Offering;
 use model::time::Clock;
 use model::workload::{GpuTime, Tier};
-use model::{Span, Time};
+use model::{OfferingId, SoldBy, Span, Time};
 use sim::clock::Participant;
 use sim::series::jobs::Job;
 use tokio::sync::watch;
@@ -47,7 +48,10 @@ struct Arrival {
     at: Time,
     name: String,
     tier: Tier,
+    /// GPUs, or kilowatts where it is a shell.
     gpus: u32,
+    /// The offering by the kilowatt under which it is ordered; `None` = GPUs, under the first offering of its tier.
+    shell: Option<OfferingId>,
     amount: Option<GpuTime>,
 }
 
@@ -99,10 +103,29 @@ fn standing(scenario: &Scenario) -> Vec<Arrival> {
             name: format!("standing-{tier}-{gpus}-{index}"),
             tier,
             gpus,
+            shell: None,
             amount: None,
         })
     };
-    gangs.iter().flat_map(gang).collect()
+    gangs.iter().flat_map(gang).chain(shells(scenario)).collect()
+}
+
+/// One bay, the largest of its type, under each offering that is sold by the kilowatt.
+fn shells(scenario: &Scenario) -> impl Iterator<Item = Arrival> {
+    let fleet = &scenario.fleet;
+    let shell = |offering: &Offering| {
+        let pools = fleet.modules.iter().flat_map(|module| module.pools.values());
+        let bays = pools.filter(|pool| pool.gpu == offering.gpu && SoldBy::of(&pool.gpu) == SoldBy::Kilowatt);
+        Some(Arrival {
+            at: scenario.origin,
+            name: format!("standing-{}", offering.id),
+            tier: offering.tier,
+            gpus: bays.map(|pool| pool.gpus).max()?,
+            shell: Some(offering.id.clone()),
+            amount: None,
+        })
+    };
+    fleet.offerings.iter().filter_map(shell)
 }
 
 /// The jobs of the replay's day and of the days after, and what is left of those that ran when it begins.
@@ -116,6 +139,7 @@ fn replayed(Replay { jobs, from }: &Replay, origin: Time) -> Vec<Arrival> {
             name: job.name.clone(),
             tier: job.tier,
             gpus: job.gpus,
+            shell: None,
             amount: Some(amount),
         })
     };
@@ -156,6 +180,7 @@ async fn make_tenants(operators: &mut Operators) -> anyhow::Result<()> {
             tenant: tenant.into(),
             name: String::new(),
             gpu_quota: QUOTA,
+            kilowatt_quota: QUOTA,
             request_id: format!("dev-{tenant}"),
         };
         for attempt in 0.. {
@@ -171,7 +196,11 @@ async fn make_tenants(operators: &mut Operators) -> anyhow::Result<()> {
 }
 
 async fn order(operators: &mut Operators, scenario: &Scenario, arrival: &Arrival) -> anyhow::Result<()> {
-    let offering = scenario.fleet.offerings.iter().find(|offering| offering.tier == arrival.tier);
+    let meant = |offering: &&Offering| match &arrival.shell {
+        Some(shell) => offering.id == *shell,
+        None => offering.sells_gpus(arrival.tier),
+    };
+    let offering = scenario.fleet.offerings.iter().find(meant);
     let Some(offering) = offering else {
         tracing::warn!(job = arrival.name, tier = %arrival.tier, "no offering has this tier; the job is dropped");
         return Ok(());
@@ -181,9 +210,10 @@ async fn order(operators: &mut Operators, scenario: &Scenario, arrival: &Arrival
         tenant: TENANTS[turn].into(),
         order: Some(WorkloadOrder {
             offering: offering.id.to_string(),
-            gpus: arrival.gpus,
+            gpus: if arrival.shell.is_some() { 0 } else { arrival.gpus },
+            kilowatts: arrival.shell.as_ref().map(|_| arrival.gpus),
             amount_gpu_milliseconds: arrival.amount.map(|amount| amount.get()),
-            restart: wire_span(RESTART),
+            restart: if arrival.shell.is_some() { None } else { wire_span(RESTART) },
             ..WorkloadOrder::default()
         }),
         request_id: arrival.name.clone(),

@@ -16,7 +16,7 @@ pub(super) async fn run(connection: &Connection, asked: QuoteArgs, output: Outpu
 }
 
 fn request(asked: QuoteArgs) -> wire::GetQuoteRequest {
-    let QuoteArgs { gpus, gpu_type, term, tier, deadline, availability } = asked;
+    let QuoteArgs { size, gpu_type, term, tier, deadline, availability } = asked;
     let tier = match tier {
         Tier::Firm => common::Tier::Firm,
         Tier::OnDemand => common::Tier::OnDemand,
@@ -24,7 +24,8 @@ fn request(asked: QuoteArgs) -> wire::GetQuoteRequest {
     };
     wire::GetQuoteRequest {
         gpu: gpu_type.unwrap_or_default(),
-        gpus,
+        gpus: size.gpus.unwrap_or_default(),
+        kilowatts: size.kilowatts,
         tier: tier.into(),
         term: wire_span(term),
         deadline: deadline.and_then(wire_span),
@@ -37,11 +38,12 @@ mod tests {
     use model::Span;
 
     use super::*;
+    use crate::args::SizeArgs;
 
     #[test]
     fn a_question_is_asked_as_it_was_put() {
         let asked = QuoteArgs {
-            gpus: 8,
+            size: SizeArgs { gpus: Some(8), kilowatts: None },
             gpu_type: None,
             term: Span::hours(72),
             tier: Tier::OnDemand,
@@ -52,5 +54,6 @@ mod tests {
         assert_eq!((sent.gpu.as_str(), sent.gpus, sent.tier()), ("", 8, common::Tier::OnDemand));
         assert_eq!((sent.term, sent.deadline), (wire_span(Span::hours(72)), wire_span(Span::hours(96))));
         assert_eq!(sent.level_permille, Some(0), "none promised is not the same as not said");
+        assert_eq!(sent.kilowatts, None);
     }
 }

@@ -15,9 +15,9 @@ pub(super) async fn run(
 ) -> Result<(), Error> {
     match command {
         TenantCommand::List => answer_with(&list(connection).await?, output),
-        TenantCommand::Create { tenant, name, gpu_quota, request_id } => {
+        TenantCommand::Create { tenant, name, gpu_quota, kilowatt_quota, request_id } => {
             let (name, request_id) = (name.unwrap_or_default(), request_id.unwrap_or_default());
-            let request = wire::CreateTenantRequest { tenant, name, gpu_quota, request_id };
+            let request = wire::CreateTenantRequest { tenant, name, gpu_quota, request_id, kilowatt_quota };
             let answer = connection.ask(connection.client().create_tenant(request)).await?;
             answer_with(&Created::from(answer), output)
         }

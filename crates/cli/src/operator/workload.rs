@@ -4,6 +4,7 @@ use api::common::WorkloadOrder;
 use api::common::subject::Kind;
 use api::convert::field::wire_span;
 use api::operator as wire;
+use model::SoldBy;
 
 use super::connect::{Connection, pages};
 use super::{Error, answer_with, history};
@@ -41,16 +42,21 @@ pub(super) async fn run(
 
 /// The order as the wire has it. An amount is GPU time: the run's length times its GPUs.
 fn order(submit: SubmitArgs) -> Result<wire::SubmitWorkloadRequest, Error> {
-    let SubmitArgs { tenant, offering, gpus, run_for, checkpoint, save, restart, affinity, .. } = submit;
+    let SubmitArgs { tenant, offering, size, run_for, checkpoint, save, restart, affinity, .. } = submit;
+    let (sold, units) = match (size.gpus, size.kilowatts) {
+        (_, Some(kilowatts)) => (SoldBy::Kilowatt, kilowatts),
+        (gpus, None) => (SoldBy::Gpu, gpus.unwrap_or_default()),
+    };
     let amount = run_for.map(|span| {
-        let product = span.millis().checked_mul(gpus.into());
+        let product = span.millis().checked_mul(units.into());
         product.ok_or_else(|| {
-            Error::Usage(format!("--for: {span} on {gpus} GPUs is too long; choose a shorter one"))
+            Error::Usage(format!("--for: {span} on {} is too long; choose a shorter one", sold.count(units)))
         })
     });
     let order = WorkloadOrder {
         offering,
-        gpus,
+        gpus: size.gpus.unwrap_or_default(),
+        kilowatts: size.kilowatts,
         amount_gpu_milliseconds: amount.transpose()?,
         checkpoint: checkpoint.and_then(wire_span),
         save: save.and_then(wire_span),
@@ -80,6 +86,7 @@ mod tests {
     use model::Span;
 
     use super::*;
+    use crate::args::SizeArgs;
 
     fn submit(gpus: u32, run_for: Option<Span>) -> SubmitArgs {
         let (tenant, offering) = ("acme".to_owned(), "h100-spot".to_owned());
@@ -87,7 +94,7 @@ mod tests {
         SubmitArgs {
             tenant,
             offering,
-            gpus,
+            size: SizeArgs { gpus: Some(gpus), kilowatts: None },
             run_for,
             checkpoint,
             save: None,
@@ -119,6 +126,14 @@ mod tests {
         };
         check(8, None, None);
         check(8, Some(Span::hours(2)), Some(8 * 7_200_000));
+    }
+
+    #[test]
+    fn an_order_of_kilowatts_asks_for_their_time() {
+        let size = SizeArgs { gpus: None, kilowatts: Some(500) };
+        let order = order(SubmitArgs { size, ..submit(8, Some(Span::hours(2))) }).unwrap().order.unwrap();
+        assert_eq!((order.gpus, order.kilowatts), (0, Some(500)));
+        assert_eq!(order.amount_gpu_milliseconds, Some(500 * 7_200_000));
     }
 
     #[test]

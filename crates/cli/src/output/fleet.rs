@@ -5,6 +5,7 @@
 use api::common;
 use api::convert::field::{optional_span, optional_time};
 use api::operator as wire;
+use model::shell::sums;
 use serde::Serialize;
 
 use super::decision::{self, Decision, Finding, all, reason};
@@ -141,6 +142,8 @@ pub struct WorkloadCount {
     pub count: u64,
     /// GPUs they ask for, together.
     pub gpus: u64,
+    /// Kilowatts of powered shell they ask for, together.
+    pub kilowatts: u64,
 }
 
 /// Shares of one end.
@@ -271,7 +274,11 @@ impl Archive {
 impl View for Fleet {
     fn table(&self) -> String {
         let count = |count: &WorkloadCount| {
-            vec![word(&count.phase), word(&count.reason), count.count.to_string(), count.gpus.to_string()]
+            let gpus = match (count.gpus, count.kilowatts) {
+                (gpus, 0) => gpus.to_string(),
+                (gpus, kilowatts) => sums(gpus, kilowatts),
+            };
+            vec![word(&count.phase), word(&count.reason), count.count.to_string(), gpus]
         };
         let share = |share: &ShareCount| {
             vec![word(&share.end), share.detail.clone().unwrap_or_default(), share.count.to_string()]
@@ -388,6 +395,7 @@ impl From<wire::WorkloadCount> for WorkloadCount {
             reason: reason(count.reason),
             count: count.count,
             gpus: count.gpus,
+            kilowatts: count.kilowatts,
         }
     }
 }

@@ -24,6 +24,7 @@ pub mod show;
 pub mod site;
 pub mod table;
 pub mod tenant;
+pub mod units;
 pub mod version;
 pub mod workload;
 

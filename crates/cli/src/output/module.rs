@@ -7,8 +7,9 @@ use serde::Serialize;
 
 use super::decision::{self, Finding, all};
 use super::fleet::{Load, Revenue};
-use super::show::{self, gpu_time, hashes, maybe, span, watts, word, yes_no};
+use super::show::{self, hashes, maybe, span, watts, word, yes_no};
 use super::table::{list, pairs, titled};
+use super::units::{Units, unit_time};
 use super::{View, read};
 
 /// What is of one module.
@@ -157,12 +158,17 @@ pub struct Group {
 pub struct Pool {
     /// Its id.
     pub pool: String,
-    /// The GPU's type.
+    /// The GPU's type, or `kilowatt`.
     pub gpu: String,
-    /// GPUs in it.
-    pub gpus: u32,
+    /// GPUs in it, or kilowatts.
+    #[serde(flatten)]
+    pub units: Units<u32>,
     /// GPUs held by workloads.
-    pub busy_gpus: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub busy_gpus: Option<u32>,
+    /// Kilowatts held by workloads.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub busy_kilowatts: Option<u32>,
     /// Servers in it.
     pub servers: u32,
     /// Servers that answer.
@@ -184,8 +190,9 @@ pub struct Run {
     pub incarnation: u64,
     /// Where it stands.
     pub phase: Option<String>,
-    /// GPUs it holds.
-    pub gpus: u32,
+    /// GPUs it holds, or kilowatts.
+    #[serde(flatten)]
+    pub units: Units<u32>,
     /// Progress from the start of the workload.
     pub progress_gpu_milliseconds: i64,
 }
@@ -363,7 +370,7 @@ impl View for Described {
             vec![
                 pool.pool.clone(),
                 pool.gpu.clone(),
-                format!("{}/{}", pool.busy_gpus, pool.gpus),
+                pool.busy(),
                 format!("{}/{}", count(pool.up), pool.servers),
                 maybe(pool.power_watts, watts),
                 maybe(pool.cap_watts, watts),
@@ -374,8 +381,8 @@ impl View for Described {
                 run.workload.clone(),
                 word(&run.tenant),
                 word(&run.phase),
-                run.gpus.to_string(),
-                gpu_time(run.progress_gpu_milliseconds),
+                run.units.cell(),
+                unit_time(run.kind(), run.progress_gpu_milliseconds),
                 run.incarnation.to_string(),
             ]
         };
@@ -528,7 +535,25 @@ impl From<wire::GroupStatus> for Group {
 impl From<wire::PoolStatus> for Pool {
     fn from(pool: wire::PoolStatus) -> Self {
         let wire::PoolStatus { pool, gpu, gpus, busy_gpus, servers, up, power_watts, cap_watts } = pool;
-        Self { pool, gpu, gpus, busy_gpus, servers, up, power_watts, cap_watts }
+        let busy = Units::of(&gpu, busy_gpus);
+        let (busy_gpus, busy_kilowatts) = (busy.gpus, busy.kilowatts);
+        let units = Units::of(&gpu, gpus);
+        Self { pool, gpu, units, busy_gpus, busy_kilowatts, servers, up, power_watts, cap_watts }
+    }
+}
+
+impl Pool {
+    /// Held of all: `64/128`, `200/400 kW`.
+    fn busy(&self) -> String {
+        let busy = self.busy_gpus.or(self.busy_kilowatts).unwrap_or_default();
+        format!("{busy}/{}", self.units.cell())
+    }
+}
+
+impl Run {
+    /// A type that is sold by what it holds.
+    fn kind(&self) -> &'static str {
+        self.units.kilowatts.map_or("", |_| model::shell::KILOWATT)
     }
 }
 
@@ -539,7 +564,7 @@ impl From<wire::RunStatus> for Run {
             tenant: read::text(run.tenant),
             incarnation: run.incarnation,
             phase: read::word(common::RunPhase::try_from(run.phase).map(|p| p.as_str_name()), "RUN_PHASE_"),
-            gpus: run.gpus,
+            units: Units::of(&run.gpu, run.gpus),
             progress_gpu_milliseconds: run.progress_gpu_milliseconds,
         }
     }

@@ -2,8 +2,10 @@
 
 use api::common;
 use api::convert::field::optional_span;
+use model::SoldBy;
 use serde::Serialize;
 
+use super::quote::fine;
 use super::show::{self, maybe, money, span, word};
 use super::table::list;
 use super::{View, read};
@@ -19,9 +21,9 @@ pub struct Offering {
     pub offering: String,
     /// `firm`, `on-demand` or `spot`.
     pub tier: Option<String>,
-    /// The GPU's type.
+    /// The GPU's type, or `kilowatt`.
     pub gpu: String,
-    /// Price of a GPU-hour.
+    /// Price of a GPU-hour, or of a kilowatt for an hour.
     pub price_micro_dollars_per_gpu_hour: i64,
     /// Shortest warning before a preemption.
     pub notice_milliseconds: Option<i64>,
@@ -48,11 +50,21 @@ impl Offering {
             self.offering.clone(),
             word(&self.tier),
             self.gpu.clone(),
-            money(self.price_micro_dollars_per_gpu_hour),
+            self.price(),
             maybe(self.notice_milliseconds, span),
             promised,
             maybe(self.floor_permille, |floor| show::percent(floor as f64, 1e3)),
         ]
+    }
+}
+
+impl Offering {
+    /// A kilowatt costs cents, so they have decimals, and it is said that it is no GPU.
+    fn price(&self) -> String {
+        match SoldBy::of(&self.gpu) {
+            SoldBy::Gpu => money(self.price_micro_dollars_per_gpu_hour),
+            SoldBy::Kilowatt => format!("{} a kW-hour", fine(self.price_micro_dollars_per_gpu_hour)),
+        }
     }
 }
 

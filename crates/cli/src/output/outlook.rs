@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use super::show::{self, maybe, money, money_per_hour, watts, word};
 use super::table::{clean, pairs, titled};
+use super::units::Units;
 use super::{View, read};
 
 /// Hours that the table shows: the plan's own two, the day, and each day's end.
@@ -59,7 +60,7 @@ pub struct Quantiles {
 /// What can be sold of one GPU type under one tier.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Supply {
-    /// The GPU's type.
+    /// The GPU's type, or `kilowatt`.
     pub gpu: String,
     /// `firm`, `on-demand` or `spot`.
     pub tier: Option<String>,
@@ -72,8 +73,9 @@ pub struct Supply {
 /// What can be sold in one hour.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Hour {
-    /// GPUs, beside what runs.
-    pub gpus: Quantiles,
+    /// GPUs, beside what runs; or kilowatts.
+    #[serde(flatten)]
+    pub units: Units<Quantiles>,
     /// What keeps them at zero at p10.
     pub short: Option<String>,
     /// Least price of a GPU-hour at which selling one more pays.
@@ -83,8 +85,9 @@ pub struct Hour {
 /// When a gang would start; `null` = not within the three days.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Start {
-    /// Its GPUs.
-    pub gpus: u32,
+    /// Its GPUs, or kilowatts.
+    #[serde(flatten)]
+    pub units: Units<u32>,
     /// With the least supply.
     pub hour_p1: Option<u32>,
     /// With little supply.
@@ -126,7 +129,7 @@ impl Site {
             supply.starts.iter().map(|start| {
                 let hours = [start.hour_p90, start.hour_p50, start.hour_p10, start.hour_p1];
                 let hours = hours.map(|hour| maybe(hour, |hour| ahead(hour as usize)));
-                [supply.name(), vec![start.gpus.to_string()], hours.to_vec()].concat()
+                [supply.name(), vec![start.units.cell()], hours.to_vec()].concat()
             })
         });
         let drains = self.drains.iter().map(|drain| {
@@ -158,8 +161,9 @@ impl Supply {
 
     fn rows(&self) -> Vec<Vec<String>> {
         let row = |&hour: &usize| {
-            let Hour { gpus, short, least_price_micro_dollars } = self.hours.get(hour)?;
-            let gpus = gpus.array().map(|gpus| gpus.to_string());
+            let Hour { units, short, least_price_micro_dollars } = self.hours.get(hour)?;
+            let units = units.gpus.or(units.kilowatts).unwrap_or_default();
+            let gpus = units.array().map(|units| Units::of(&self.gpu, units).cell());
             let rest = vec![maybe(*least_price_micro_dollars, money), short.clone().unwrap_or_default()];
             Some([self.name(), vec![ahead(hour)], gpus.to_vec(), rest].concat())
         };
@@ -208,23 +212,24 @@ impl From<wire::SiteOutlook> for Site {
 
 impl From<wire::GpuSupply> for Supply {
     fn from(supply: wire::GpuSupply) -> Self {
+        let kind = supply.gpu;
         let hour = |hour: wire::SaleableHour| Hour {
-            gpus: hour.gpus.map(Quantiles::from).unwrap_or_default(),
+            units: Units::of(&kind, hour.gpus.map(Quantiles::from).unwrap_or_default()),
             short: read::text(hour.short),
             least_price_micro_dollars: hour.least_price_micro_dollars,
         };
         let start = |start: wire::GangStart| Start {
-            gpus: start.gpus,
+            units: Units::of(&kind, start.gpus),
             hour_p1: start.hour_p1,
             hour_p10: start.hour_p10,
             hour_p50: start.hour_p50,
             hour_p90: start.hour_p90,
         };
         Self {
-            gpu: supply.gpu,
             tier: read::tier(supply.tier),
             hours: supply.hours.into_iter().map(hour).collect(),
             starts: supply.starts.into_iter().map(start).collect(),
+            gpu: kind,
         }
     }
 }

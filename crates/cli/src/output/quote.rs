@@ -3,10 +3,12 @@
 use api::common as shared;
 use api::convert::field::{optional_span, optional_time};
 use api::operator as wire;
+use model::SoldBy;
 use serde::Serialize;
 
 use super::show::{self, maybe, span, word};
 use super::table::{pairs, titled};
+use super::units::Units;
 use super::{View, read};
 
 /// Columns of what would be admitted instead.
@@ -17,10 +19,11 @@ const PROMISES: [&str; 4] = ["WORKLOAD", ">PROMISED", ">KEPT WITHOUT", ">KEPT BE
 /// The answer to one question.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Quote {
-    /// The GPU's type.
+    /// The GPU's type, or `kilowatt`.
     pub gpu: String,
-    /// GPUs that run together.
-    pub gpus: u32,
+    /// GPUs that run together, or kilowatts.
+    #[serde(flatten)]
+    pub units: Units<u32>,
     /// `firm`, `on-demand` or `spot`.
     pub tier: Option<String>,
     /// How long it runs.
@@ -35,7 +38,7 @@ pub struct Quote {
     pub nothing_firm: Option<Refusal>,
     /// Where it would run.
     pub site: Option<String>,
-    /// What a GPU-hour costs there.
+    /// What a GPU-hour, or a kilowatt for an hour, costs there.
     pub price: Option<Price>,
     /// How it would fare there.
     pub odds: Option<Odds>,
@@ -121,8 +124,9 @@ pub struct StartInterval {
 pub struct Alternative {
     /// `firm`, `on-demand` or `spot`.
     pub tier: Option<String>,
-    /// GPUs.
-    pub gpus: u32,
+    /// GPUs, or kilowatts.
+    #[serde(flatten)]
+    pub units: Units<u32>,
     /// Availability promised, in thousandths.
     pub level_permille: u32,
     /// Where it would run.
@@ -179,14 +183,15 @@ impl StartInterval {
 }
 
 impl Price {
-    fn show(&self) -> String {
+    fn show(&self, sold: SoldBy) -> String {
         let part = |name: &str, amount: i64| match amount {
             0 => String::new(),
             amount => format!(", {name} {}", fine(amount)),
         };
         format!(
-            "{} a GPU-hour: power {}{}{}{}",
+            "{} a {}: power {}{}{}{}",
             fine(self.gpu_hour_micro_dollars),
+            sold.hour(),
             fine(self.power_micro_dollars),
             part("gives way", self.displaced_micro_dollars),
             part("margin", self.margin_micro_dollars),
@@ -196,7 +201,7 @@ impl Price {
 }
 
 /// Money with four decimals: a GPU's power costs cents.
-fn fine(micro_dollars: i64) -> String {
+pub fn fine(micro_dollars: i64) -> String {
     format!("${:.4}", micro_dollars as f64 / 1e6)
 }
 
@@ -231,13 +236,14 @@ impl Quote {
 
 impl View for Quote {
     fn table(&self) -> String {
-        let asked = format!("{} x {}, {}", self.gpus, self.gpu, word(&self.tier));
+        let asked = format!("{}, {}", self.units.named(&self.gpu), word(&self.tier));
+        let sold = SoldBy::of(&self.gpu);
         let mut head = vec![
             ("Request", format!("{asked}, for {}", maybe(self.term_milliseconds, span))),
             ("Promised", level(self.level_permille)),
             ("Offered", self.verdict()),
             ("Site", self.site.clone().unwrap_or_default()),
-            ("Least price", self.price.as_ref().map(Price::show).unwrap_or_default()),
+            ("Least price", self.price.as_ref().map(|price| price.show(sold)).unwrap_or_default()),
         ];
         head.extend(self.odds());
         head.extend([
@@ -249,7 +255,7 @@ impl View for Quote {
             let interrupted = estimate(other.interrupted);
             let price = fine(other.gpu_hour_micro_dollars);
             let promised = level(other.level_permille);
-            vec![word(&other.tier), other.gpus.to_string(), promised, other.site.clone(), price, interrupted]
+            vec![word(&other.tier), other.units.cell(), promised, other.site.clone(), price, interrupted]
         });
         let promises = self.promises.iter().map(|kept| {
             vec![
@@ -269,8 +275,7 @@ impl From<wire::Quote> for Quote {
     fn from(quote: wire::Quote) -> Self {
         Self {
             tier: read::tier(quote.tier),
-            gpu: quote.gpu,
-            gpus: quote.gpus,
+            units: Units::of(&quote.gpu, quote.gpus),
             term_milliseconds: read::millis(optional_span(quote.term, "term")),
             level_permille: quote.level_permille,
             offered: quote.offered,
@@ -280,7 +285,8 @@ impl From<wire::Quote> for Quote {
             price: quote.price.map(Price::from),
             odds: quote.odds.map(Odds::from),
             start: quote.start.map(StartInterval::from),
-            instead: quote.instead.into_iter().map(Alternative::from).collect(),
+            instead: quote.instead.into_iter().map(|other| Alternative::of(&quote.gpu, other)).collect(),
+            gpu: quote.gpu,
             promises: quote.promises.into_iter().map(Kept::from).collect(),
             generation: quote.generation,
             revision: quote.revision,
@@ -334,11 +340,11 @@ impl From<shared::StartInterval> for StartInterval {
     }
 }
 
-impl From<wire::QuoteAlternative> for Alternative {
-    fn from(other: wire::QuoteAlternative) -> Self {
+impl Alternative {
+    fn of(kind: &str, other: wire::QuoteAlternative) -> Self {
         Self {
             tier: read::tier(other.tier),
-            gpus: other.gpus,
+            units: Units::of(kind, other.gpus),
             level_permille: other.level_permille,
             site: other.site,
             gpu_hour_micro_dollars: other.gpu_hour_micro_dollars,

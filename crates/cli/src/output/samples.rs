@@ -133,6 +133,7 @@ pub fn module_status() -> wire::ModuleStatus {
             phase: common::RunPhase::Running.into(),
             gpus: 64,
             progress_gpu_milliseconds: 45_000_000,
+            gpu: "H100".into(),
         }],
         findings: vec![finding()],
         revenue: Some(revenue()),
@@ -229,6 +230,7 @@ pub fn fleet() -> wire::FleetStatus {
         reason: reason.into(),
         count,
         gpus: 8 * count,
+        kilowatts: 0,
     };
     let share = |kind: common::ShareEndKind, detail: &str, count: u64| wire::ShareCount {
         end: Some(common::ShareEnd { kind: kind.into(), detail: detail.into() }),

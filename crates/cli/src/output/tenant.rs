@@ -18,6 +18,8 @@ pub struct Tenant {
     pub name: String,
     /// Most GPUs it may hold at once.
     pub gpu_quota: u32,
+    /// Most kilowatts of powered shell it may hold at once.
+    pub kilowatt_quota: u32,
     /// When the operator made it.
     pub created: Option<String>,
 }
@@ -46,11 +48,13 @@ impl View for List {
                 tenant.tenant.clone(),
                 tenant.name.clone(),
                 tenant.gpu_quota.to_string(),
+                tenant.kilowatt_quota.to_string(),
                 show::moment(&tenant.created),
             ]
         };
         let none = "No tenants; make one with `flareshift tenant create ID --gpu-quota N`.";
-        list(&["TENANT", "NAME", ">GPU QUOTA", "CREATED"], self.tenants.iter().map(row).collect(), none)
+        let headers = ["TENANT", "NAME", ">GPU QUOTA", ">KW QUOTA", "CREATED"];
+        list(&headers, self.tenants.iter().map(row).collect(), none)
     }
 }
 
@@ -61,6 +65,7 @@ impl View for Created {
             ("Tenant", self.tenant.tenant.clone()),
             ("Name", self.tenant.name.clone()),
             ("GPU quota", self.tenant.gpu_quota.to_string()),
+            ("Kilowatt quota", self.tenant.kilowatt_quota.to_string()),
             ("Created", show::moment(&self.tenant.created)),
             ("API key", self.api_key.clone().unwrap_or_else(|| repeat.to_owned())),
         ])
@@ -73,6 +78,7 @@ impl From<common::Tenant> for Tenant {
             tenant: tenant.id,
             name: tenant.name,
             gpu_quota: tenant.gpu_quota,
+            kilowatt_quota: tenant.kilowatt_quota,
             created: read::moment(optional_time(tenant.created, "created")),
         }
     }

@@ -2,13 +2,15 @@
 
 use api::common as wire;
 use api::convert::field::{optional_span, optional_time};
+use model::SoldBy;
 use serde::Serialize;
 
 use super::affinity::Affinity;
 use super::decision::reason;
-use super::quote::{Estimate, StartInterval, level, of_million};
-use super::show::{self, gpu_time, maybe, money, percent, span, word, yes_no};
+use super::quote::{Estimate, StartInterval, fine, level, of_million};
+use super::show::{self, maybe, money, percent, span, word, yes_no};
 use super::table::{list, pairs};
+use super::units::{Units, unit_time};
 use super::{View, read};
 
 /// Columns of a list of workloads.
@@ -38,13 +40,14 @@ pub struct Workload {
     pub offering: String,
     /// `firm`, `on-demand` or `spot`.
     pub tier: Option<String>,
-    /// The GPU's type.
+    /// The GPU's type, or `kilowatt`.
     pub gpu: String,
-    /// GPUs that run together.
-    pub gpus: u32,
-    /// GPU time after which it is complete; `null` runs until it is cancelled.
+    /// GPUs that run together, or kilowatts.
+    #[serde(flatten)]
+    pub units: Units<u32>,
+    /// GPU time, or kilowatts times milliseconds, after which it is complete; `null` runs until it is cancelled.
     pub amount_gpu_milliseconds: Option<i64>,
-    /// Price of a GPU-hour when it was bought.
+    /// Price of a GPU-hour, or of a kilowatt for an hour, when it was bought.
     pub price_micro_dollars_per_gpu_hour: i64,
     /// Time between checkpoints.
     pub checkpoint_milliseconds: Option<i64>,
@@ -138,8 +141,9 @@ pub struct Placement {
 pub struct Server {
     /// The server's index in its pool, from 0.
     pub server: u32,
-    /// GPUs taken on it.
-    pub gpus: u32,
+    /// GPUs taken on it, or kilowatts of a bay.
+    #[serde(flatten)]
+    pub units: Units<u32>,
 }
 
 /// Workloads.
@@ -153,7 +157,20 @@ impl Workload {
     fn progress(&self) -> String {
         match self.amount_gpu_milliseconds {
             Some(amount) => percent(self.progress_gpu_milliseconds as f64, amount as f64),
-            None => gpu_time(self.progress_gpu_milliseconds),
+            None => unit_time(&self.gpu, self.progress_gpu_milliseconds),
+        }
+    }
+
+    /// How it stops and starts again.
+    fn stops(&self) -> Vec<(&'static str, String)> {
+        let save = maybe(self.save_milliseconds, span);
+        match SoldBy::of(&self.gpu) {
+            SoldBy::Gpu => vec![
+                ("Checkpoint", format!("every {}", maybe(self.checkpoint_milliseconds, span))),
+                ("Save", save),
+                ("Restart", maybe(self.restart_milliseconds, span)),
+            ],
+            SoldBy::Kilowatt => vec![("Stopped by", format!("opening its feeder, {save} after it is told"))],
         }
     }
 
@@ -163,7 +180,7 @@ impl Workload {
             self.tenant.clone(),
             self.offering.clone(),
             word(&self.tier),
-            self.gpus.to_string(),
+            self.units.cell(),
             word(&self.phase),
             word(&self.reason),
             maybe(self.placement.as_ref(), |placement| placement.module.clone()),
@@ -175,18 +192,20 @@ impl Workload {
 
 impl Placement {
     fn show(&self) -> String {
-        let server = |server: &Server| format!("{}x{}", server.server, server.gpus);
+        let server = |server: &Server| format!("{}x{}", server.server, server.units.cell());
         let servers: Vec<String> = self.servers.iter().map(server).collect();
-        format!("{}/{}, servers {}, start {}", self.module, self.pool, servers.join(" "), self.incarnation)
+        let bays = self.servers.iter().any(|server| server.units.kilowatts.is_some());
+        let (what, between) = if bays { ("bays", ", ") } else { ("servers", " ") };
+        format!("{}/{}, {what} {}, start {}", self.module, self.pool, servers.join(between), self.incarnation)
     }
 }
 
 impl Promise {
-    fn show(&self) -> String {
+    fn show(&self, kind: &str) -> String {
         let promised = format!(
-            "{} at {} a GPU-hour",
+            "{} at {}",
             level(self.level_permille),
-            money(self.price_micro_dollars_per_gpu_hour)
+            price(kind, self.price_micro_dollars_per_gpu_hour)
         );
         let grounds = match (self.expected_ppm, &self.overridden_by) {
             (Some(ppm), _) => format!(", {} expected", of_million(ppm)),
@@ -216,9 +235,16 @@ impl Prospect {
     }
 }
 
+/// The price of a unit for an hour. A kilowatt costs cents, so they have decimals.
+fn price(kind: &str, micro_dollars: i64) -> String {
+    let sold = SoldBy::of(kind);
+    format!("{} a {}", sold.pick(money(micro_dollars), fine(micro_dollars)), sold.hour())
+}
+
 impl View for Workload {
     fn table(&self) -> String {
-        let amount = self.amount_gpu_milliseconds.map_or_else(|| "until cancelled".to_owned(), gpu_time);
+        let time = |milliseconds: i64| unit_time(&self.gpu, milliseconds);
+        let amount = self.amount_gpu_milliseconds.map_or_else(|| "until cancelled".to_owned(), time);
         let stopped = match self.preemptions {
             0 => String::new(),
             times => {
@@ -230,24 +256,22 @@ impl View for Workload {
             ("Tenant", self.tenant.clone()),
             ("Created", show::moment(&self.created)),
             ("Offering", format!("{} ({})", self.offering, word(&self.tier))),
-            ("GPUs", format!("{} x {}", self.gpus, self.gpu)),
+            (SoldBy::of(&self.gpu).pick("GPUs", "Power"), self.units.named(&self.gpu)),
             ("Amount", amount),
-            ("Price", format!("{} a GPU-hour", money(self.price_micro_dollars_per_gpu_hour))),
-            ("Checkpoint", format!("every {}", maybe(self.checkpoint_milliseconds, span))),
-            ("Save", maybe(self.save_milliseconds, span)),
-            ("Restart", maybe(self.restart_milliseconds, span)),
+            ("Price", price(&self.gpu, self.price_micro_dollars_per_gpu_hour)),
         ];
+        lines.extend(self.stops());
         lines.extend(self.affinity.iter().flat_map(Affinity::pairs));
         lines.extend([
             ("Cancel asked", yes_no(self.cancel)),
             ("Phase", format!("{} ({})", word(&self.phase), word(&self.reason))),
             ("Since", show::moment(&self.since)),
             ("Placement", maybe(self.placement.as_ref(), Placement::show)),
-            ("Progress", gpu_time(self.progress_gpu_milliseconds)),
-            ("Saved", gpu_time(self.saved_gpu_milliseconds)),
-            ("Held", gpu_time(self.held_gpu_milliseconds)),
+            ("Progress", time(self.progress_gpu_milliseconds)),
+            ("Saved", time(self.saved_gpu_milliseconds)),
+            ("Held", time(self.held_gpu_milliseconds)),
             ("Preempted", stopped),
-            ("Promised", self.promise.as_ref().map(Promise::show).unwrap_or_default()),
+            ("Promised", self.promise.as_ref().map(|promise| promise.show(&self.gpu)).unwrap_or_default()),
         ]);
         lines.extend(self.prospect.iter().flat_map(Prospect::pairs));
         pairs(&lines)
@@ -272,8 +296,9 @@ impl From<wire::Workload> for Workload {
             created: read::moment(optional_time(workload.created, "created")),
             offering: spec.offering,
             tier: read::tier(spec.tier),
+            units: Units::of(&spec.gpu, spec.gpus),
+            placement: status.placement.map(|placement| Placement::of(&spec.gpu, placement)),
             gpu: spec.gpu,
-            gpus: spec.gpus,
             amount_gpu_milliseconds: spec.amount_gpu_milliseconds,
             price_micro_dollars_per_gpu_hour: spec.price_micro_dollars_per_gpu_hour,
             checkpoint_milliseconds: read::millis(optional_span(spec.checkpoint, "checkpoint")),
@@ -284,7 +309,6 @@ impl From<wire::Workload> for Workload {
             phase: read::word(phase, "WORKLOAD_PHASE_"),
             reason: reason(status.reason),
             since: read::moment(optional_time(status.since, "since")),
-            placement: status.placement.map(Placement::from),
             progress_gpu_milliseconds: status.progress_gpu_milliseconds,
             saved_gpu_milliseconds: status.saved_gpu_milliseconds,
             held_gpu_milliseconds: status.held_gpu_milliseconds,
@@ -332,9 +356,10 @@ impl From<wire::Prospect> for Prospect {
     }
 }
 
-impl From<wire::Placement> for Placement {
-    fn from(placement: wire::Placement) -> Self {
-        let server = |taken: wire::ServerGpus| Server { server: taken.server, gpus: taken.gpus };
+impl Placement {
+    fn of(kind: &str, placement: wire::Placement) -> Self {
+        let server =
+            |taken: wire::ServerGpus| Server { server: taken.server, units: Units::of(kind, taken.gpus) };
         Self {
             module: placement.module,
             pool: placement.pool,

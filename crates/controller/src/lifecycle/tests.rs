@@ -108,6 +108,25 @@ fn a_stop_by_choice_is_counted_and_goes_back_to_the_checkpoint() {
 }
 
 #[test]
+fn a_shell_saves_nothing_and_loses_nothing() {
+    let check = |what: &str, facts: Facts, expected: Phase| {
+        let mut shell = in_phase(Phase::Running);
+        (shell.spec.checkpoint, shell.status.progress) = (Span::ZERO, GpuTime::new(60));
+        let status = step(&shell, &facts);
+        assert_eq!(status.phase, expected, "{what}");
+        (status.progress.get(), status.saved.get())
+    };
+    let (running, stopped) = (run(RunPhase::Running, 1), run(RunPhase::Stopped, 1));
+    let goes_on = Facts { planned: Some(&placement("m1", 1)), run: Some(&running), ..facts() };
+    let saved = check("what is only served is not written down", goes_on, Phase::Running);
+    assert_eq!(saved, (70, 50));
+    let ended = Facts { run: Some(&stopped), ..facts() };
+    assert_eq!(check("its module lost power", ended, Phase::Pending), (70, 70));
+    let lost = Facts { link: Link::Lost, told: Time(0), ..facts() };
+    assert_eq!(check("its module is out of touch", lost, Phase::Pending), (60, 60));
+}
+
+#[test]
 fn it_is_not_free_before_its_agent_has_persisted_that_it_is_dropped() {
     let workload = in_phase(Phase::Stopping);
     check(&workload, &facts(), Phase::Stopping);

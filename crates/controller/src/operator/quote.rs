@@ -8,22 +8,22 @@ use api::operator as wire;
 use api::problem::Problem;
 use model::plan::{Plan, Subject};
 use model::workload::Workload;
-use model::{MicroDollars, Span};
+use model::{MicroDollars, SoldBy, Span};
 use planner::quote::{Kept, Odds, Offer, Price, Refusal, Risks, percent};
 
 use crate::context::Context;
 use crate::quote::Answer;
 use crate::quote::admit::Admission;
 use crate::quote::ahead::{AHEAD, Ahead, view};
-use crate::quote::ask::{Question, operators};
+use crate::quote::ask::{Question, Size, operators};
 use crate::tenant::quote::{estimate, interval, prospect};
 
 /// Answers a question.
 pub(super) async fn get(context: &Context, asked: wire::GetQuoteRequest) -> Result<wire::Quote, Problem> {
-    let wire::GetQuoteRequest { gpu, gpus, tier, term, deadline, level_permille } = asked;
+    let wire::GetQuoteRequest { gpu, gpus, tier, term, deadline, level_permille, kilowatts } = asked;
     let question = Question {
         gpu,
-        gpus,
+        size: Size::of(gpus, kilowatts),
         tier: choice::<common::Tier, _>(tier, "tier")?,
         term: span(term, "term")?,
         deadline: optional_span(deadline, "deadline")?,
@@ -80,9 +80,10 @@ pub(super) fn exposure(plan: &Plan, ahead: &Ahead, subject: &Subject) -> Vec<Str
 
 fn show(answer: &Answer) -> wire::Quote {
     let Answer { request, quote, instead, start, generation, revision, draws, made } = answer;
+    let sold = SoldBy::of(&request.gpu);
     let refusal = |refused: &Refusal| wire::Refusal {
         code: refused.code().into(),
-        why: refused.operator(&Risks::default()),
+        why: refused.operator(&Risks::default(), sold),
     };
     let kept = |kept: &Kept| wire::KeptPromise {
         workload: kept.workload.to_string(),

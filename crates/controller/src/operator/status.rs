@@ -282,18 +282,20 @@ fn latest_decisions(view: &View, most: usize) -> Vec<wire::PlanDecision> {
 }
 
 fn counts(view: &View) -> Vec<wire::WorkloadCount> {
-    let mut counts: BTreeMap<_, (u64, u64)> = BTreeMap::new();
+    let mut counts: BTreeMap<_, (u64, u64, u64)> = BTreeMap::new();
     for stored in view.cache.workloads.values() {
         let current = view.live.workloads.get(&stored.value.id).unwrap_or(&stored.value);
         let count = counts.entry((current.status.phase, current.status.reason)).or_default();
         count.0 += 1;
-        count.1 += u64::from(current.spec.gpus);
+        let units = current.sold_by().pick(&mut count.1, &mut count.2);
+        *units += u64::from(current.spec.gpus);
     }
-    let count = |((phase, reason), (count, gpus))| wire::WorkloadCount {
+    let count = |((phase, reason), (count, gpus, kilowatts))| wire::WorkloadCount {
         phase: common::WorkloadPhase::from(phase).into(),
         reason: common::ReasonCode::from(reason).into(),
         count,
         gpus,
+        kilowatts,
     };
     counts.into_iter().map(count).collect()
 }
@@ -425,6 +427,7 @@ fn run_states(view: &View, report: Option<&Report>) -> Vec<wire::RunStatus> {
             phase: common::RunPhase::from(run.phase).into(),
             gpus: known.map_or(0, |known| known.spec.gpus),
             progress_gpu_milliseconds: run.progress.get(),
+            gpu: known.map(|known| known.spec.gpu.clone()).unwrap_or_default(),
         }
     };
     report.into_iter().flat_map(|report| report.runs.iter()).map(run).collect()

@@ -32,12 +32,16 @@ pub(super) async fn create(
     context: &Context,
     request: wire::CreateTenantRequest,
 ) -> Result<wire::CreateTenantResponse, Problem> {
-    let wire::CreateTenantRequest { tenant, name, gpu_quota, request_id } = request;
+    let wire::CreateTenantRequest { tenant, name, gpu_quota, request_id, kilowatt_quota } = request;
     let id: TenantId = api::convert::field::id(&tenant, "tenant")?;
     if name.chars().count() > MAX_NAME {
         return Err(Problem::invalid(format!("name: expected at most {MAX_NAME} characters")));
     }
-    let asked = question(&(&tenant, &name, gpu_quota))?;
+    // As it was before there was a second quota, so that what was made then is known again.
+    let asked = match kilowatt_quota {
+        0 => question(&(&tenant, &name, gpu_quota))?,
+        _ => question(&(&tenant, &name, gpu_quota, kilowatt_quota))?,
+    };
     if !request_id.is_empty() {
         check_request_id(&request_id)?;
         if made_before(context, SCOPE, &request_id, &asked).await?.is_some() {
@@ -46,7 +50,7 @@ pub(super) async fn create(
     }
     let now = context.clock.now();
     let name = if name.is_empty() { tenant.clone() } else { name };
-    let made = Tenant { id: id.clone(), name, gpu_quota, created: now };
+    let made = Tenant { id: id.clone(), name, gpu_quota, kilowatt_quota, created: now };
     let api_key = new_key()?;
     let stored = |error: store::Error| problem(error.into());
     let owner = TenantKeyRecord { tenant: id.clone() };

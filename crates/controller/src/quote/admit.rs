@@ -7,7 +7,7 @@ use api::Problem;
 use api::problem::Kind;
 use model::tenant::Offering;
 use model::workload::{Grounds, Promise, Spec, Tier};
-use model::{MicroDollars, Span};
+use model::{MicroDollars, SoldBy, Span};
 use planner::quote::{Offer, Refusal, Risks, percent};
 
 use super::{Answer, Turn, ask};
@@ -96,10 +96,11 @@ fn term(spec: &Spec) -> Span {
 /// Why it is refused and what would be possible, for who asks.
 fn refuse(context: &Context, answer: &Answer, refusal: &Refusal, admission: &Admission) -> String {
     let for_tenant = *admission == Admission::Tenant;
-    let why = if for_tenant { refusal.tenant() } else { refusal.operator(&Risks::default()) };
+    let sold = SoldBy::of(&answer.request.gpu);
+    let why = if for_tenant { refusal.tenant(sold) } else { refusal.operator(&Risks::default(), sold) };
     let possible: Vec<String> = match for_tenant {
         true => alternatives(context, answer).iter().map(Alternative::show).collect(),
-        false => answer.instead.iter().map(show).collect(),
+        false => answer.instead.iter().map(|offer| show(offer, sold)).collect(),
     };
     let instead = match possible.is_empty() {
         true => "nothing would be admitted instead just now; ask again later".to_owned(),
@@ -112,13 +113,15 @@ fn refuse(context: &Context, answer: &Answer, refusal: &Refusal, admission: &Adm
     format!("not admitted: {why}; {instead}{anyway}")
 }
 
-fn show(offer: &Offer) -> String {
+fn show(offer: &Offer, sold: SoldBy) -> String {
     let Offer { tier, gpus, level, site, gpu_hour, interrupted } = offer;
     let level =
         if *level > 0 { format!(" at {}", percent(u64::from(*level) * 1_000)) } else { String::new() };
     format!(
-        "{gpus} GPUs {tier}{level} on {site} from {} a GPU-hour, interrupted with {}",
+        "{} {tier}{level} on {site} from {} a {}, interrupted with {}",
+        sold.count(gpus),
         dollars(*gpu_hour),
+        sold.hour(),
         percent(interrupted.ppm)
     )
 }
@@ -128,7 +131,7 @@ fn show(offer: &Offer) -> String {
 pub struct Alternative {
     /// Which.
     pub offering: Offering,
-    /// How many GPUs.
+    /// How many GPUs, or kilowatts.
     pub gpus: u32,
     /// Probability that it is interrupted within the term.
     pub interrupted: planner::quote::Estimate,
@@ -136,11 +139,13 @@ pub struct Alternative {
 
 impl Alternative {
     fn show(&self) -> String {
+        let sold = SoldBy::of(&self.offering.gpu);
         format!(
-            "{} GPUs under {} at {} a GPU-hour, interrupted with {}",
-            self.gpus,
+            "{} under {} at {} a {}, interrupted with {}",
+            sold.count(self.gpus),
             self.offering.id,
             dollars(self.offering.price),
+            sold.hour(),
             percent(self.interrupted.ppm)
         )
     }

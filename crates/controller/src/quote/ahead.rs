@@ -122,7 +122,7 @@ pub fn view(context: &Context, ahead: &Ahead, workload: &Workload) -> Option<Vie
 /// In words, and only what is sold.
 fn advice(context: &Context, ahead: &Ahead, workload: &Workload) -> Vec<String> {
     let cache = context.cache.borrow();
-    let spec = &workload.spec;
+    let (spec, sold) = (&workload.spec, workload.sold_by());
     let offered = |tier| {
         let sold = cache.offerings.values().map(|stored| &*stored.value);
         sold.filter(move |offering: &&Offering| offering.tier == tier && offering.gpu == spec.gpu)
@@ -137,12 +137,12 @@ fn advice(context: &Context, ahead: &Ahead, workload: &Workload) -> Vec<String> 
             return Some(format!("on any site it would start {within}"));
         }
         if change.tier == spec.tier {
-            return Some(format!("{} GPUs instead of {} would start {within}", change.gpus, spec.gpus));
+            return Some(format!("{} instead of {} would start {within}", sold.count(change.gpus), spec.gpus));
         }
         let offering = offered(change.tier)?;
         let cents = offering.price.get() / 10_000;
         let price = format!("${}.{:02}", cents / 100, cents % 100);
-        Some(format!("under {} ({price} a GPU-hour) it would start {within}", offering.id))
+        Some(format!("under {} ({price} a {}) it would start {within}", offering.id, sold.hour()))
     };
     sooner(&ahead.outlook, spec).into_iter().filter_map(say).collect()
 }

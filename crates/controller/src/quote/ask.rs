@@ -8,23 +8,54 @@ use api::Problem;
 use model::affinity::Sites;
 use model::tenant::Offering;
 use model::workload::Tier;
-use model::{OfferingId, Span};
+use model::{OfferingId, SoldBy, Span};
 use planner::quote::{MAX_HOURS, Request};
 
 use super::levels;
 use crate::context::Context;
-use crate::tenant::order::MAX_GPUS;
 
 /// The highest availability that can be promised, in thousandths: nothing is always there.
 pub const MAX_LEVEL: u32 = 999;
 
+/// How many units are asked for: GPUs or kilowatts, as they came from outside.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Size {
+    /// GPUs that run together.
+    pub gpus: Option<u32>,
+    /// Kilowatts of powered shell.
+    pub kilowatts: Option<u32>,
+}
+
+impl Size {
+    /// Sizes of the wire, where no GPUs are zero.
+    pub fn of(gpus: u32, kilowatts: Option<u32>) -> Self {
+        Self { gpus: Some(gpus).filter(|gpus| *gpus > 0), kilowatts }
+    }
+
+    /// The units, where the type asked for is sold so.
+    pub fn units(self, sold: SoldBy) -> Result<u32, Problem> {
+        let (asked, other) = sold.pick((self.gpus, self.kilowatts), (self.kilowatts, self.gpus));
+        let (field, most) = (sold.field(), sold.most());
+        let says = |message: String| Err(Problem::invalid(message));
+        match (asked, other) {
+            (Some(_), Some(_)) => says("gpus, kilowatts: expected one of the two, found both".into()),
+            (None, Some(_)) => {
+                let wrong = sold.pick("kilowatts", "gpus");
+                says(format!("{wrong}: expected {field}, 1 to {most}: what is asked for is sold by the {}", sold.unit()))
+            }
+            (Some(units), None) if (1..=most).contains(&units) => Ok(units),
+            (_, None) => says(format!("{field}: expected 1 to {most}")),
+        }
+    }
+}
+
 /// A question of an operator.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Question {
-    /// The GPU's type; empty where the fleet has only one.
+    /// The type; empty where the fleet has only one that is sold so.
     pub gpu: String,
-    /// GPUs that run together.
-    pub gpus: u32,
+    /// How many GPUs or kilowatts.
+    pub size: Size,
     /// What is promised.
     pub tier: Tier,
     /// How long.
@@ -37,8 +68,9 @@ pub struct Question {
 
 /// A question of an operator as a request.
 pub fn operators(context: &Context, question: Question) -> Result<Request, Problem> {
-    let Question { gpu, gpus, tier, term, deadline, level } = question;
-    let gpu = kind(context, gpu)?;
+    let Question { gpu, size, tier, term, deadline, level } = question;
+    let gpu = kind(context, gpu, size)?;
+    let gpus = size.units(SoldBy::of(&gpu))?;
     if level.is_some_and(|level| level > MAX_LEVEL) {
         return Err(Problem::invalid(format!(
             "level_permille: expected 0 to {MAX_LEVEL}; nothing is always there"
@@ -78,9 +110,6 @@ pub fn offering(context: &Context, id: &OfferingId) -> Result<std::sync::Arc<Off
 fn checked(request: Request) -> Result<Request, Problem> {
     let most = Span::hours(MAX_HOURS.into());
     let bad = |message: String| Err(Problem::invalid(message));
-    if !(1..=MAX_GPUS).contains(&request.gpus) {
-        return bad(format!("gpus: expected 1 to {MAX_GPUS}"));
-    }
     if request.term <= Span::ZERO || request.term > most {
         return bad(format!("term: expected more than zero and at most {} days", MAX_HOURS / 24));
     }
@@ -90,14 +119,19 @@ fn checked(request: Request) -> Result<Request, Problem> {
     Ok(request)
 }
 
-/// The GPU's type, if the fleet has it.
-fn kind(context: &Context, gpu: String) -> Result<String, Problem> {
+/// The type, if the fleet has it. Where none is said it is the only one that is sold by what is asked for.
+fn kind(context: &Context, gpu: String, size: Size) -> Result<String, Problem> {
     let cache = context.cache.borrow();
     let pools = cache.modules.values().flat_map(|stored| stored.value.module.pools.values());
-    let kinds: BTreeSet<&str> = pools.map(|pool| pool.gpu.as_str()).collect();
+    let sold = if size.kilowatts.is_some() { SoldBy::Kilowatt } else { SoldBy::Gpu };
+    let meant = |kind: &&str| !gpu.is_empty() || SoldBy::of(kind) == sold;
+    let kinds: BTreeSet<&str> = pools.map(|pool| pool.gpu.as_str()).filter(meant).collect();
     let known = || kinds.iter().copied().collect::<Vec<_>>().join(", ");
     match (gpu.is_empty(), kinds.len()) {
-        (_, 0) => Err(Problem::invalid("gpu: the fleet has no GPUs; add pools to its modules")),
+        (_, 0) => {
+            let units = sold.units();
+            Err(Problem::invalid(format!("gpu: the fleet has no {units}; add pools to its modules")))
+        }
         (true, 1) => Ok(known()),
         (true, _) => Err(Problem::invalid(format!("gpu: expected one of {}", known()))),
         (false, _) if kinds.contains(gpu.as_str()) => Ok(gpu),

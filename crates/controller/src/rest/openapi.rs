@@ -13,7 +13,7 @@ use super::caller::Trace;
 #[openapi(
     info(
         title = "Flareshift tenant API",
-        description = "Order GPU workloads, follow them, end them, and see what they cost. Every call carries the API key that the operator made. Errors are RFC 9457 problems.",
+        description = "Order GPU workloads and powered shells, follow them, end them, and see what they cost. Every call carries the API key that the operator made. Errors are RFC 9457 problems.",
     ),
     paths(
         super::list_offerings,

@@ -10,7 +10,8 @@ use model::Span;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::view::show_time;
+use super::view::{show_time, units};
+use crate::quote::ask::Size;
 use crate::tenant::quote::Question;
 
 /// What an order would be: what a quote is asked for.
@@ -19,8 +20,10 @@ use crate::tenant::quote::Question;
 pub(super) struct QuoteRequest {
     /// The offering to buy under; it settles tier, GPU type, price and promised availability.
     offering: String,
-    /// GPUs that run together, in one pool of one module.
-    gpus: u32,
+    /// GPUs that run together, in one pool of one module: 1 to 1024. Either this or `kilowatts`.
+    gpus: Option<u32>,
+    /// Kilowatts of powered shell in one pool of one module, of offerings whose `gpu` is `kilowatt`: 1 to 4000.
+    kilowatts: Option<u32>,
     /// How long it runs: up to 90 days, counted in whole hours.
     term_seconds: i64,
     /// Time from now in which the term must be served; the term itself unless given.
@@ -68,7 +71,12 @@ pub(super) struct Quote {
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Alternative {
     offering: String,
-    gpus: u32,
+    /// GPUs; absent of a powered shell.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    gpus: Option<u32>,
+    /// Kilowatts of a powered shell.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    kilowatts: Option<u32>,
     price_micro_dollars_per_gpu_hour: i64,
     /// Probability that it is not served for an hour or more within the term.
     interrupted: Estimate,
@@ -121,10 +129,10 @@ pub(super) struct Prospect {
 impl TryFrom<QuoteRequest> for Question {
     type Error = Problem;
     fn try_from(asked: QuoteRequest) -> Result<Self, Problem> {
-        let QuoteRequest { offering, gpus, term_seconds, deadline_seconds } = asked;
+        let QuoteRequest { offering, gpus, kilowatts, term_seconds, deadline_seconds } = asked;
         Ok(Self {
             offering: id(&offering, "offering")?,
-            gpus,
+            size: Size { gpus, kilowatts },
             term: seconds(term_seconds),
             deadline: deadline_seconds.map(seconds),
         })
@@ -146,7 +154,7 @@ impl From<wire::Quote> for Quote {
             late: quote.late.map(Estimate::from),
             start: quote.start.map(StartInterval::from),
             notice_seconds: optional_span(quote.notice, "notice").ok().flatten().map_or(0, whole_seconds),
-            instead: quote.instead.into_iter().map(Alternative::from).collect(),
+            instead: quote.instead.into_iter().map(|instead| Alternative::of(&quote.gpu, instead)).collect(),
             revision: quote.revision,
             valid_until: optional_time(quote.valid_until, "valid_until")
                 .ok()
@@ -157,11 +165,13 @@ impl From<wire::Quote> for Quote {
     }
 }
 
-impl From<wire::Alternative> for Alternative {
-    fn from(instead: wire::Alternative) -> Self {
+impl Alternative {
+    fn of(kind: &str, instead: wire::Alternative) -> Self {
+        let (gpus, kilowatts) = units(kind, instead.gpus);
         Self {
             offering: instead.offering,
-            gpus: instead.gpus,
+            gpus,
+            kilowatts,
             price_micro_dollars_per_gpu_hour: instead.price_micro_dollars_per_gpu_hour,
             interrupted: instead.interrupted.map(Estimate::from).unwrap_or_default(),
         }

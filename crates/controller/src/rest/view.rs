@@ -4,7 +4,7 @@
 
 use api::Problem;
 use model::workload::GpuTime;
-use model::{OfferingId, Span, Time};
+use model::{OfferingId, SoldBy, Span, Time};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
@@ -56,11 +56,15 @@ pub(super) struct UsageQuery {
 pub(super) struct Order {
     /// The offering to buy under.
     pub(super) offering: String,
-    /// GPUs that run together, in one pool of one module.
-    pub(super) gpus: u32,
-    /// GPU time (GPUs times milliseconds) after which it is complete; runs until it is cancelled unless given.
+    /// GPUs that run together, in one pool of one module: 1 to 1024. Either this or `kilowatts`.
+    pub(super) gpus: Option<u32>,
+    /// Kilowatts of powered shell in one pool of one module, for machines of your own: 1 to 4000. Of offerings whose `gpu` is
+    /// `kilowatt`.
+    pub(super) kilowatts: Option<u32>,
+    /// GPU time (GPUs times milliseconds, or kilowatts times milliseconds) after which it is complete; runs until it is cancelled
+    /// unless given.
     pub(super) amount_gpu_milliseconds: Option<i64>,
-    /// Time between checkpoints.
+    /// Time between checkpoints. A powered shell has none of these three: its notice is the offering's.
     pub(super) checkpoint_seconds: Option<i64>,
     /// Time to save a checkpoint.
     pub(super) save_seconds: Option<i64>,
@@ -78,10 +82,11 @@ pub(super) struct Offering {
     id: String,
     /// `firm`, `on-demand` or `spot`.
     tier: String,
-    /// The GPU's type.
+    /// The GPU's type; `kilowatt`, or `kilowatt-` and a name, where power and cooling are sold by the kilowatt.
     gpu: String,
+    /// Price of one GPU, or one kilowatt, for an hour.
     price_micro_dollars_per_gpu_hour: i64,
-    /// Shortest warning before a preemption.
+    /// Shortest warning before a preemption; of a powered shell the time between telling you and opening the feeder.
     notice_seconds: i64,
     /// Promised availability over a month, in thousandths; 0 where nothing is promised.
     sla_permille: u32,
@@ -106,7 +111,12 @@ pub(super) struct Workload {
     tier: String,
     /// The GPU's type.
     gpu: String,
-    gpus: u32,
+    /// GPUs; absent of a powered shell.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    gpus: Option<u32>,
+    /// Kilowatts of a powered shell. GPU time is then kilowatts times milliseconds, and a GPU-hour a kilowatt for an hour.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    kilowatts: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     amount_gpu_milliseconds: Option<i64>,
     price_micro_dollars_per_gpu_hour: i64,
@@ -198,6 +208,7 @@ impl TryFrom<Order> for tenant::order::Order {
         Ok(Self {
             offering: OfferingId::new(&order.offering).map_err(bad)?,
             gpus: order.gpus,
+            kilowatts: order.kilowatts,
             amount: order.amount_gpu_milliseconds.map(GpuTime::new),
             checkpoint: order.checkpoint_seconds.map(Span::secs),
             save: order.save_seconds.map(Span::secs),
@@ -225,13 +236,15 @@ impl From<Page<std::sync::Arc<model::tenant::Offering>>> for Offerings {
 
 impl From<View> for Workload {
     fn from(View { workload, used, explanation, ahead }: View) -> Self {
+        let (gpus, kilowatts) = units(&workload.spec.gpu, workload.spec.gpus);
         let model::workload::Workload { id, tenant: _, created, spec, cancel, promise, status } = workload;
         Self {
             id: id.as_str().to_owned(),
             offering: spec.offering.as_str().to_owned(),
             tier: spec.tier.to_string(),
             gpu: spec.gpu,
-            gpus: spec.gpus,
+            gpus,
+            kilowatts,
             amount_gpu_milliseconds: spec.amount.map(GpuTime::get),
             price_micro_dollars_per_gpu_hour: spec.price.get(),
             affinity: spec.affinity.map(Affinity::from),
@@ -280,6 +293,11 @@ impl Usage {
     }
 }
 
+/// Units of a type as GPUs or as kilowatts.
+pub(super) fn units(kind: &str, units: u32) -> (Option<u32>, Option<u32>) {
+    SoldBy::of(kind).pick((Some(units), None), (None, Some(units)))
+}
+
 /// RFC 3339 in UTC. A time beyond the calendar is shown in milliseconds since 1970.
 pub(super) fn show_time(time: Time) -> String {
     jiff::Timestamp::from_millisecond(time.millis()).map_or_else(|_| time.to_string(), |at| at.to_string())
@@ -314,7 +332,9 @@ mod tests {
             assert!(problem.message.contains(expected), "{body}: {}", problem.message);
         };
         check(r#"{"offering":"a","gpus":1,"price":3}"#, "unknown field `price`");
-        check(r#"{"offering":"a"}"#, "missing field `gpus`");
+        check(r#"{"gpus":1}"#, "missing field `offering`");
+        check(r#"{"offering":"a","kilowatts":1.5}"#, "invalid type: floating point `1.5`, expected u32");
+        check(r#"{"offering":"a","kilowatts":-1}"#, "invalid value: integer `-1`, expected u32");
         check(r#"{"offering":"A B","gpus":1}"#, "offering: expected an id");
         check("", "body:");
     }

@@ -15,6 +15,7 @@ use super::page::Ask;
 use super::{View, auth, quote};
 use crate::context::Context;
 use crate::quote::admit::Admission;
+use crate::quote::ask::Size;
 
 /// The service.
 #[derive(Clone)]
@@ -38,9 +39,11 @@ impl Service {
 /// An order from the wire.
 pub fn order(order: Option<common::WorkloadOrder>) -> Result<Order, Problem> {
     let order = required(order, "order")?;
+    let size = Size::of(order.gpus, order.kilowatts);
     Ok(Order {
         offering: id(&order.offering, "order.offering")?,
-        gpus: order.gpus,
+        gpus: size.gpus,
+        kilowatts: size.kilowatts,
         amount: order.amount_gpu_milliseconds.map(GpuTime::new),
         checkpoint: optional_span(order.checkpoint, "order.checkpoint")?,
         save: optional_span(order.save, "order.save")?,
@@ -81,10 +84,10 @@ impl TenantService for Service {
         request: Request<wire::GetQuoteRequest>,
     ) -> Result<Response<wire::Quote>, Status> {
         self.caller(&request)?;
-        let wire::GetQuoteRequest { offering, gpus, term, deadline } = request.into_inner();
+        let wire::GetQuoteRequest { offering, gpus, term, deadline, kilowatts } = request.into_inner();
         let question = quote::Question {
             offering: id(&offering, "offering").map_err(Problem::from)?,
-            gpus,
+            size: Size::of(gpus, kilowatts),
             term: span(term, "term").map_err(Problem::from)?,
             deadline: optional_span(deadline, "deadline").map_err(Problem::from)?,
         };

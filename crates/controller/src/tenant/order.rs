@@ -1,4 +1,4 @@
-//! Orders: a tenant's wish for GPUs, checked against what is sold and the quota, stored once whatever is repeated.
+//! Orders: a tenant's wish for GPUs or kilowatts, checked against what is sold and the quota, stored once whatever is repeated.
 //!
 //! The quota holds against concurrent orders because each one rewrites the tenant's record on the revision it was read at. What
 //! promises an availability is admitted first, and its turn at the desk is kept until it is stored.
@@ -8,8 +8,9 @@ use api::Problem;
 use api::problem::Kind;
 use model::affinity::{Affinity, Group};
 use model::plan::Subject;
+use model::tenant::{Offering, Tenant};
 use model::workload::{GpuTime, Promise, Spec, Workload};
-use model::{OfferingId, Span, TenantId, WorkloadId};
+use model::{OfferingId, SoldBy, Span, TenantId, WorkloadId};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 use store::{Compare, Txn, key, record};
@@ -22,12 +23,10 @@ use crate::context::{Context, problem};
 use crate::events::changes;
 use crate::observe::hex;
 use crate::quote::admit::{self, Admission};
-use crate::quote::ask;
+use crate::quote::ask::{self, Size};
 use crate::records::{RequestRecord, TenantRecord, WorkloadRecord};
 use crate::term::Event;
 
-/// Most GPUs of one workload: a gang runs in one pool of one module, and no module has more.
-pub(crate) const MAX_GPUS: u32 = 1_024;
 /// Longest request id.
 const MAX_REQUEST_ID: usize = 64;
 /// Time between checkpoints unless the order says: √(2 × MTBF × save time) at one failure a day of 20 s saves is half an hour;
@@ -43,8 +42,11 @@ const RESTART: Span = Span::minutes(2);
 pub struct Order {
     /// The offering to buy under.
     pub offering: OfferingId,
-    /// GPUs that run together.
-    pub gpus: u32,
+    /// GPUs that run together; `None` where kilowatts are ordered.
+    pub gpus: Option<u32>,
+    /// Kilowatts of powered shell. Left out where GPUs are ordered, as in requests made before it could be said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kilowatts: Option<u32>,
     /// GPU time after which it is complete; `None` runs until it is cancelled.
     pub amount: Option<GpuTime>,
     /// Time between checkpoints.
@@ -177,16 +179,7 @@ fn prepare(
     let Some(buyer) = cache.tenants.get(tenant) else {
         return Err(Problem::not_found(format!("there is no tenant {tenant}")));
     };
-    let open = cache.open_gpus(tenant);
-    if open + u64::from(spec.gpus) > u64::from(buyer.value.gpu_quota) {
-        return Err(Problem::new(
-            Kind::Exhausted,
-            format!(
-                "the quota is {} GPUs and {open} are asked for already; cancel a workload or ask for a higher quota",
-                buyer.value.gpu_quota
-            ),
-        ));
-    }
+    check_quota(&cache, &buyer.value, &spec)?;
     let id = WorkloadId::new(&format!("w-{}", random_hex::<8>()?))
         .map_err(|e| Problem::internal(e.to_string()))?;
     let now = context.clock.now();
@@ -208,15 +201,50 @@ fn prepare(
     Ok((txn, workload))
 }
 
+/// GPUs and kilowatts have a quota each, and are never added.
+fn check_quota(cache: &Cache, buyer: &Tenant, spec: &Spec) -> Result<(), Problem> {
+    let sold = SoldBy::of(&spec.gpu);
+    let open = cache.open_units(&buyer.id, sold);
+    let quota = sold.pick(buyer.gpu_quota, buyer.kilowatt_quota);
+    if open + u64::from(spec.gpus) <= u64::from(quota) {
+        return Ok(());
+    }
+    let message = format!(
+        "the quota is {} and {open} are asked for already; cancel a workload or ask for a higher quota",
+        sold.count(quota)
+    );
+    Err(Problem::new(Kind::Exhausted, message))
+}
+
 fn specify(context: &Context, order: &Order) -> Result<Spec, Problem> {
-    let bad = |field: &str, expected: &str| Err(Problem::invalid(format!("{field}: expected {expected}")));
     let offering = ask::offering(context, &order.offering)?;
-    if !(1..=MAX_GPUS).contains(&order.gpus) {
-        return bad("gpus", &format!("1 to {MAX_GPUS}"));
-    }
+    let sold = SoldBy::of(&offering.gpu);
+    let gpus = Size { gpus: order.gpus, kilowatts: order.kilowatts }.units(sold)?;
     if order.amount.is_some_and(|amount| amount <= GpuTime::ZERO) {
-        return bad("amount", "more than zero, or none to run until it is cancelled");
+        return Err(Problem::invalid("amount: expected more than zero, or none to run until it is cancelled"));
     }
+    let (checkpoint, save, restart) = match sold {
+        SoldBy::Gpu => spans(order)?,
+        SoldBy::Kilowatt => notice(order, &offering)?,
+    };
+    Ok(Spec {
+        offering: offering.id.clone(),
+        tier: offering.tier,
+        gpu: offering.gpu.clone(),
+        gpus,
+        amount: order.amount,
+        price: offering.price,
+        checkpoint,
+        save,
+        restart,
+        floor: offering.floor,
+        affinity: order.affinity.clone(),
+    })
+}
+
+/// Time between checkpoints, to save one, and to start again.
+fn spans(order: &Order) -> Result<(Span, Span, Span), Problem> {
+    let bad = |field: &str, expected: &str| Err(Problem::invalid(format!("{field}: expected {expected}")));
     let (checkpoint, save, restart) = (
         order.checkpoint.unwrap_or(CHECKPOINT),
         order.save.unwrap_or(SAVE),
@@ -229,19 +257,15 @@ fn specify(context: &Context, order: &Order) -> Result<Spec, Problem> {
     if save < Span::ZERO || save > Span::hours(1) || restart < Span::ZERO || restart > day {
         return bad("save and restart", "at most 1 and 24 hours, and not negative");
     }
-    Ok(Spec {
-        offering: offering.id.clone(),
-        tier: offering.tier,
-        gpu: offering.gpu.clone(),
-        gpus: order.gpus,
-        amount: order.amount,
-        price: offering.price,
-        checkpoint,
-        save,
-        restart,
-        floor: offering.floor,
-        affinity: order.affinity.clone(),
-    })
+    Ok((checkpoint, save, restart))
+}
+
+/// The same of a powered shell: nothing is saved, its feeder opens after the notice that it was sold with, and closes at once.
+fn notice(order: &Order, offering: &Offering) -> Result<(Span, Span, Span), Problem> {
+    let said = [order.checkpoint, order.save, order.restart].iter().any(Option::is_some);
+    let message = "checkpoint, save and restart: expected none where power is sold by the kilowatt: your own machines save what they \
+                   do, and the offering's notice is the time they have";
+    if said { Err(Problem::invalid(message)) } else { Ok((Span::ZERO, offering.notice, Span::ZERO)) }
 }
 
 /// Its sites are there, and those that belong to its group already name the same rule: the order rewrites its tenant's record, so two

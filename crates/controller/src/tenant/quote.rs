@@ -9,7 +9,7 @@ use api::common;
 use api::convert::field::{wire_span, wire_time};
 use api::tenant as wire;
 use model::tenant::Offering;
-use model::{OfferingId, Span};
+use model::{OfferingId, SoldBy, Span};
 use planner::outlook::Four;
 use planner::quote::Estimate;
 
@@ -17,15 +17,15 @@ use crate::context::Context;
 use crate::quote::Answer;
 use crate::quote::admit::{Alternative, alternatives};
 use crate::quote::ahead::{AHEAD, View};
-use crate::quote::ask;
+use crate::quote::ask::{self, Size};
 
 /// What a tenant asks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Question {
     /// The offering to buy under.
     pub offering: OfferingId,
-    /// GPUs that run together.
-    pub gpus: u32,
+    /// How many GPUs or kilowatts.
+    pub size: Size,
     /// How long.
     pub term: Span,
     /// Time from now in which the term must be served.
@@ -45,8 +45,9 @@ pub struct Quote {
 
 /// Answers a question.
 pub async fn get(context: &Context, question: Question) -> Result<Quote, Problem> {
-    let Question { offering, gpus, term, deadline } = question;
+    let Question { offering, size, term, deadline } = question;
     let offering = ask::offering(context, &offering)?;
+    let gpus = size.units(SoldBy::of(&offering.gpu))?;
     let request = ask::offered(context, &offering, gpus, term, deadline, None)?;
     let answer = context.quotes.ask(context, request).await?;
     Ok(Quote { offering, instead: alternatives(context, &answer), answer })
@@ -68,7 +69,7 @@ impl Quote {
             offering: offering.id.to_string(),
             offered: refused.is_none(),
             refused: refused.map(|refused| refused.tenant_code().to_owned()).unwrap_or_default(),
-            why: refused.map(|refused| refused.tenant()).unwrap_or_default(),
+            why: refused.map(|refused| refused.tenant(SoldBy::of(&offering.gpu))).unwrap_or_default(),
             price_micro_dollars_per_gpu_hour: offering.price.get(),
             promised_permille: offering.sla_permille,
             interrupted: odds.map(|odds| estimate(odds.interrupted)),
@@ -79,6 +80,7 @@ impl Quote {
             instead: instead.iter().map(alternative).collect(),
             revision: answer.revision.clone(),
             valid_until: wire_time(answer.valid_until()),
+            gpu: offering.gpu.clone(),
         }
     }
 }

@@ -159,7 +159,10 @@ fn placed(
         findings.add(
             "gang",
             subject(),
-            format!("asks for {} GPUs together and gets {gpus}; place it whole", workload.spec.gpus),
+            format!(
+                "asks for {} together and gets {gpus}; place it whole",
+                workload.sold_by().count(workload.spec.gpus)
+            ),
         );
     }
     if !given.link.is_in_touch() {

@@ -16,7 +16,7 @@ mod supply;
 use std::collections::BTreeMap;
 
 use model::workload::{Phase, Tier, Workload};
-use model::{GensetId, MicroDollars, ModuleId, SiteId, Span, Time, Watts, WorkloadId};
+use model::{GensetId, MicroDollars, ModuleId, SiteId, SoldBy, Span, Time, Watts, WorkloadId};
 use serde::{Deserialize, Serialize};
 
 use crate::input::Input;
@@ -27,6 +27,8 @@ pub use gas::Assumptions;
 pub const HOURS: usize = 72;
 /// Gangs for which starts are told: from one GPU to eight servers of eight.
 pub const GANGS: [u32; 5] = [1, 8, 16, 32, 64];
+/// The same where a type is sold by the kilowatt: from a rack or two to half a container.
+pub const SHELLS: [u32; GANGS.len()] = [50, 100, 200, 500, 1_000];
 
 /// One value at each quantile: `p10` is undercut in one case of ten.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -83,7 +85,7 @@ pub struct Supply {
 /// What can be sold in one hour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Saleable {
-    /// GPUs, beside what runs.
+    /// GPUs, beside what runs; kilowatts where the type is sold so.
     pub gpus: Four<u32>,
     /// What keeps it at zero at p10; `None` when it is not.
     pub short: Option<Short>,
@@ -149,6 +151,11 @@ impl Short {
             Short::ModuleLimit => "module_limit",
         }
     }
+}
+
+/// Gangs of a type for which starts are told, smallest first.
+pub fn gangs(kind: &str) -> [u32; GANGS.len()] {
+    SoldBy::of(kind).pick(GANGS, SHELLS)
 }
 
 /// Looks ahead, for all islands or `only` one. Costs some hundred snapshots of each: off the critical path, like a bound.

@@ -15,7 +15,7 @@ use model::{GensetId, MicroDollars, SiteId, Span, Watts, WorkloadId};
 
 use super::drain::{self, Loads};
 use super::{
-    Ahead, Assumptions, Four, GANGS, HOURS, Saleable, Short, SiteOutlook, Start, Supply, gas, goes_on, price,
+    Ahead, Assumptions, Four, GANGS, HOURS, Saleable, Short, SiteOutlook, Start, Supply, gangs, gas, goes_on, price,
 };
 use crate::assign::Book;
 use crate::dispatch::problem::{Job, Problem};
@@ -32,7 +32,7 @@ const GRAINS: i64 = 200;
 #[derive(Clone, Copy, Debug)]
 struct Room {
     gpus: u32,
-    /// Whether each of [`GANGS`] fits into one pool.
+    /// Whether each of [`gangs`] fits into one pool.
     fits: [bool; GANGS.len()],
     short: Option<Short>,
 }
@@ -73,7 +73,7 @@ pub(super) fn site(ahead: &Ahead<'_>, id: &SiteId, assumed: &Assumptions) -> Sit
             saleable.least_price = gives_way.filter(|_| saleable.gpus.p50 > 0).map(|run| run + power);
             saleable
         };
-        let starts = GANGS.iter().enumerate().map(|(nth, &gang)| Start {
+        let starts = gangs(gpu).into_iter().enumerate().map(|(nth, gang)| Start {
             gpus: gang,
             hour: first(&hours, |hour, quantile| hour.fits(gpu, tier, nth)[quantile]),
         });
@@ -317,7 +317,7 @@ fn ask(input: &Input, problem: &Problem, gpu: &str, level: usize) -> Room {
     let state = State::new(problem);
     let refused =
         |pool: usize, gpus: i64| state.refuses(&job(problem, pool, gpus, level), Seat::Starts(pool));
-    let fits = GANGS.map(|gang| here.iter().any(|&pool| refused(pool, gang.into()).is_none()));
+    let fits = gangs(gpu).map(|gang| here.iter().any(|&pool| refused(pool, gang.into()).is_none()));
     // GPUs that are sold one after the other are no block of load.
     let mut open = problem.clone();
     open.sites.iter_mut().for_each(|site| site.block = i64::MAX);

@@ -50,8 +50,9 @@ pub fn sooner(outlook: &Outlook, spec: &Spec) -> Vec<Sooner> {
     };
     let tiers = [Tier::Firm, Tier::OnDemand, Tier::Spot].into_iter().filter(|tier| *tier != spec.tier);
     let mut found: Vec<Sooner> = tiers.filter_map(|tier| better(tier, spec.gpus)).collect();
-    let smaller = crate::outlook::GANGS.iter().rev().filter(|gang| **gang < spec.gpus);
-    found.extend(smaller.copied().find_map(|gang| better(spec.tier, gang)));
+    let gangs = crate::outlook::gangs(&spec.gpu).into_iter().rev();
+    let mut smaller = gangs.filter(|gang| *gang < spec.gpus);
+    found.extend(smaller.find_map(|gang| better(spec.tier, gang)));
     let free = sites.and_then(|_| start(outlook, &spec.gpu, spec.tier, spec.gpus, |_| true)?.p50);
     let free = free.filter(|hour| *hour < now);
     found.extend(free.map(|hour| Sooner { tier: spec.tier, gpus: spec.gpus, hour, anywhere: true }));

@@ -2,6 +2,8 @@
 //!
 //! Invariant: the tenant's view names no site, set, well, workload or price. Codes are stable. Read next: [`super::Refusal`].
 
+use model::SoldBy;
+
 use super::{Cause, Refusal, Risks};
 use crate::outlook::Short;
 
@@ -32,11 +34,12 @@ impl Refusal {
         }
     }
 
-    /// Why, for operators. `risks` are those of the quote.
-    pub fn operator(&self, risks: &Risks) -> String {
+    /// Why, for operators. `risks` are those of the quote, and the type asked for is sold so.
+    pub fn operator(&self, risks: &Risks, sold: SoldBy) -> String {
+        let units = sold.units();
         match self {
-            Refusal::NoSuchGpu => "no module has GPUs of that type".into(),
-            Refusal::Now(short) => format!("it cannot start now: {}", meaning(*short)),
+            Refusal::NoSuchGpu => format!("no module has {units} of that type"),
+            Refusal::Now(short) => format!("it cannot start now: {}", meaning(*short, sold)),
             Refusal::Level { availability_ppm, level_ppm, cause, wells, sets } => format!(
                 "{} of the term would be served and {} is promised: {}",
                 percent(*availability_ppm),
@@ -45,18 +48,19 @@ impl Refusal {
             ),
             Refusal::Breaks(workload) => {
                 format!(
-                    "it would take the GPUs or the power that stand by for {workload}, which was promised more"
+                    "it would take the {units} or the power that stand by for {workload}, which was promised more"
                 )
             }
         }
     }
 
-    /// Why, for the tenant who asks.
-    pub fn tenant(&self) -> String {
+    /// Why, for the tenant who asks for a type that is sold so.
+    pub fn tenant(&self, sold: SoldBy) -> String {
+        let units = sold.units();
         match self {
-            Refusal::NoSuchGpu => "GPUs of that type are not there".into(),
+            Refusal::NoSuchGpu => format!("{units} of that type are not there"),
             Refusal::Now(Short::Gpus | Short::ModuleLimit) => {
-                "not enough free GPUs of that type together".into()
+                format!("not enough free {units} of that type together")
             }
             Refusal::Now(Short::OneSet | Short::FirmCapacity | Short::Reserve) => {
                 "not enough power that survives the loss of a source".into()
@@ -97,13 +101,16 @@ fn counted(number: u32, one: &str, many: &str) -> String {
     if number == 1 { one.into() } else { format!("{number} {many}") }
 }
 
-fn meaning(short: Short) -> &'static str {
+fn meaning(short: Short, sold: SoldBy) -> &'static str {
     match short {
         Short::Silent => "the site never reported",
         Short::Gas => "no gas, or less than the least load of one set",
         Short::Sets => "no set can run",
         Short::OneSet => "fewer than two sets run, and nothing firm is sold on one",
-        Short::Gpus => "the GPUs of that type are held, or stand in modules that take nothing new",
+        Short::Gpus => sold.pick(
+            "the GPUs of that type are held, or stand in modules that take nothing new",
+            "the kilowatts of that type are held, or stand in modules that take nothing new",
+        ),
         Short::Power => "other load takes the power",
         Short::FirmCapacity => "what survives the loss of a set is taken",
         Short::Reserve => {
@@ -128,7 +135,7 @@ mod tests {
     fn operators_are_told_what_fails_and_how_often() {
         let check = |refusal: Refusal, code: &str, words: &str| {
             assert_eq!(refusal.code(), code);
-            assert_eq!(refusal.operator(&Risks::default()), words);
+            assert_eq!(refusal.operator(&Risks::default(), SoldBy::Gpu), words);
         };
         let begin = "93.12 % of the term would be served and 99.90 % is promised: ";
         check(level(Cause::Gas, 1), "level", &format!("{begin}one well, dry 8.0 % of days"));
@@ -160,10 +167,12 @@ mod tests {
         all.extend([Cause::Gas, Cause::Sets, Cause::Both].map(|cause| level(cause, 2)));
         all.extend([Refusal::Breaks(foreign), Refusal::NoSuchGpu]);
         for refusal in all {
-            let told = refusal.tenant();
+            let told = refusal.tenant(SoldBy::Gpu);
             for word in ["w-foreign", "well", "site", "$", "module", "sets"] {
                 assert!(!told.contains(word), "{refusal:?}: {told}");
             }
+            let shell = [refusal.tenant(SoldBy::Kilowatt), refusal.operator(&Risks::default(), SoldBy::Kilowatt)];
+            assert!(!shell.concat().contains("GPU"), "of a powered shell: {shell:?}");
             assert!(
                 ["no_such_gpu", "no_gpus", "no_firm_capacity", "no_power", "level"]
                     .contains(&refusal.tenant_code())

@@ -20,6 +20,7 @@ mod runs;
 mod sabotage;
 mod scale;
 mod scene;
+mod shell;
 mod steady;
 mod storage;
 mod tie;

@@ -205,7 +205,13 @@ pub fn waiting_workload() -> common::Workload {
 }
 
 pub fn tenant() -> common::Tenant {
-    common::Tenant { id: "acme".into(), name: "Acme Inc.".into(), gpu_quota: 64, created: wire_time(NOW) }
+    common::Tenant {
+        id: "acme".into(),
+        name: "Acme Inc.".into(),
+        gpu_quota: 64,
+        created: wire_time(NOW),
+        kilowatt_quota: 500,
+    }
 }
 
 pub fn offerings() -> Vec<common::Offering> {
