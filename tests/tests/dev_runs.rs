@@ -79,6 +79,70 @@ fn a_fleet_with_grid_ties_survives_the_loss_of_the_grid_and_heeds_its_price() {
     assert!(energy >= 600_000 && cost >= energy / 80 - 1_000, "{energy} Ws for {cost} micro-dollars");
 }
 
+/// Two bays of 200 kW at well 7, whose sets take blocks of 120 kW here, and one firm order by the kilowatt. A set is lost under it.
+#[test]
+fn a_firm_shell_draws_what_it_is_billed_for_and_survives_the_loss_of_a_set() {
+    let dir = TempDir::new("shell");
+    let fleet = std::fs::read_to_string(repository("deploy/fleet.toml")).unwrap();
+    let fleet = fleet.replace("step = 60000", "step = 120000");
+    let (plant, sold) = fleet.split_at(fleet.find("[[offering]]").unwrap());
+    let fleet = dir.write("shell.toml", &format!("{plant}{SHELL}{sold}"));
+    let _alone = alone();
+    let data = dir.at("data");
+    let fixed = ["--fleet", &fleet, "--for", "270s", "--speed", "20", "--data", &data];
+    let run = run(&[&fixed[..], &["--fault", "genset-trip@150s:well-7/g1"]].concat());
+    run.assert_sound(&[1, 2, 3, 6]);
+    assert_eq!((run.number("blackouts"), run.number("firm_lost")), (0, 0));
+    let counts = run.summary["fleet"]["workloads"].as_array().unwrap();
+    let shells: Vec<_> = counts.iter().filter(|count| count["kilowatts"] != 0).collect();
+    assert!(
+        matches!(shells[..], [one] if one["phase"] == "running" && one["kilowatts"] == 200),
+        "{shells:?}"
+    );
+    let lines = Ledger::of_dev(&dir.path().join("data")).lines("well-7-shell");
+    let amount = |line: &serde_json::Value, field: &str| line[field].as_i64().unwrap();
+    let held: Vec<_> = lines.iter().filter_map(|line| line.get("run")).collect();
+    assert!(
+        held.iter().all(|run| amount(run, "price") == 150_000 && amount(run, "incarnation") == 1),
+        "{held:?}"
+    );
+    // Kilowatts times milliseconds are watt-seconds: what is billed is what the meter saw, some two minutes of 200 kW.
+    let billed: i64 = held.iter().map(|run| amount(run, "held")).sum();
+    let uses = lines.iter().filter_map(|line| line.get("energy")?["uses"].as_array()).flatten();
+    let drawn: i64 =
+        uses.filter(|part| part[0].get("workload").is_some()).map(|part| part[1].as_i64().unwrap()).sum();
+    assert!(billed >= 24_000_000, "{billed} kW·ms");
+    assert!((billed - drawn).abs() * 100 <= billed, "{billed} kW·ms are billed and {drawn} Ws were drawn");
+}
+
+/// The bays of that fleet, in a module of their own, and what they are sold for.
+const SHELL: &str = r#"
+[[module]]
+id = "well-7-shell"
+site = "well-7"
+limit = 430000
+cooling = 430000
+auxiliary = 5000
+loss_permille = 15
+
+[module.pools.bays]
+gpu = "kilowatt"
+servers = 2
+gpus = 200
+idle = 0
+active = 200000
+cap_min = 200000
+
+[[offering]]
+id = "shell-firm"
+tier = "firm"
+gpu = "kilowatt"
+price = 150000
+notice = 60000
+sla_permille = 990
+
+"#;
+
 /// With `forward-unverified` the same run is unsound: see `sabotage.rs`.
 #[test]
 fn what_bad_boards_submit_stays_at_the_edge() {

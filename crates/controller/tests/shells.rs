@@ -145,7 +145,10 @@ async fn a_shell_is_quoted_starts_and_is_shown_by_the_kilowatt() {
     let request = wire::GetWorkloadRequest { workload: id.clone() };
     let shown = operator.get_workload(request).await.unwrap().into_inner();
     let (spec, status) = (shown.spec.unwrap(), shown.status.unwrap());
-    assert_eq!((spec.gpus, spec.checkpoint, spec.restart), (200, wire_span(Span::ZERO), wire_span(Span::ZERO)));
+    assert_eq!(
+        (spec.gpus, spec.checkpoint, spec.restart),
+        (200, wire_span(Span::ZERO), wire_span(Span::ZERO))
+    );
     assert_eq!(spec.save, wire_span(Span::minutes(5)), "its notice is the offering's");
     assert_eq!(status.phase(), WorkloadPhase::Running);
     let at = status.placement.unwrap();

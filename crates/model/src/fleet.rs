@@ -144,7 +144,8 @@ fn floor_finding(offering: &Offering) -> Option<Finding> {
 /// The notice of a powered shell is waited out before its feeder opens, so it has the limit that saving has.
 fn notice_finding(offering: &Offering) -> Option<Finding> {
     let fits = (Span::ZERO..=LONGEST_NOTICE).contains(&offering.notice);
-    let message = "is sold by the kilowatt: needs a `notice` from 0 to 3600000 ms, after which its feeder opens";
+    let message =
+        "is sold by the kilowatt: needs a `notice` from 0 to 3600000 ms, after which its feeder opens";
     (SoldBy::of(&offering.gpu) == SoldBy::Kilowatt && !fits)
         .then(|| finding("notice", format!("offering {}", offering.id), message.into()))
 }

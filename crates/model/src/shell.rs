@@ -96,12 +96,14 @@ impl GpuPool {
             SoldBy::Kilowatt if !self.curve.is_empty() => {
                 Some("is sold by the kilowatt, and nobody caps a tenant's own machines; leave `curve` out")
             }
-            SoldBy::Kilowatt if self.idle != Watts::ZERO || self.active != full || self.cap_min != full => Some(
-                "is sold by the kilowatt: needs `idle = 0`, and `active` and `cap_min` of 1000 W for each kilowatt of a bay (`gpus`)",
-            ),
-            SoldBy::Kilowatt if total > MAX_KILOWATTS.into() => {
-                Some("has more than 4000 kW in all its bays (`servers` times `gpus`); describe it as several pools")
+            SoldBy::Kilowatt if self.idle != Watts::ZERO || self.active != full || self.cap_min != full => {
+                Some(
+                    "is sold by the kilowatt: needs `idle = 0`, and `active` and `cap_min` of 1000 W for each kilowatt of a bay (`gpus`)",
+                )
             }
+            SoldBy::Kilowatt if total > MAX_KILOWATTS.into() => Some(
+                "has more than 4000 kW in all its bays (`servers` times `gpus`); describe it as several pools",
+            ),
             SoldBy::Kilowatt => None,
         }
     }

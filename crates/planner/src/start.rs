@@ -204,7 +204,8 @@ impl Book<'_> {
         let island = &self.islands[&site.id];
         let (reason, binding) = match refusal {
             Some(Refusal::Gpus | Refusal::Sites | Refusal::Group) => {
-                let units = self.input.workloads.get(&wanted.id).map_or(SoldBy::Gpu, Workload::sold_by).units();
+                let units =
+                    self.input.workloads.get(&wanted.id).map_or(SoldBy::Gpu, Workload::sold_by).units();
                 (ReasonCode::NoGpus, format!("module {}: its {units}", module.id))
             }
             Some(Refusal::Module) => {

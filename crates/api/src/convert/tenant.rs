@@ -10,13 +10,7 @@ use crate::common as wire;
 
 impl From<Tenant> for wire::Tenant {
     fn from(Tenant { id, name, gpu_quota, kilowatt_quota, created }: Tenant) -> Self {
-        Self {
-            id: id.as_str().to_owned(),
-            name,
-            gpu_quota,
-            created: wire_time(created),
-            kilowatt_quota,
-        }
+        Self { id: id.as_str().to_owned(), name, gpu_quota, created: wire_time(created), kilowatt_quota }
     }
 }
 

@@ -137,7 +137,11 @@ fn advice(context: &Context, ahead: &Ahead, workload: &Workload) -> Vec<String> 
             return Some(format!("on any site it would start {within}"));
         }
         if change.tier == spec.tier {
-            return Some(format!("{} instead of {} would start {within}", sold.count(change.gpus), spec.gpus));
+            return Some(format!(
+                "{} instead of {} would start {within}",
+                sold.count(change.gpus),
+                spec.gpus
+            ));
         }
         let offering = offered(change.tier)?;
         let cents = offering.price.get() / 10_000;

@@ -41,7 +41,10 @@ impl Size {
             (Some(_), Some(_)) => says("gpus, kilowatts: expected one of the two, found both".into()),
             (None, Some(_)) => {
                 let wrong = sold.pick("kilowatts", "gpus");
-                says(format!("{wrong}: expected {field}, 1 to {most}: what is asked for is sold by the {}", sold.unit()))
+                says(format!(
+                    "{wrong}: expected {field}, 1 to {most}: what is asked for is sold by the {}",
+                    sold.unit()
+                ))
             }
             (Some(units), None) if (1..=most).contains(&units) => Ok(units),
             (_, None) => says(format!("{field}: expected 1 to {most}")),

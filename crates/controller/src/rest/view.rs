@@ -58,11 +58,9 @@ pub(super) struct Order {
     pub(super) offering: String,
     /// GPUs that run together, in one pool of one module: 1 to 1024. Either this or `kilowatts`.
     pub(super) gpus: Option<u32>,
-    /// Kilowatts of powered shell in one pool of one module, for machines of your own: 1 to 4000. Of offerings whose `gpu` is
-    /// `kilowatt`.
+    /// Kilowatts of powered shell in one pool of one module, of offerings whose `gpu` is `kilowatt`: 1 to 4000.
     pub(super) kilowatts: Option<u32>,
-    /// GPU time (GPUs times milliseconds, or kilowatts times milliseconds) after which it is complete; runs until it is cancelled
-    /// unless given.
+    /// GPU time (GPUs, or kilowatts, times milliseconds) after which it is complete; runs until it is cancelled unless given.
     pub(super) amount_gpu_milliseconds: Option<i64>,
     /// Time between checkpoints. A powered shell has none of these three: its notice is the offering's.
     pub(super) checkpoint_seconds: Option<i64>,

@@ -221,7 +221,9 @@ fn specify(context: &Context, order: &Order) -> Result<Spec, Problem> {
     let sold = SoldBy::of(&offering.gpu);
     let gpus = Size { gpus: order.gpus, kilowatts: order.kilowatts }.units(sold)?;
     if order.amount.is_some_and(|amount| amount <= GpuTime::ZERO) {
-        return Err(Problem::invalid("amount: expected more than zero, or none to run until it is cancelled"));
+        return Err(Problem::invalid(
+            "amount: expected more than zero, or none to run until it is cancelled",
+        ));
     }
     let (checkpoint, save, restart) = match sold {
         SoldBy::Gpu => spans(order)?,

@@ -15,7 +15,8 @@ use model::{GensetId, MicroDollars, SiteId, Span, Watts, WorkloadId};
 
 use super::drain::{self, Loads};
 use super::{
-    Ahead, Assumptions, Four, GANGS, HOURS, Saleable, Short, SiteOutlook, Start, Supply, gangs, gas, goes_on, price,
+    Ahead, Assumptions, Four, GANGS, HOURS, Saleable, Short, SiteOutlook, Start, Supply, gangs, gas, goes_on,
+    price,
 };
 use crate::assign::Book;
 use crate::dispatch::problem::{Job, Problem};

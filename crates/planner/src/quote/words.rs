@@ -171,7 +171,8 @@ mod tests {
             for word in ["w-foreign", "well", "site", "$", "module", "sets"] {
                 assert!(!told.contains(word), "{refusal:?}: {told}");
             }
-            let shell = [refusal.tenant(SoldBy::Kilowatt), refusal.operator(&Risks::default(), SoldBy::Kilowatt)];
+            let shell =
+                [refusal.tenant(SoldBy::Kilowatt), refusal.operator(&Risks::default(), SoldBy::Kilowatt)];
             assert!(!shell.concat().contains("GPU"), "of a powered shell: {shell:?}");
             assert!(
                 ["no_such_gpu", "no_gpus", "no_firm_capacity", "no_power", "level"]

@@ -54,8 +54,11 @@ fn place(made: &Planned, name: &str) -> Option<(String, u32)> {
 
 #[test]
 fn kilowatts_stand_in_bays_and_gpus_in_servers() {
-    let orders =
-        vec![shell("own", Tier::Firm, 150, 12), shell("more", Tier::Spot, 60, 12), workload("gang", Tier::Firm, 16, 235)];
+    let orders = vec![
+        shell("own", Tier::Firm, 150, 12),
+        shell("more", Tier::Spot, 60, 12),
+        workload("gang", Tier::Firm, 16, 235),
+    ];
     let (input, made) = settled(&fleet_with(orders));
     assert_eq!(place(&made, "own"), Some(("shell".into(), 150)), "of two bays");
     assert_eq!(place(&made, "more"), Some(("shell".into(), 60)));
