@@ -141,11 +141,11 @@ fn floor_finding(offering: &Offering) -> Option<Finding> {
     Some(finding("floor", format!("offering {}", offering.id), message.into()))
 }
 
-/// The notice of a powered shell is waited out before its feeder opens, so it has the limit that saving has.
+/// The notice of a powered shell is waited out before its feeder opens, so it has a limit.
 fn notice_finding(offering: &Offering) -> Option<Finding> {
     let fits = (Span::ZERO..=LONGEST_NOTICE).contains(&offering.notice);
     let message =
-        "is sold by the kilowatt: needs a `notice` from 0 to 3600000 ms, after which its feeder opens";
+        "is sold by the kilowatt: needs a `notice` from 0 to 300000 ms, after which its feeder opens";
     (SoldBy::of(&offering.gpu) == SoldBy::Kilowatt && !fits)
         .then(|| finding("notice", format!("offering {}", offering.id), message.into()))
 }
@@ -278,9 +278,9 @@ mod tests {
             assert_eq!(found.len(), usize::from(expected.is_some()), "{found:?}");
             assert!(found.concat().contains(expected.unwrap_or_default()), "{found:?}");
         };
-        check("kilowatt", None, Span::hours(1), None);
+        check("kilowatt", None, Span::minutes(5), None);
         check("kilowatt", Some(800), Span::ZERO, Some("offering o [floor]: is sold by the kilowatt"));
-        check("kilowatt", None, Span::new(3_600_001), Some("offering o [notice]: "));
+        check("kilowatt", None, Span::new(300_001), Some("offering o [notice]: "));
         check("kilowatt-liquid", None, Span::new(-1), Some("offering o [notice]: "));
         check("h100", None, Span::hours(9), None);
     }

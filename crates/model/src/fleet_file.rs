@@ -104,6 +104,25 @@ mod tests {
     }
 
     #[test]
+    fn a_shell_pool_that_cannot_be_is_told_by_its_place() {
+        let site = "[[site]]\nid = \"s\"\nnominal = 60000\nunmanaged = 0\ngas_price = 0\nrelay = true\nsimulated = true\n\
+                    governor = { mode = \"isochronous\" }\nbuffer = { capacity = 1 }\ngas = {}\ngensets = {}\n";
+        let module =
+            "[[module]]\nid = \"m\"\nsite = \"s\"\nwired = true\nlimit = 9\ncooling = 9\nauxiliary = 0\n";
+        let bays = "[module.pools.bays]\ngpu = \"kilowatt\"\nservers = 2\ngpus = 100\nidle = 0\nactive = 100000\ncap_min = 100000\n";
+        let pool = format!("{site}{module}{bays}");
+        assert_eq!(parse(Path::new("f"), &pool).unwrap().modules[0].pools.len(), 1);
+        let curve = format!("{pool}curve = [{{ power = 60000, pace = 700 }}]\n");
+        check(&curve, "fleet.toml: module m pool bays [shell]: is sold by the kilowatt");
+        check(
+            &pool.replace("idle = 0", "idle = 5"),
+            "module m pool bays [shell]: is sold by the kilowatt: needs `idle = 0`",
+        );
+        check(&pool.replace("gpus = 100", "gpus = 2.5"), "floating point `2.5`, expected u32");
+        check(&pool.replace("gpus = 100", "gpus = 0"), "module m pool bays [pool]: needs gpus above zero");
+    }
+
+    #[test]
     fn a_tier_may_be_spelled_as_tenants_know_it() {
         for tier in ["on_demand", "on-demand"] {
             let offering = format!(

@@ -18,8 +18,9 @@ pub const MAX_GPUS: u32 = 1_024;
 /// Most kilowatts of one workload, and of one pool: a forty-foot container takes some 2 MW, and a double one 4.
 pub const MAX_KILOWATTS: u32 = 4_000;
 
-/// Longest notice: what is told to stop draws until then.
-pub const LONGEST_NOTICE: Span = Span::hours(1);
+/// Longest notice: what is told to stop draws until then. Half of the ten minutes for which an agent keeps a run without hearing from a
+/// controller, so that one which is out of touch may come back before it must give notice.
+pub const LONGEST_NOTICE: Span = Span::minutes(5);
 
 /// What one unit of a type is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -67,11 +67,12 @@ fn outlooks() {
 
 #[test]
 fn workloads() {
-    let workloads = all(vec![samples::workload(), samples::waiting_workload()]);
+    let workloads = all(vec![samples::workload(), samples::waiting_workload(), samples::shell()]);
     check("workload-list", &workload::List { workloads });
     check("workload-describe", &told(workload::Workload::from(samples::workload())));
     let waiting = samples::described_waiting_workload();
     check("workload-describe-waiting", &workload::Workload::from(waiting));
+    check("workload-describe-shell", &workload::Workload::from(samples::shell()));
 }
 
 #[test]

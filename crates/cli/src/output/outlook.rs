@@ -246,3 +246,26 @@ impl From<wire::GpuQuantiles> for Quantiles {
         Self { p1: p1.into(), p10: p10.into(), p50: p50.into(), p90: p90.into() }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kilowatts_for_sale_are_no_gpus() {
+        let gpus = Some(wire::GpuQuantiles { p1: 0, p10: 150, p50: 300, p90: 300 });
+        let supply = Supply::from(wire::GpuSupply {
+            gpu: "kilowatt".into(),
+            hours: vec![wire::SaleableHour { gpus, ..Default::default() }],
+            starts: vec![wire::GangStart { gpus: 200, ..Default::default() }],
+            ..Default::default()
+        });
+        assert_eq!(supply.rows()[0][3..7], ["0 kW", "150 kW", "300 kW", "300 kW"]);
+        let json = serde_json::to_value(&supply).expect("plain data");
+        assert_eq!(
+            (&json["hours"][0]["kilowatts"]["p10"], &json["starts"][0]["kilowatts"]),
+            (&150.into(), &200.into())
+        );
+        assert!(json["hours"][0].get("gpus").is_none(), "{json}");
+    }
+}

@@ -369,6 +369,22 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_quote_for_kilowatts_names_no_gpus() {
+        let price = wire::QuotePrice { gpu_hour_micro_dollars: 91_300, ..Default::default() };
+        let other = wire::QuoteAlternative { gpus: 250, site: "well-7".into(), ..Default::default() };
+        let (gpu, gpus) = ("kilowatt".to_owned(), 500);
+        let asked = wire::Quote { gpu, gpus, price: Some(price), instead: vec![other], ..Default::default() };
+        let quote = Quote::from(asked);
+        let table = quote.table();
+        for said in ["500 kW, ", "$0.0913 a kW-hour", "250 kW"] {
+            assert!(table.contains(said), "{said}: {table}");
+        }
+        let json = serde_json::to_value(&quote).expect("plain data");
+        assert_eq!((&json["kilowatts"], &json["gpus"]), (&500.into(), &serde_json::Value::Null));
+        assert_eq!(json["instead"][0]["kilowatts"], 250);
+    }
+
+    #[test]
     fn figures_carry_their_error_and_levels_their_decimals() {
         assert_eq!(Estimate { ppm: 31_250, error_ppm: 4_000 }.show(), "3.12% ± 0.40%");
         assert_eq!((level(999), level(0)), ("99.9%".to_owned(), "-".to_owned()));

@@ -11,7 +11,8 @@ use model::{Span, Time};
 
 pub use proxy::proxy_stats;
 pub use work::{
-    described_waiting_workload, nowhere_quote, offerings, refused_quote, tenant, waiting_workload, workload,
+    described_waiting_workload, nowhere_quote, offerings, refused_quote, shell, tenant, waiting_workload,
+    workload,
 };
 
 /// 2025-02-03 08:15:00 UTC.
@@ -107,6 +108,32 @@ fn pool() -> wire::PoolStatus {
     }
 }
 
+fn bays() -> wire::PoolStatus {
+    let (gpu, power_watts) = ("kilowatt".into(), Some(498_000));
+    wire::PoolStatus {
+        pool: "bays".into(),
+        gpu,
+        gpus: 1_000,
+        busy_gpus: 500,
+        servers: 4,
+        up: Some(4),
+        power_watts,
+        cap_watts: None,
+    }
+}
+
+fn run(workload: &str, kind: &str, gpus: u32) -> wire::RunStatus {
+    wire::RunStatus {
+        workload: workload.into(),
+        tenant: "acme".into(),
+        incarnation: 2,
+        phase: common::RunPhase::Running.into(),
+        gpus,
+        progress_gpu_milliseconds: 45_000_000,
+        gpu: kind.into(),
+    }
+}
+
 pub fn module_status() -> wire::ModuleStatus {
     wire::ModuleStatus {
         module: "m1".into(),
@@ -125,16 +152,8 @@ pub fn module_status() -> wire::ModuleStatus {
         claimed_hashes_per_second: Some(39_200_000_000_000_000),
         verified: Some(verified()),
         groups: vec![group()],
-        pools: vec![pool()],
-        runs: vec![wire::RunStatus {
-            workload: "job-1".into(),
-            tenant: "acme".into(),
-            incarnation: 2,
-            phase: common::RunPhase::Running.into(),
-            gpus: 64,
-            progress_gpu_milliseconds: 45_000_000,
-            gpu: "H100".into(),
-        }],
+        pools: vec![pool(), bays()],
+        runs: vec![run("job-1", "H100", 64), run("own-1", "kilowatt", 500)],
         findings: vec![finding()],
         revenue: Some(revenue()),
         ledger_sequence: 17,
@@ -230,7 +249,7 @@ pub fn fleet() -> wire::FleetStatus {
         reason: reason.into(),
         count,
         gpus: 8 * count,
-        kilowatts: 0,
+        kilowatts: if reason == common::ReasonCode::Kept { 500 } else { 0 },
     };
     let share = |kind: common::ShareEndKind, detail: &str, count: u64| wire::ShareCount {
         end: Some(common::ShareEnd { kind: kind.into(), detail: detail.into() }),

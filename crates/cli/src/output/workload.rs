@@ -268,7 +268,7 @@ impl View for Workload {
             ("Since", show::moment(&self.since)),
             ("Placement", maybe(self.placement.as_ref(), Placement::show)),
             ("Progress", time(self.progress_gpu_milliseconds)),
-            ("Saved", time(self.saved_gpu_milliseconds)),
+            ("Saved", SoldBy::of(&self.gpu).pick(time(self.saved_gpu_milliseconds), String::new())),
             ("Held", time(self.held_gpu_milliseconds)),
             ("Preempted", stopped),
             ("Promised", self.promise.as_ref().map(|promise| promise.show(&self.gpu)).unwrap_or_default()),

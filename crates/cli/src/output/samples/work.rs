@@ -204,6 +204,21 @@ pub fn waiting_workload() -> common::Workload {
     }
 }
 
+/// The same order for 500 kW of a tenant's own machines.
+pub fn shell() -> common::Workload {
+    let mut shell = common::Workload { id: "own-1".into(), prospect: None, ..workload() };
+    if let (Some(spec), Some(status)) = (&mut shell.spec, &mut shell.status) {
+        (spec.offering, spec.gpu, spec.gpus) = ("shell-firm".into(), "kilowatt".into(), 500);
+        (spec.checkpoint, spec.restart) = (wire_span(Span::ZERO), wire_span(Span::ZERO));
+        (spec.save, spec.amount_gpu_milliseconds) = (wire_span(Span::minutes(2)), None);
+        spec.price_micro_dollars_per_gpu_hour = 85_000;
+        let bays = [0, 1].map(|server| common::ServerGpus { server, gpus: 250 });
+        let place = common::Placement { module: "m2".into(), pool: "bays".into(), ..Default::default() };
+        status.placement = Some(common::Placement { servers: bays.into(), incarnation: 1, ..place });
+    }
+    shell
+}
+
 pub fn tenant() -> common::Tenant {
     common::Tenant {
         id: "acme".into(),
@@ -227,5 +242,10 @@ pub fn offerings() -> Vec<common::Offering> {
     vec![
         offering("h100-firm", common::Tier::Firm, 235, Span::ZERO, 999),
         offering("h100-spot", common::Tier::Spot, 110, Span::secs(30), 0),
+        common::Offering {
+            gpu: "kilowatt".into(),
+            price_micro_dollars_per_gpu_hour: 85_000,
+            ..offering("shell-firm", common::Tier::Firm, 0, Span::minutes(2), 990)
+        },
     ]
 }
