@@ -6,8 +6,10 @@ use std::collections::BTreeMap;
 
 use api::convert::field::optional_time;
 use api::operator as wire;
+use model::SoldBy;
 use serde::Serialize;
 
+use super::quote::fine;
 use super::show::{self, maybe, money, money_per_hour, watts, word};
 use super::table::{clean, pairs, titled};
 use super::units::Units;
@@ -164,7 +166,9 @@ impl Supply {
             let Hour { units, short, least_price_micro_dollars } = self.hours.get(hour)?;
             let units = units.gpus.or(units.kilowatts).unwrap_or_default();
             let gpus = units.array().map(|units| Units::of(&self.gpu, units).cell());
-            let rest = vec![maybe(*least_price_micro_dollars, money), short.clone().unwrap_or_default()];
+            // A kilowatt costs cents, so they have decimals.
+            let price = SoldBy::of(&self.gpu).pick(money as fn(i64) -> String, fine);
+            let rest = vec![maybe(*least_price_micro_dollars, price), short.clone().unwrap_or_default()];
             Some([self.name(), vec![ahead(hour)], gpus.to_vec(), rest].concat())
         };
         SHOWN.iter().filter_map(row).collect()

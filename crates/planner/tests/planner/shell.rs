@@ -82,6 +82,20 @@ fn a_shell_starts_where_it_pays_more_than_mining_and_fits() {
     check(Tier::Firm, 1, 1, ReasonCode::Kept);
 }
 
+/// Where gas is short a kilowatt earns some eight cents an hour by mining: a shell that pays less waits, as no gang of GPUs would.
+#[test]
+fn a_shell_that_pays_less_than_mining_waits() {
+    let check = |cents: i64, expected: ReasonCode| {
+        let mut input = fleet_with(vec![shell("own", Tier::Spot, 200, cents)]);
+        let report = input.sites.values_mut().next().unwrap().report.as_mut().unwrap();
+        report.gas = Some(model::site::GasFlow::mcf(300));
+        let (_, made) = settled(&input);
+        assert_eq!(reason(&made, "own"), expected, "{cents} cents");
+    };
+    check(30, ReasonCode::Kept);
+    check(2, ReasonCode::NoPower);
+}
+
 #[test]
 fn a_firm_shell_stays_up_when_a_set_is_lost() {
     let orders = vec![shell("own", Tier::Firm, 200, 12), workload("gang", Tier::Firm, 64, 235)];
