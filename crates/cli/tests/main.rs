@@ -144,7 +144,7 @@ fn a_wrong_command_line_is_code_2_and_says_what_was_meant() {
     let https = if service::tls::BUILT_IN {
         "only with --tls-ca, --tls-cert and --tls-key"
     } else {
-        "https is not spoken here"
+        "this build has no TLS"
     };
     check(&["status", "--endpoint", "https://127.0.0.1:1"], https);
     check(&["status", "--endpoint", ""], "--endpoint");

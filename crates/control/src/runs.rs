@@ -27,6 +27,8 @@ pub(crate) const CAP_ACTS: Span = Span::secs(3);
 const CAP_SLACK_PERMILLE: i64 = 50;
 /// A stop for lack of a link begins so much before its checkpoint must be saved.
 const SAVE_MARGIN: Span = Span::secs(10);
+/// A link that is silent for less stops nothing, however long saving takes.
+const SILENT: Span = Span::minutes(1);
 
 /// What runs are reconciled with.
 #[derive(Clone, Copy, Debug)]
@@ -368,9 +370,10 @@ fn link(view: View<'_>, assignment: &Assignment) -> Verdict {
     let Some(age) = view.standing.age else {
         return if view.at >= assignment.save { Verdict::Kill } else { Verdict::Stop };
     };
+    let stop = (assignment.keep_without_link - assignment.save - SAVE_MARGIN).max(SILENT);
     if age >= assignment.keep_without_link {
         Verdict::Kill
-    } else if age >= assignment.keep_without_link - assignment.save - SAVE_MARGIN {
+    } else if age >= stop {
         Verdict::Stop
     } else {
         Verdict::Leave

@@ -63,6 +63,8 @@ async fn every_failure_is_a_problem_that_says_what_to_do() {
     problem(&rest.call("/v1/workloads", Some(&key), Some("{".into())).await, 400, "invalid", "body");
     problem(&post(order("h100-on-demand", 0)).await, 400, "invalid", "gpus");
     problem(&post(order("a100", 1)).await, 400, "invalid", "offering");
+    let saving = |seconds: i64| json!({"offering": "h100-on-demand", "gpus": 1, "save_seconds": seconds});
+    problem(&post(saving(481)).await, 400, "invalid", "save: expected 0 to 480 seconds");
     problem(&post(order("h100-on-demand", 9)).await, 429, "exhausted", "quota is 8");
     let named = |gpus: i64| json!({"offering": "h100-on-demand", "gpus": gpus, "request_id": "r"});
     assert_eq!(post(named(1)).await.status, 201);

@@ -12,6 +12,7 @@ struct Case {
     reported: Option<(u64, RunPhase)>,
     state: EnvelopeState,
     age: Option<Span>,
+    save: Span,
     switch: Switch,
     room: bool,
 }
@@ -21,6 +22,7 @@ const CASE: Case = Case {
     reported: None,
     state: EnvelopeState::Valid,
     age: Some(Span::ZERO),
+    save: Span::secs(20),
     switch: Switch::Remote,
     room: true,
 };
@@ -45,7 +47,8 @@ fn step(runs: &mut Runs, case: &Case, at: i64, double: bool) -> Vec<String> {
     let module = module();
     let mut held = directive(1, Span::ZERO, Watts::kilo(100));
     if let Some(incarnation) = case.assigned {
-        held.runs.insert(id("w"), assignment(Tier::OnDemand, incarnation, &[(0, 8), (1, 4)]));
+        let assigned = assignment(Tier::OnDemand, incarnation, &[(0, 8), (1, 4)]);
+        held.runs.insert(id("w"), Assignment { save: case.save, ..assigned });
     }
     let reports =
         case.reported.map(|(incarnation, phase)| (id("w"), run(incarnation, phase))).into_iter().collect();
@@ -122,6 +125,11 @@ fn a_lost_link_stops_in_time_for_a_checkpoint_and_ends_in_any_case() {
     check(lost(Some(300), RunPhase::Stopping), &["kill"]);
     check(lost(Some(300), RunPhase::Stopped), &[]);
     check(lost(None, RunPhase::Running), &["kill"]);
+    // Who saves for longer than it is kept is not stopped by a link that was never lost.
+    let long = |age| Case { save: Span::hours(1), ..lost(Some(age), RunPhase::Running) };
+    check(long(0), &[]);
+    check(long(59), &[]);
+    check(long(60), &["stop"]);
 }
 
 #[test]

@@ -64,7 +64,7 @@ pub(super) struct Order {
     pub(super) amount_gpu_milliseconds: Option<i64>,
     /// Time between checkpoints. A powered shell has none of these three: its notice is the offering's.
     pub(super) checkpoint_seconds: Option<i64>,
-    /// Time to save a checkpoint.
+    /// Time to save a checkpoint, at most 480: a run whose module is out of touch ends after ten minutes.
     pub(super) save_seconds: Option<i64>,
     /// Time from start until progress resumes.
     pub(super) restart_seconds: Option<i64>,

@@ -34,6 +34,9 @@ const MAX_REQUEST_ID: usize = 64;
 const CHECKPOINT: Span = Span::minutes(10);
 /// Save time unless the order says: 5 to 60 s to local disks.
 const SAVE: Span = Span::secs(20);
+/// The longest save time: a run whose module is out of touch ends after ten minutes ([`crate::lifecycle::KEEP_WITHOUT_LINK`]), and its
+/// checkpoint is to be saved by then.
+const MAX_SAVE: Span = Span::minutes(8);
 /// Restart time unless the order says: 2 to 10 min.
 const RESTART: Span = Span::minutes(2);
 
@@ -256,8 +259,14 @@ fn spans(order: &Order) -> Result<(Span, Span, Span), Problem> {
     if checkpoint < Span::secs(1) || checkpoint > day {
         return bad("checkpoint", "1 second to 24 hours");
     }
-    if save < Span::ZERO || save > Span::hours(1) || restart < Span::ZERO || restart > day {
-        return bad("save and restart", "at most 1 and 24 hours, and not negative");
+    if save < Span::ZERO || save > MAX_SAVE {
+        return bad(
+            "save",
+            "0 to 480 seconds: a run whose module is out of touch ends after ten minutes, saved or not",
+        );
+    }
+    if restart < Span::ZERO || restart > day {
+        return bad("restart", "0 to 24 hours");
     }
     Ok((checkpoint, save, restart))
 }
