@@ -156,7 +156,9 @@ impl Sampler {
                 Kind::LargestSet => largest(moment.input, id, before).map(Strike::Set),
                 Kind::OtherSet => other(moment.input, id, before, pick).map(Strike::Set),
                 Kind::Load => load(moment.input, id),
-                Kind::Module => module(moment.input, id).map(Strike::Module),
+                Kind::Module => carrying(moment.input, id, before)
+                    .and_then(|_| module(moment.input, id))
+                    .map(Strike::Module),
                 Kind::Move => moves(before, moment.plan.sites.get(*id)?).then_some(Strike::Plan),
             };
             Some(Event { kind, site: (*id).clone(), strike: strike? })
@@ -164,9 +166,13 @@ impl Sampler {
     }
 }
 
-/// The sets that carry load, in an island where losing one is the first failure: two at least, and none that should run is
-/// broken.
+/// The sets that carry load, in an island where losing one is the first failure and leaves another.
 fn online<'a>(input: &'a Input, id: &SiteId, plan: &SitePlan) -> Option<(&'a Site, Vec<&'a GensetId>)> {
+    carrying(input, id, plan).filter(|(_, online)| online.len() >= 2)
+}
+
+/// The sets that carry load, in an island where no set that should run is broken: whatever is lost next is the first failure.
+fn carrying<'a>(input: &'a Input, id: &SiteId, plan: &SitePlan) -> Option<(&'a Site, Vec<&'a GensetId>)> {
     let given = input.sites.get(id)?;
     let report = given.report.as_ref()?;
     let state = |set: &GensetId| report.gensets.get(set).map(|set| set.state);
@@ -174,8 +180,7 @@ fn online<'a>(input: &'a Input, id: &SiteId, plan: &SitePlan) -> Option<(&'a Sit
     let broken = |set: &GensetId| !matches!(state(set), Some(GensetState::Online | GensetState::Starting));
     let online: Vec<&GensetId> =
         given.site.gensets.keys().filter(|set| state(set) == Some(GensetState::Online)).collect();
-    let sound = !wanted.into_iter().any(broken) && online.len() >= 2;
-    sound.then_some((&given.site, online))
+    (!wanted.into_iter().any(broken)).then_some((&given.site, online))
 }
 
 /// Sets share load by rating, so the largest is the one with the largest rating; the first of equals.

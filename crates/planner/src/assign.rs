@@ -116,6 +116,7 @@ impl<'a> Book<'a> {
     pub(crate) fn shed(&mut self) {
         let sites: Vec<SiteId> = self.islands.keys().cloned().collect();
         for site in &sites {
+            self.hold_beside_firm(site);
             self.shed_modules(site);
             while self.islands.get(site).is_some_and(|island| !island.tolerable(false)) {
                 let modules: Vec<ModuleId> = self.islands[site].slots.keys().cloned().collect();
@@ -126,8 +127,15 @@ impl<'a> Book<'a> {
                     break;
                 }
             }
+            // Who was stopped needs nothing any more, neither watts nor a light module beside it.
+            self.hold_beside_firm(site);
             self.count_leaving(site);
         }
+    }
+
+    fn hold_beside_firm(&mut self, site: &SiteId) {
+        let workloads = &self.input.workloads;
+        self.islands.get_mut(site).into_iter().for_each(|island| island.hold_beside_firm(workloads));
     }
 
     /// A module's own limit may have fallen below what runs in it.
@@ -177,6 +185,7 @@ impl<'a> Book<'a> {
         if let Some(slot) = self.slot_mut(&placement.module) {
             slot.runs.remove(id);
             slot.elastic.remove(id);
+            slot.firm = slot.firm.saturating_sub(u32::from(workload.spec.tier == Tier::Firm));
             let watts = busy(slot, workload, &placement);
             if let Some(kept) = slot.busy.get_mut(&workload.spec.tier) {
                 *kept = (*kept - watts).at_least_zero();
@@ -275,6 +284,7 @@ fn hold(slot: &mut Slot<'_>, id: &WorkloadId, workload: &Workload, placement: Pl
         return reason;
     }
     *slot.busy.entry(workload.spec.tier).or_default() += watts;
+    slot.firm += u32::from(workload.spec.tier == Tier::Firm);
     slot.note_elastic(workload, &placement);
     slot.runs.insert(id.clone(), placement);
     ReasonCode::Kept

@@ -84,7 +84,12 @@ fn module_decision(slot: &Slot<'_>, mined: &Mined, view: &SiteView) -> Decision 
     } else {
         ReasonCode::Kept
     };
-    let binding = if full && slot.frozen.is_none() {
+    let binding = if full && slot.frozen.is_none() && slot.limit < slot.open {
+        format!(
+            "module {}: held to {} by what its sets can reject, since firm work runs beside it",
+            slot.id, slot.limit
+        )
+    } else if full && slot.frozen.is_none() {
         format!("module {}: its limit of {}", slot.id, slot.limit)
     } else {
         format!("site: {}", view.binding)
@@ -263,6 +268,14 @@ fn findings(book: &Book<'_>) -> Vec<Finding> {
     unserved(book, &mut add);
     drained(book, &mut add);
     for (id, island) in &book.islands {
+        for module in island.oversized(&book.input.workloads) {
+            add(
+                "load-oversized",
+                format!("module {module}"),
+                "draws more than the online sets could reject at once, and firm work runs beside it: its main breaker would take the \
+                 site; start a set, move runs, or split the module's feed",
+            );
+        }
         let subject = format!("site {id}");
         match island.capacity.limit {
             Limit::Silent => add(

@@ -8,6 +8,7 @@
 mod affinity;
 pub mod appraise;
 mod assign;
+mod beside;
 mod capacity;
 pub mod check;
 mod decide;

@@ -26,6 +26,10 @@ pub(crate) struct Slot<'a> {
     pub(crate) input: &'a ModuleInput,
     /// Most its ceiling may be.
     pub(crate) limit: Watts,
+    /// The same, were no firm work beside it: see `beside`.
+    pub(crate) open: Watts,
+    /// Firm runs here.
+    pub(crate) firm: u32,
     /// Its miners' settings may not be raised above these, where news of it or its island are old.
     pub(crate) held: Option<BTreeMap<MinerGroupId, GroupTarget>>,
     /// What it was last told, where it is out of touch.
@@ -80,6 +84,8 @@ impl<'a> Slot<'a> {
             id,
             input,
             limit,
+            open: limit,
+            firm: 0,
             held,
             frozen: None,
             accepts: raise && !input.cordoned && !input.draining,
@@ -148,6 +154,14 @@ impl<'a> Slot<'a> {
             Some((id.clone(), pool.cap(elastic.gpus, *elastic.settings.get(elastic.at)?)))
         });
         caps.collect()
+    }
+
+    /// The ceiling with every GPU busy and every miner at its highest setting.
+    pub(crate) fn potential(&self) -> Watts {
+        let miners =
+            self.module().groups.values().map(|group| (group.draw_full() - group.draw(0, 0)).at_least_zero());
+        let pools = self.module().pools.values().map(|pool| pool.draw(pool.total_gpus()) - pool.draw(0));
+        self.ceiling_for(self.base + miners.sum() + pools.sum())
     }
 
     /// What firm runs and the base draw need at the meter.

@@ -7,8 +7,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use model::plan::{ReasonCode, STEP};
-use model::workload::{Placement, Workload};
-use model::{ModuleId, PoolId, SiteId, SoldBy, Span, WorkloadId};
+use model::workload::{Placement, Tier, Workload};
+use model::{ModuleId, PoolId, SiteId, SoldBy, Span, Watts, WorkloadId};
 
 use crate::assign::{Book, Verdict, busy};
 use crate::dispatch;
@@ -49,6 +49,9 @@ impl Book<'_> {
             debug_assert!(verdict.reason != ReasonCode::NoGpus, "the dispatch counts GPUs as the servers do");
             self.verdicts.insert(workload.id.clone(), verdict);
         }
+        // A firm start takes miners beside it the room above what the sets can reject.
+        let workloads = &self.input.workloads;
+        self.islands.values_mut().for_each(|island| island.hold_beside_firm(workloads));
         self.refuse(problem, &mut state);
         self.raise(problem, &mut state);
         state.worth()
@@ -97,6 +100,7 @@ impl Book<'_> {
             if let Some(free) = slot.free.get_mut(&place.pool) {
                 pack::take(free, &place.taken);
             }
+            slot.firm += u32::from(workload.spec.tier == Tier::Firm);
             slot.runs.insert(workload.id.clone(), placement);
         }
         let mut verdict = Verdict::of(ReasonCode::Placed);
@@ -217,6 +221,7 @@ impl Book<'_> {
             Some(Refusal::Reserve) => {
                 (ReasonCode::StepLimited, format!("site {}: fast reserve now drawn", site.id))
             }
+            Some(Refusal::Beside) => (ReasonCode::NoFirmCapacity, beside(problem, state, pool)),
             Some(Refusal::Power) if island.closed => {
                 (ReasonCode::StepLimited, format!("site {}: fast reserve now drawn", site.id))
             }
@@ -231,6 +236,17 @@ impl Book<'_> {
         };
         Verdict { reason, binding: Some(binding), rejected: Some(format!("module {}", module.id)) }
     }
+}
+
+/// The module beside a pool that keeps firm work from it.
+fn beside(problem: &Problem, state: &State<'_>, pool: usize) -> String {
+    let module = problem.pools[pool].module;
+    let site = &problem.sites[problem.modules[module].site].id;
+    let giant = state.giant_beside(module, Seat::Starts(pool)).map(|giant| &problem.modules[giant]);
+    giant.map_or(format!("site {site}"), |giant| {
+        let most = Watts::new(giant.beside.unwrap_or(giant.limit));
+        format!("site {site}: its sets could not reject module {}, which draws more than {most}", giant.id)
+    })
 }
 
 /// What only its own sites or its group keep from a job: somewhere else it would start now and be worth it. The group comes first,

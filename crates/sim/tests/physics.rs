@@ -204,6 +204,52 @@ fn rejection_of_a_third_survives_and_of_nearly_all_overspeeds() {
     assert!(overspeed && island.frequency().is_none(), "zenith {}", island.truth().zenith);
 }
 
+/// Four sets of 250 kW with inertia `h` (ms) that lose a module with `lost` thousandths of their rating while `rest` are left.
+fn without_a_module(h: i64, governor: Governor, lost: i64, rest: i64) -> Island {
+    let (mut site, mut module) = blockable();
+    site.gensets.values_mut().for_each(|set| set.inertia = Span::new(h));
+    (site.governor, site.unmanaged) = (governor, Watts::kilo(rest));
+    (module.auxiliary, module.loss_permille) = (Watts::ZERO, 0);
+    for group in module.groups.values_mut() {
+        group.standby = Watts::ZERO;
+        group.points[0].power = Watts::new(lost * 10);
+    }
+    let options = Options { load_permille: 1_000, ..steady() };
+    let mut island = Island::new(&site, std::slice::from_ref(&module), 1, START, options);
+    assert_eq!(island.truth().load, Watts::kilo(lost + rest));
+    assert!(island.lose_module(&module.id));
+    run(&mut island, 20_000);
+    island
+}
+
+/// What the planner lets a module draw beside firm work: 18.3, 44 and 60 % of the sets' rating at these inertias
+/// (`planner/src/security.rs`). All sets stay, at full load and where nothing else is drawn, in either governor mode.
+#[test]
+fn sets_outlive_the_loss_of_the_largest_module_that_plans_allow() {
+    for (h, allowed) in [(500, 183), (1_200, 440), (2_500, 600)] {
+        for governor in [Governor::Isochronous, Governor::Droop { permille: 40 }] {
+            for rest in [1_000 - allowed, 10] {
+                let island = without_a_module(h, governor, allowed, rest);
+                let truth = island.truth();
+                let online = truth.gensets.values().filter(|set| set.state == GensetState::Online).count();
+                let zenith = hertz(truth.zenith);
+                assert!(
+                    truth.energized && online == 4 && zenith < 62.3,
+                    "{h} ms {governor:?} {rest} kW: {zenith}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn the_loss_of_a_much_larger_module_overspeeds_all_sets() {
+    for (h, lost) in [(500, 400), (1_200, 560), (2_500, 740)] {
+        let island = without_a_module(h, Governor::Isochronous, lost, 1_000 - lost);
+        assert!(island.frequency().is_none(), "{h} ms: {}", island.truth().zenith);
+    }
+}
+
 fn busy_fleet(seed: u64, options: Options) -> (Island, Vec<Module>) {
     let fleet = reference::fleet();
     let site = &fleet.sites[0];

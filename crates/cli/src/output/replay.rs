@@ -26,7 +26,7 @@ pub struct ReplayRow {
     pub load: u64,
     /// Losses of the largest module, at its main breaker.
     pub module: u64,
-    /// Of those, outlived by the island. No plan guards against them: they count as no violation.
+    /// Of those, outlived by the island. The others are violations only where another module lost firm runs.
     pub modules_outlived: u64,
     /// The first that were not, in words.
     pub not_outlived: Vec<String>,
@@ -114,7 +114,7 @@ pub fn section(rows: &[ReplayRow]) -> String {
             let _ = writeln!(text, "{}: {}", row.strategy, clean(violation));
         }
         for loss in &row.not_outlived {
-            let _ = writeln!(text, "{}, not planned for: {}", row.strategy, clean(loss));
+            let _ = writeln!(text, "{}, nothing firm beside it: {}", row.strategy, clean(loss));
         }
     }
     text
@@ -152,7 +152,7 @@ mod tests {
         assert_eq!(cells[1..9], ["20", "0", "0", "18/20", "19", "1", "2", "0"], "{text}");
         assert_eq!(cells[9..], ["58.73", "Hz", "61.40", "Hz", "160", "ms"], "{text}");
         assert!(text.contains("\nflareshift: step 7: set g2 tripped\n"), "one line each: {text}");
-        assert!(text.contains("\nflareshift, not planned for: step 9"), "{text}");
+        assert!(text.contains("\nflareshift, nothing firm beside it: step 9"), "{text}");
         assert_eq!(section(&[]), "", "nothing was asked for");
     }
 

@@ -120,7 +120,8 @@ fn least(site: &SiteCheck<'_>, findings: &mut Findings) {
         return;
     }
     let idle = site.live().find(|module| {
-        let room = module.plan.ceiling + Watts::kilo(20) < module.config().most();
+        let most = module.config().most().min(super::beside::allowed(site, module));
+        let room = module.plan.ceiling + Watts::kilo(20) < most;
         let online = module.given.link == crate::input::Link::Online;
         online
             && room

@@ -1,9 +1,10 @@
 //! What every plan must hold, computed anew from plan and input: nothing here uses the planner's own arithmetic.
 //!
-//! `power` holds invariant 1, `reserve` invariant 2, `genset` invariant 3 and the shares, `storage` all three for a battery and `tie` for a grid tie, `cap` what slows runs, `runs` invariants 7 and 8 and the packing, `affinity` lists of sites and groups;
+//! `power` holds invariant 1, `reserve` and `beside` invariant 2, `genset` invariant 3 and the shares, `storage` all three for a battery and `tie` for a grid tie, `cap` what slows runs, `runs` invariants 7 and 8 and the packing, `affinity` lists of sites and groups;
 //! structure stands here. A plan with a finding is not committed. Codes are stable: tests and operators match on them.
 
 mod affinity;
+mod beside;
 mod cap;
 mod genset;
 mod power;
@@ -32,6 +33,7 @@ pub fn check(plan: &Plan, input: &Input) -> Vec<Finding> {
         let view = SiteCheck::new(id, site, planned, input);
         power::check(&view, &mut findings);
         reserve::check(&view, &mut findings);
+        beside::check(&view, &mut findings);
         genset::check(&view, &mut findings);
         storage::check(&view, &mut findings);
         tie::check(&view, &mut findings);

@@ -247,7 +247,10 @@ fn free_watts(state: &mut State<'_>, job: usize, seat: Seat, ops: &mut Vec<Op>) 
     let pool = seat.pool();
     let mut left: Option<Vec<Giver>> = None;
     while let Some(refusal) = state.refusal(job, seat) {
-        if matches!(refusal, Refusal::Block | Refusal::Gpus | Refusal::Sites | Refusal::Group) {
+        if matches!(
+            refusal,
+            Refusal::Block | Refusal::Gpus | Refusal::Beside | Refusal::Sites | Refusal::Group
+        ) {
             return false;
         }
         let left = left.get_or_insert_with(|| {

@@ -1,6 +1,6 @@
 //! The dispatch: which pending work starts where, which spot runs give way, and what is left to the miners, as one optimisation.
 //!
-//! [`problem`] is the model (docs/planner.md has it as formulas), [`pay`] and [`ahead`] its money, [`bind`] its lists of sites and groups, [`state`] a solution in the making with its exact value,
+//! [`problem`] is the model (docs/planner.md has it as formulas), [`pay`] and [`ahead`] its money, [`bind`] its lists of sites and groups, `guard` what firm work asks of its neighbours, [`state`] a solution in the making with its exact value,
 //! [`greedy`] (by [`index`]), [`gather`], [`refill`], [`exchange`] and [`displace`] improve it, [`bound`] says how good any solution can be at most. Searches
 //! are bounded in iterations, never in time, and ties go to the lower index, so that the same input gives the same plan.
 //!
@@ -15,6 +15,7 @@ pub(crate) mod ease;
 pub(crate) mod exchange;
 pub(crate) mod gather;
 pub(crate) mod greedy;
+mod guard;
 pub(crate) mod index;
 pub(crate) mod pay;
 pub mod problem;

@@ -106,6 +106,9 @@ pub struct Module {
     pub site: usize,
     /// Most its ceiling may be.
     pub limit: i64,
+    /// Most its ceiling may be while a firm job sits on another module of the island; `None` = it could not draw more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub beside: Option<i64>,
     /// Load behind its loss without miners: now, and after what is being stopped has gone.
     pub load: [i64; 2],
     /// Distribution loss.
@@ -323,6 +326,7 @@ fn module_of(id: &ModuleId, site: usize, slot: &Slot<'_>, island: &Island<'_>) -
         id: id.clone(),
         site,
         limit: slot.limit.get(),
+        beside: island.most_beside_firm(slot).map(|most| most.get()),
         load: [(slot.kept_load() + leaving).get(), slot.kept_load().get()],
         loss_permille: slot.module().loss_permille.into(),
         fast: fast.get(),
@@ -373,7 +377,8 @@ fn half(hourly: MicroDollars) -> i64 {
 
 fn limits(island: &Island<'_>) -> [i64; LEVELS] {
     let mut limits = [0; LEVELS];
-    limits[0] = island.start_limit(Tier::Firm).get();
+    let firm = if island.has_silent_giant() { Watts::ZERO } else { island.start_limit(Tier::Firm) };
+    limits[0] = firm.get();
     let mut other = island.start_limit(Tier::OnDemand);
     for (step, limit) in limits.iter_mut().skip(1).enumerate() {
         if step > 0 {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use super::bind::{self, Group};
 use super::curve;
+use super::guard::is_firm;
 use super::problem::{Job, LEVELS, Problem};
 
 /// The two moments that count.
@@ -33,7 +34,7 @@ impl Seat {
     }
 
     /// From which moment on it counts.
-    fn moments(self) -> std::ops::RangeInclusive<usize> {
+    pub(super) fn moments(self) -> std::ops::RangeInclusive<usize> {
         match self {
             Seat::Starts(_) => NOW..=AFTER,
             Seat::Waits(_) => AFTER..=AFTER,
@@ -54,6 +55,8 @@ pub(crate) enum Refusal {
     Power,
     /// Fast load now drawn.
     Reserve,
+    /// A module beside it draws more than the sets can reject at once.
+    Beside,
     /// Its own list of sites.
     Sites,
     /// What holds in its group.
@@ -75,7 +78,11 @@ pub(crate) struct State<'p> {
     /// Load behind the loss of each module.
     load: Vec<[i64; 2]>,
     /// Ceiling of each module without miners.
-    ceiling: Vec<[i64; 2]>,
+    pub(super) ceiling: Vec<[i64; 2]>,
+    /// Most its ceiling may be beside the firm jobs that are seated.
+    pub(super) limits: Vec<[i64; 2]>,
+    /// Firm jobs seated in each module.
+    pub(super) firm: Vec<[u32; 2]>,
     /// Load that no feeder drops, of each island.
     pub(crate) fixed: Vec<[i64; 2]>,
     /// Jobs of each class that are seated at each island.
@@ -127,6 +134,8 @@ impl<'p> State<'p> {
             free: problem.pools.iter().map(|pool| pool.free).collect(),
             load: problem.modules.iter().map(|module| module.load).collect(),
             ceiling: ceilings.collect(),
+            limits: problem.modules.iter().map(|module| [module.limit; 2]).collect(),
+            firm: vec![[0; 2]; problem.modules.len()],
             fixed: problem.sites.iter().map(|site| site.fixed).collect(),
             classes: vec![[0; LEVELS]; problem.sites.len()],
             waiting: vec![0; problem.sites.len()],
@@ -173,7 +182,9 @@ impl<'p> State<'p> {
         let module = self.problem.pools[seat.pool()].module;
         let before = (self.load[module], self.ceiling[module], self.fixed[site]);
         self.shift(seat, self.watts(job, seat.pool()));
+        self.guard(job, seat, true);
         let gain = self.earns(job, seat) + self.worth_of_power(site) - self.power_worth[site];
+        self.guard(job, seat, false);
         (self.load[module], self.ceiling[module], self.fixed[site]) = before;
         gain
     }
@@ -230,7 +241,11 @@ impl<'p> State<'p> {
         if !island.opens || (matches!(seat, Seat::Waits(_)) && !island.yields) {
             return Some(Refusal::Power);
         }
+        if self.is_beside_giant(wanted, seat) {
+            return Some(Refusal::Beside);
+        }
         let module = &self.problem.modules[pool.module];
+        let firm = is_firm(wanted).then_some(pool.module);
         let limit = self.limit(site).min(island.limits[wanted.level]);
         let mut refusal = None;
         for at in NOW..=AFTER {
@@ -243,13 +258,13 @@ impl<'p> State<'p> {
             let ceiling = module.ceiling(self.load[pool.module][at] + watts);
             let more = ceiling - self.ceiling[pool.module][at];
             let fixed = self.fixed[site][at] + more;
-            refusal = if ceiling > module.limit {
+            refusal = if ceiling > self.limits[pool.module][at] {
                 Some(Refusal::Module)
             } else if more > island.block {
                 Some(Refusal::Block)
             } else if fixed > limit {
                 Some(Refusal::Power)
-            } else if self.is_uncovered(site, at, fixed, (pool.module, ceiling)) {
+            } else if self.is_uncovered((site, at), fixed, (pool.module, ceiling), firm) {
                 Some(Refusal::Reserve)
             } else {
                 continue;
@@ -266,35 +281,6 @@ impl<'p> State<'p> {
         present.map(|(_, limit)| limit).min().unwrap_or(i64::MAX)
     }
 
-    /// Whether the fast load that is drawn now would not cover the loss of a set beside `fixed` watts, once `changed` has its new
-    /// ceiling.
-    fn is_uncovered(&self, site: usize, at: usize, fixed: i64, changed: (usize, i64)) -> bool {
-        let island = &self.problem.sites[site];
-        let covered = |fast: i64| {
-            island.losses.iter().all(|loss| {
-                i128::from(fixed) * i128::from(loss.rating)
-                    <= i128::from(fast) * i128::from(loss.rest) + loss.base
-            })
-        };
-        // Most islands need none.
-        !covered(0) && !covered((self.fast(site, at, changed) - island.grain).max(0))
-    }
-
-    /// Fast load that is drawn now and that its modules have room for.
-    fn fast(&self, site: usize, at: usize, changed: (usize, i64)) -> i64 {
-        let (first, end) = self.problem.sites[site].modules;
-        (first..end)
-            .map(|index| {
-                let module = &self.problem.modules[index];
-                let ceiling = if index == changed.0 { changed.1 } else { self.ceiling[index][at] };
-                let room = (module.limit - ceiling).max(0);
-                // Loss and headroom on top of it must fit too; two watts for the roundings.
-                let load = (room - 2) * 1_000_000 / ((1_000 + module.loss_permille) * 1_010);
-                module.fast.min(load.max(0))
-            })
-            .sum()
-    }
-
     /// Seats a job that may have the seat.
     pub(crate) fn seat(&mut self, job: usize, seat: Seat) {
         debug_assert!(self.seats[job].is_none(), "a job has one seat");
@@ -304,6 +290,7 @@ impl<'p> State<'p> {
         self.regroup(job, seat.pool(), true);
         self.members[seat.pool()].push(job);
         self.seat_worth += self.earns(job, seat);
+        self.guard(job, seat, true);
         self.classes[site][self.problem.jobs[job].level] += 1;
         self.waiting[site] += u32::from(matches!(seat, Seat::Waits(_)));
         seat.moments().for_each(|at| self.free[seat.pool()][at] -= gpus);
@@ -325,6 +312,7 @@ impl<'p> State<'p> {
         let site = self.problem.site_of(seat.pool());
         let gpus = self.problem.jobs[job].gpus;
         self.seat_worth -= self.earns(job, seat);
+        self.guard(job, seat, false);
         self.classes[site][self.problem.jobs[job].level] -= 1;
         self.waiting[site] -= u32::from(matches!(seat, Seat::Waits(_)));
         seat.moments().for_each(|at| self.free[seat.pool()][at] += gpus);
@@ -354,9 +342,9 @@ impl<'p> State<'p> {
         let ceiling = self.ceiling[module][AFTER];
         let fixed = self.fixed[site][AFTER];
         self.free[pool][AFTER] >= 0
-            && ceiling <= self.problem.modules[module].limit
+            && ceiling <= self.limits[module][AFTER]
             && fixed <= self.limit(site)
-            && !self.is_uncovered(site, AFTER, fixed, (module, ceiling))
+            && !self.is_uncovered((site, AFTER), fixed, (module, ceiling), None)
     }
 
     /// Whether everything fits at these islands after what is being stopped has gone.
@@ -402,8 +390,8 @@ impl<'p> State<'p> {
     pub(crate) fn headroom(&self, pool: usize, limit: i64) -> i64 {
         let config = &self.problem.pools[pool];
         let module = &self.problem.modules[config.module];
-        let room =
-            (limit - self.fixed[module.site][NOW]).min(module.limit - self.ceiling[config.module][NOW]);
+        let room = (limit - self.fixed[module.site][NOW])
+            .min(self.limits[config.module][NOW] - self.ceiling[config.module][NOW]);
         let (each, loss) = (config.per_gpu.max(1), 1_000 + module.loss_permille);
         // Nearly always within 64 bits, where a division takes a third of the time.
         let short = each.checked_mul(loss * 1_010).zip(room.max(0).checked_mul(1_000_000));
@@ -454,10 +442,10 @@ impl<'p> State<'p> {
         let more = ceiling - self.ceiling[module][NOW];
         let fixed = self.fixed[config.site][NOW] + more;
         island.opens
-            && ceiling <= config.limit
+            && ceiling <= self.limits[module][NOW]
             && more <= island.block
             && fixed <= self.speed_limit(config.site)
-            && !self.is_uncovered(config.site, NOW, fixed, (module, ceiling))
+            && !self.is_uncovered((config.site, NOW), fixed, (module, ceiling), None)
     }
 
     /// Has runs of a module draw `watts` more now, for `value`.
@@ -509,7 +497,7 @@ impl<'p> State<'p> {
         let drawn = island.drawn + self.fixed[site][NOW] - island.fixed[NOW];
         let mut rooms = std::mem::take(&mut self.rooms);
         rooms.clear();
-        rooms.extend((first..end).map(|index| self.problem.modules[index].limit - self.ceiling[index][NOW]));
+        rooms.extend((first..end).map(|index| self.limits[index][NOW] - self.ceiling[index][NOW]));
         let room = island.mining_limit - drawn;
         let mined = if self.is_settled || island.speeds.is_empty() {
             curve::fill(&island.segments, room, &mut rooms, first)

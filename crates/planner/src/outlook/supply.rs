@@ -338,6 +338,7 @@ fn ask(input: &Input, problem: &Problem, gpu: &str, level: usize) -> Room {
     let why = here.iter().filter_map(|&pool| refused(pool, 1)).min_by_key(|why| *why == Refusal::Gpus);
     let short = match why {
         _ if gpus > 0 => None,
+        Some(Refusal::Beside) => Some(Short::FirmCapacity),
         Some(Refusal::Power) if level == FIRM => Some(Short::FirmCapacity),
         Some(Refusal::Power) => Some(Short::Power),
         Some(Refusal::Reserve | Refusal::Block) => Some(Short::Reserve),

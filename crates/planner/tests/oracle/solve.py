@@ -141,7 +141,11 @@ def island(m, problem, s, each, starts, waits, stops):
             m.at_most(added(None, at) + [(used, over)], limit - fixed + over + slack)
         if site["losses"]:
             covered(m, problem, s, at, added, seated, fixed, big, slack)
-    mining(m, problem, s, added)
+    def beside(module):
+        """Firm starts on the other modules of the island."""
+        return [var for p in here if pools[p]["module"] != module for var, job in starts[p] if job["level"] == 0]
+
+    mining(m, problem, s, added, beside)
 
 
 def covered(m, problem, s, at, added, seated, fixed, big, slack):
@@ -171,8 +175,9 @@ def covered(m, problem, s, at, added, seated, fixed, big, slack):
         m.at_most(added(None, at) + [(usable, -rest), (used, big)], base - fixed + big + slack)
 
 
-def mining(m, problem, s, added):
-    """Miners fill what is left, best first; gas is paid for everything."""
+def mining(m, problem, s, added, beside):
+    """Miners fill what is left, best first; gas is paid for everything. A firm start takes the modules beside it what the sets could
+    not reject."""
     site, modules = problem["sites"][s], problem["modules"]
     first, end = site["modules"]
     drawn = added(None, NOW)
@@ -185,6 +190,17 @@ def mining(m, problem, s, added):
     for segment in site["segments"]:
         watts = segment["watts"] / 1e3
         pieces[segment["module"]].append(m.var(segment["profit"] / 1e6 / watts, upper=watts))
+    for module in range(first, end):
+        config, firm = modules[module], beside(module)
+        if config.get("beside") is None or not firm:
+            continue
+        held = m.var(binary=True)
+        for var in firm:
+            m.at_most([(var, 1), (held, -1)], 0)
+        left = (config["limit"] - ceiling(config, config["load"][NOW])) / 1e3
+        most = (config["limit"] - config["beside"]) / 1e3
+        terms = [(piece, 1.0) for piece in pieces.get(module, [])] + added(module, NOW)
+        m.at_most(terms + [(held, most)], max(left, 0.0) + 0.01)
     everything = [piece for group in pieces.values() for piece in group]
     if not everything:
         return

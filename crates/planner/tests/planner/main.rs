@@ -4,6 +4,7 @@
 mod affinity;
 mod ahead;
 mod bad_input;
+mod beside;
 mod certificate;
 mod elastic;
 mod examples;

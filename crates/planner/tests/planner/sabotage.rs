@@ -137,6 +137,25 @@ fn reserve() {
 }
 
 #[test]
+fn beside() {
+    check_found("load-loss", |_, plan| module_of(plan, "mine").ceiling = Watts::kilo(2_400));
+    let light = |input: &mut Input| {
+        let sets = input.sites.get_mut(&id("well-7")).unwrap().site.gensets.values_mut();
+        sets.for_each(|set| set.inertia = Span::new(300));
+    };
+    check_found("load-loss", |input, _| light(input));
+    check_found("load-loss-start", |input, _| {
+        light(input);
+        input.workloads.get_mut(&id("firm")).unwrap().status.phase = Phase::Pending;
+    });
+    check_found("load-loss-start", |input, plan| {
+        input.modules.get_mut(&id("mine")).unwrap().link = Link::Lost;
+        module_of(plan, "mine").ceiling = Watts::kilo(2_400);
+        input.workloads.get_mut(&id("firm")).unwrap().status.phase = Phase::Pending;
+    });
+}
+
+#[test]
 fn gensets() {
     check_found("share-step", |_, plan| module_of(plan, "mine").share.step += Watts::kilo(300));
     check_found("share-ramp", |_, plan| {

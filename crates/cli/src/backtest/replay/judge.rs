@@ -2,7 +2,7 @@
 //!
 //! The witness judges power, planned load steps and frequency in calm, as it does in `dev`. What follows a loss is judged here: no
 //! other set trips, the bus stays live, no firm run ends, the armed rungs are open in time, and a minute later frequency is calm
-//! again. Used by [`super::stage`].
+//! again. Where a whole module is lost only firm runs of the others are promised anything. Used by [`super::stage`].
 
 use std::collections::BTreeMap;
 
@@ -38,6 +38,8 @@ pub struct Verdict {
     pub shed: Option<Span>,
     /// Gas ran out of itself: whatever else is seen, no plan is to blame.
     pub starved: bool,
+    /// Firm runs that ended elsewhere than where something was lost.
+    pub firm_lost: u64,
 }
 
 /// The judge of one event.
@@ -125,6 +127,7 @@ impl<'a> Judge<'a> {
         self.verdict.findings.extend(words);
         if self.verdict.starved {
             self.verdict.findings.clear();
+            self.verdict.firm_lost = 0;
         }
         self.verdict
     }
@@ -146,6 +149,7 @@ impl<'a> Judge<'a> {
             }
             What::Bus(Happened::Blackout) => self.find("the island blacked out".into()),
             What::PowerLost(module, firm) if *firm > 0 && self.gone.as_ref() != Some(module) => {
+                self.verdict.firm_lost += u64::from(*firm);
                 self.find(format!("{module} lost {firm} firm runs with its power"));
             }
             _ => {}

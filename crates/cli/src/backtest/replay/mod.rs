@@ -21,7 +21,7 @@ pub use stage::Agents;
 /// Violations that are told in words; all are counted.
 const TOLD: usize = 20;
 
-/// Losses of a module that are told in words: no plan guards against them yet.
+/// Losses of a module that took the island but nothing firm with it, told in words: no plan guards against those.
 const TOLD_BESIDE: usize = 3;
 
 /// What is to be replayed.
@@ -42,7 +42,7 @@ pub struct Replays {
     pub events: BTreeMap<Kind, u64>,
     /// Drawn, and no moment was found at which they could happen.
     pub left: usize,
-    /// Events in which something broke; losses of a module apart.
+    /// Events in which something broke; of losses of a module those that ended firm runs of another one.
     pub broken: u64,
     /// Losses of a module that the island outlived.
     pub modules_outlived: u64,
@@ -84,7 +84,7 @@ pub fn run(world: &World, strategy: &Strategy, asked: &Asked) -> anyhow::Result<
 impl Replays {
     fn take(&mut self, moment: &Moment<'_>, event: &Event, verdict: judge::Verdict) {
         *self.events.entry(event.kind).or_default() += 1;
-        if event.kind == Kind::Module {
+        if event.kind == Kind::Module && verdict.firm_lost == 0 {
             return self.take_module(moment, event, &verdict);
         }
         self.starved += u64::from(verdict.starved);
@@ -102,7 +102,8 @@ impl Replays {
         }
     }
 
-    /// A module is more than any plan guards against: it is looked at, and stands beside what is promised.
+    /// What plans promise beside a lost module is that firm runs of the others go on; whether the island did is looked at, and stands
+    /// beside.
     fn take_module(&mut self, moment: &Moment<'_>, event: &Event, verdict: &judge::Verdict) {
         if verdict.findings.is_empty() {
             self.modules_outlived += 1;

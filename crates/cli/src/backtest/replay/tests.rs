@@ -98,6 +98,43 @@ fn woken(agents: &Agents) -> judge::Verdict {
     verdict.unwrap()
 }
 
+/// What becomes of firm work when the module that draws most is lost, at sets of this inertia that plans took for heavier ones.
+fn lost_beside(inertia: Option<Span>) -> judge::Verdict {
+    let strategy = Strategy { check_every: 0, ..Strategy::new(::backtest::Kind::Flareshift) };
+    let site = model::SiteId::new("well-7").unwrap();
+    let mine = model::ModuleId::new("well-7-mine").unwrap();
+    let mut verdict = None;
+    let outcome = ::backtest::watch(&read("--gas-variability 0"), &strategy, &mut |moment| {
+        let Some(plan) = moment.input.parent.as_ref().and_then(|parent| parent.sites.get(&site)) else {
+            return;
+        };
+        let firm = |id: &model::WorkloadId| {
+            moment.input.workloads.get(id).is_some_and(|run| run.spec.tier == model::workload::Tier::Firm)
+        };
+        let beside = plan.modules.iter().any(|(id, module)| *id != mine && module.runs.keys().any(firm));
+        if verdict.is_some() || moment.step < 40 || !beside {
+            return;
+        }
+        let most = plan.modules[&mine].ceiling;
+        assert!(most <= model::Watts::kilo(440) && most > model::Watts::kilo(400), "{most}");
+        let mut input = moment.input.clone();
+        let sets = input.sites.get_mut(&site).unwrap().site.gensets.values_mut();
+        sets.for_each(|set| set.inertia = inertia.unwrap_or(set.inertia));
+        let event = Event { kind: Kind::Module, site: site.clone(), strike: Strike::Module(mine.clone()) };
+        verdict = Some(stage::play(&Moment { input: &input, ..*moment }, &event, &honest()).unwrap());
+    });
+    outcome.unwrap();
+    verdict.unwrap()
+}
+
+#[test]
+fn firm_work_outlives_the_loss_of_the_largest_module_and_sets_that_are_too_light_are_seen() {
+    let held = lost_beside(None);
+    assert_eq!((held.firm_lost, held.findings), (0, Vec::new()));
+    let light = lost_beside(Some(Span::new(250)));
+    assert!(light.firm_lost > 0, "{:?}", light.findings);
+}
+
 #[test]
 fn miners_wake_within_what_the_sets_take_and_agents_that_ignore_it_are_seen() {
     assert_eq!(woken(&honest()).findings, Vec::<String>::new());

@@ -1,0 +1,68 @@
+//! How much may hang on one module's main breaker while firm work runs beside it.
+//!
+//! Where a whole module is lost at once frequency rises until governors have unloaded the sets; above what they can reject
+//! ([`crate::security::Security::most_rejected`]) they trip, and the island is dark. A module's own loss ends its own runs whatever is done, so
+//! a module is held to that only where a firm run stands, or is started, on *another* one of its island. Nobody is stopped for it: a
+//! module whose runs alone are above keeps them, mines nothing and starts nothing, and nothing firm starts beside it.
+//!
+//! Runs in place bound [`crate::slot::Slot::limit`] before anything is decided; what a firm start takes from its neighbours the
+//! dispatch weighs (`dispatch/guard.rs`). Read next: `slot`.
+
+use std::collections::BTreeMap;
+
+use model::workload::{Tier, Workload};
+use model::{ModuleId, Watts, WorkloadId};
+
+use crate::island::Island;
+use crate::slot::Slot;
+
+type Workloads = BTreeMap<WorkloadId, Workload>;
+
+impl Island<'_> {
+    /// Holds each module beside firm work to what the sets can reject, or to what it runs already.
+    pub(crate) fn hold_beside_firm(&mut self, workloads: &Workloads) {
+        let most = self.capacity.security.most_rejected();
+        let firm = self.firm_modules(workloads);
+        for (id, slot) in &mut self.slots {
+            let held = is_beside(&firm, id);
+            slot.limit = if held { slot.open.min(most.max(slot.fixed_ceiling(true))) } else { slot.open };
+        }
+    }
+
+    /// Modules whose runs alone draw more than the sets can reject, beside firm work.
+    pub(crate) fn oversized(&self, workloads: &Workloads) -> Vec<&ModuleId> {
+        let most = self.capacity.security.most_rejected();
+        let firm = self.firm_modules(workloads);
+        let large = self.slots.iter().filter(|(_, slot)| slot.fixed_ceiling(false) > most);
+        large.filter(|(id, _)| is_beside(&firm, id)).map(|(id, _)| id).collect()
+    }
+
+    /// What a module may draw at most while something firm runs beside it, where it could draw more.
+    pub(crate) fn most_beside_firm(&self, slot: &Slot<'_>) -> Option<Watts> {
+        let most = self.capacity.security.most_rejected();
+        (slot.limit.min(slot.potential().max(slot.fixed_ceiling(true))) > most).then_some(most)
+    }
+
+    /// Whether a module out of touch may draw more than the sets can reject: nobody can tell it to draw less.
+    pub(crate) fn has_silent_giant(&self) -> bool {
+        let most = self.capacity.security.most_rejected();
+        self.slots.values().filter_map(|slot| slot.frozen.as_ref()).any(|frozen| frozen.ceiling > most)
+    }
+
+    /// Modules with a firm run; whether one of them has it or all is the same for a third.
+    fn firm_modules(&self, workloads: &Workloads) -> Vec<ModuleId> {
+        let firm = self.slots.iter().filter(|(_, slot)| has_firm(slot, workloads));
+        firm.take(2).map(|(id, _)| id.clone()).collect()
+    }
+}
+
+/// Whether one of these is another module.
+fn is_beside(firm: &[ModuleId], id: &ModuleId) -> bool {
+    firm.iter().any(|other| other != id)
+}
+
+fn has_firm(slot: &Slot<'_>, workloads: &Workloads) -> bool {
+    let Some(frozen) = &slot.frozen else { return slot.firm > 0 };
+    let mut runs = frozen.runs.keys().filter_map(|id| workloads.get(id));
+    runs.any(|run| run.spec.tier == Tier::Firm)
+}
