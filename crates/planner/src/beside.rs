@@ -13,6 +13,7 @@ use std::collections::BTreeMap;
 use model::workload::{Tier, Workload};
 use model::{ModuleId, Watts, WorkloadId};
 
+use crate::input::Link;
 use crate::island::Island;
 use crate::slot::Slot;
 
@@ -21,32 +22,41 @@ type Workloads = BTreeMap<WorkloadId, Workload>;
 impl Island<'_> {
     /// Holds each module beside firm work to what the sets can reject, or to what it runs already.
     pub(crate) fn hold_beside_firm(&mut self, workloads: &Workloads) {
-        let most = self.capacity.security.most_rejected();
         let firm = self.firm_modules(workloads);
+        let stays = self.stays;
+        let security = &self.capacity.security;
         for (id, slot) in &mut self.slots {
-            let held = is_beside(&firm, id);
+            let most = security.most_rejected(stays - staying(slot));
+            let held = is_beside(&firm, id) && slot.potential() > most;
             slot.limit = if held { slot.open.min(most.max(slot.fixed_ceiling(true))) } else { slot.open };
         }
     }
 
     /// Modules whose runs alone draw more than the sets can reject, beside firm work.
     pub(crate) fn oversized(&self, workloads: &Workloads) -> Vec<&ModuleId> {
-        let most = self.capacity.security.most_rejected();
         let firm = self.firm_modules(workloads);
-        let large = self.slots.iter().filter(|(_, slot)| slot.fixed_ceiling(false) > most);
-        large.filter(|(id, _)| is_beside(&firm, id)).map(|(id, _)| id).collect()
+        let large = self
+            .slots
+            .iter()
+            .filter(|(id, slot)| is_beside(&firm, id) && slot.fixed_ceiling(false) > self.rejectable(slot));
+        large.map(|(id, _)| id).collect()
     }
 
     /// What a module may draw at most while something firm runs beside it, where it could draw more.
     pub(crate) fn most_beside_firm(&self, slot: &Slot<'_>) -> Option<Watts> {
-        let most = self.capacity.security.most_rejected();
+        let most = self.rejectable(slot);
         (slot.limit.min(slot.potential().max(slot.fixed_ceiling(true))) > most).then_some(most)
     }
 
     /// Whether a module out of touch may draw more than the sets can reject: nobody can tell it to draw less.
     pub(crate) fn has_silent_giant(&self) -> bool {
-        let most = self.capacity.security.most_rejected();
-        self.slots.values().filter_map(|slot| slot.frozen.as_ref()).any(|frozen| frozen.ceiling > most)
+        let silent = |slot: &&Slot<'_>| slot.frozen.is_some();
+        self.slots.values().filter(silent).any(|slot| slot.fixed_ceiling(true) > self.rejectable(slot))
+    }
+
+    /// The most that a module may draw for its sets to outlive its loss.
+    fn rejectable(&self, slot: &Slot<'_>) -> Watts {
+        self.capacity.security.most_rejected(self.stays - staying(slot))
     }
 
     /// Modules with a firm run; whether one of them has it or all is the same for a third.
@@ -54,6 +64,12 @@ impl Island<'_> {
         let firm = self.slots.iter().filter(|(_, slot)| has_firm(slot, workloads));
         firm.take(2).map(|(id, _)| id.clone()).collect()
     }
+}
+
+/// What a module draws whatever it does: its base, once it was heard of. A lost link is no lost power. Runs and miners might be gone when
+/// it counts, and so might load that is not ours.
+pub(crate) fn staying(slot: &Slot<'_>) -> Watts {
+    if slot.input.link == Link::Never { Watts::ZERO } else { slot.module().base_draw() }
 }
 
 /// Whether one of these is another module.

@@ -10,6 +10,7 @@ use model::report::GensetState;
 use model::workload::{Tier, Workload};
 use model::{MicroDollars, ModuleId, SiteId, Watts};
 
+use crate::beside;
 use crate::capacity::{self, Agents, Capacity};
 use crate::input::{Input, Link, ModuleInput, SiteInput};
 use crate::security::FAST;
@@ -26,6 +27,8 @@ pub(crate) struct Island<'a> {
     pub(crate) input: &'a SiteInput,
     pub(crate) capacity: Capacity,
     pub(crate) slots: BTreeMap<ModuleId, Slot<'a>>,
+    /// What its modules draw whatever they do.
+    pub(crate) stays: Watts,
     /// Whether runs that are being stopped still have their watts.
     pub(crate) leaving_counts: bool,
     /// Nothing may be started after all: whole miners left too little fast load.
@@ -51,14 +54,15 @@ impl<'a> Island<'a> {
         let agents = Agents { potential, opens: opens.map(|opens| opens.min(FAST)), wired, reached, demand };
         let capacity = capacity::of(site, parent, agents);
         let raise = capacity.may_raise();
-        let slots = modules
+        let slots: BTreeMap<ModuleId, Slot<'_>> = modules
             .iter()
             .map(|&(module, given)| {
                 let granted = parent.and_then(|parent| parent.modules.get(module));
                 (module.clone(), Slot::new(module, given, granted, raise))
             })
             .collect();
-        let mut island = Self { input: site, capacity, slots, leaving_counts: true, closed: false };
+        let stays = slots.values().map(beside::staying).sum();
+        let mut island = Self { input: site, capacity, slots, stays, leaving_counts: true, closed: false };
         let megawatt = Watts::kilo(1_000);
         let earned = worth::mining_per_hour(&island, &input.market, megawatt);
         if let Some(tie) = &mut island.capacity.tie {

@@ -1,20 +1,23 @@
 //! Invariant 2, the largest load: where firm AI runs on one module of an island, the loss of another one whole must not overspeed the
 //! sets.
 //!
-//! The rise by the swing equation, from the site's description: until the governors have unloaded the sets, what was lost goes into
-//! their rotating masses. A module may keep what it runs already, however much that is; then nothing firm starts beside it.
+//! The rise from the site's description: what governors need to close the throttle so far, and what drives the rotating masses until
+//! they have, for the longer the less load stays. A module may keep what it runs already, however much that is; then nothing firm starts beside it.
 
 use model::Watts;
 use model::workload::{Tier, Workload};
 
 use super::Findings;
 use super::view::{ModuleCheck, SiteCheck};
+use crate::input::Link;
 
 /// Over-frequency trip, 62.5 of 60 Hz, and what must lie between it and the predicted peak.
 const TRIP: f64 = 62.5 / 60.0;
 const PEAK_MARGIN_HZ: f64 = 0.25;
-/// Straight ramp in which governors unload the sets.
-const GOVERNOR_S: f64 = 0.4;
+/// Rise for which governors close the throttle wholly, as a share of nominal.
+const BAND: f64 = 0.05;
+/// For how many seconds what was lost drives the masses, where this share of the rating stays; straight between.
+const DRIVEN_S: [(f64, f64); 4] = [(0.0, 0.25), (0.05, 0.14), (0.1, 0.115), (0.2, 0.09)];
 /// Share of the sets' rating whose loss at once may overspeed them however heavy they are.
 const MOST_SHARE: f64 = 0.6;
 
@@ -22,13 +25,15 @@ pub(super) fn check(site: &SiteCheck<'_>, findings: &mut Findings) {
     if site.online.is_empty() {
         return;
     }
-    for module in site.modules.iter().filter(|module| !outlived(site, module.plan.ceiling)) {
+    for module in
+        site.modules.iter().filter(|module| module.plan.ceiling > most(site, module, PEAK_MARGIN_HZ))
+    {
         let beside = || site.modules.iter().filter(|other| other.id != module.id);
         if !beside().any(has_firm) {
             continue;
         }
         let live = module.given.link.is_in_touch();
-        let (ceiling, most) = (module.plan.ceiling, most(site, PEAK_MARGIN_HZ));
+        let (ceiling, most) = (module.plan.ceiling, most(site, module, PEAK_MARGIN_HZ));
         if live && ceiling > kept(site, module) {
             let message = format!(
                 "its ceiling of {ceiling} is above {most}, the most whose loss at once the online sets outlive, while firm AI runs \
@@ -51,7 +56,7 @@ pub(super) fn check(site: &SiteCheck<'_>, findings: &mut Findings) {
 /// What any planner may let a module draw: where firm AI runs beside it, it may keep a tenth of a hertz more than the rule demands.
 pub(super) fn allowed(site: &SiteCheck<'_>, module: &ModuleCheck<'_>) -> Watts {
     let beside = site.modules.iter().any(|other| other.id != module.id && has_firm(other));
-    if beside && !site.online.is_empty() { most(site, PEAK_MARGIN_HZ + 0.1) } else { Watts::MAX }
+    if beside && !site.online.is_empty() { most(site, module, PEAK_MARGIN_HZ + 0.1) } else { Watts::MAX }
 }
 
 fn has_firm(module: &ModuleCheck<'_>) -> bool {
@@ -64,28 +69,28 @@ fn started<'c>(module: &ModuleCheck<'c>) -> Option<&'c Workload> {
     runs.find(|run| run.spec.tier == Tier::Firm && !run.status.phase.holds())
 }
 
-/// Whether the sets outlive the loss of so much at once.
-fn outlived(site: &SiteCheck<'_>, lost: Watts) -> bool {
-    let nominal = site.given.site.nominal.as_f64() / 1_000.0;
-    let share = lost.as_f64() <= site.rating().as_f64() * MOST_SHARE + 1.0;
-    share && highest(site, lost.as_f64()) <= nominal * TRIP - PEAK_MARGIN_HZ
-}
-
-/// The peak after so much was lost, in Hz.
-fn highest(site: &SiteCheck<'_>, lost: f64) -> f64 {
-    let nominal = site.given.site.nominal.as_f64() / 1_000.0;
+/// The most whose loss the sets outlive where the other modules that were ever heard of draw their base and nothing more.
+fn most(site: &SiteCheck<'_>, module: &ModuleCheck<'_>, margin: f64) -> Watts {
+    let rating = site.rating().as_f64();
+    let heard = site.modules.iter().filter(|other| other.given.link != Link::Never);
+    let others = heard.filter(|other| other.id != module.id);
+    let stays: Watts = others.map(|other| other.config().base_draw()).sum();
     let stored = |set: &model::site::Genset| set.rating.as_f64() * set.inertia.as_secs_f64();
-    let stored: f64 = site.online.iter().map(|(_, set)| stored(set)).sum();
-    nominal + nominal * lost * GOVERNOR_S / 2.0 / (2.0 * stored.max(1.0))
+    let inertia = site.online.iter().map(|(_, set)| stored(set)).sum::<f64>() / rating.max(1.0);
+    let nominal = site.given.site.nominal.as_f64() / 1_000.0;
+    // Share of nominal by which all of the rating would lift frequency.
+    let lift = BAND + driven(stays.as_f64() / rating.max(1.0)) / (2.0 * inertia.max(1e-6));
+    let allowed = (TRIP - 1.0 - margin / nominal.max(1.0)).max(0.0);
+    Watts::from_f64(rating * (allowed / lift).min(MOST_SHARE)) + Watts::new(1)
 }
 
-/// The most whose loss they outlive: the same line, solved for what is lost.
-fn most(site: &SiteCheck<'_>, margin: f64) -> Watts {
-    let nominal = site.given.site.nominal.as_f64() / 1_000.0;
-    let by_watt = highest(site, 1.0) - nominal;
-    let rise = (nominal * TRIP - margin - nominal).max(0.0);
-    let by_rise = if by_watt > 0.0 { rise / by_watt } else { f64::MAX };
-    Watts::from_f64(by_rise.min(site.rating().as_f64() * MOST_SHARE))
+/// For how many seconds what was lost drives the masses where a share of the rating stays.
+fn driven(stays: f64) -> f64 {
+    let piece = DRIVEN_S.windows(2).find(|pair| stays < pair[1].0);
+    piece.map_or(DRIVEN_S[DRIVEN_S.len() - 1].1, |pair| {
+        let ((from, high), (to, low)) = (pair[0], pair[1]);
+        high + (low - high) * (stays - from) / (to - from)
+    })
 }
 
 /// What a module needs for what runs or is being stopped there: its base, its busy GPUs, loss, and 1 % for metering.

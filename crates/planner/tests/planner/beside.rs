@@ -7,8 +7,9 @@ use planner::{Input, Link, Planned, explain, plan};
 
 use crate::scene::*;
 
-/// What four sets of 1 MW can reject at an inertia of 1 s: 2.2 Hz × 4 × 4 MW × 1 s ÷ (60 Hz × 0.4 s).
-const MOST: Watts = Watts::new(1_466_666);
+/// What four sets of 1 MW can reject at an inertia of 1 s while 195 kW stay, which is 4.8 % and so drives the masses for 145 ms:
+/// 4 MW × 2.2 Hz ÷ 60 Hz ÷ (1 ÷ 20 + 0.145 s ÷ 2 s).
+const MOST: Watts = Watts::kilo(1_207);
 
 /// The usual site with lighter sets, and a mining module that could draw 2.1 MW of its 4.
 fn light() -> Input {
@@ -71,7 +72,7 @@ fn fewer_sets_reject_less() {
     let (mut input, before) = settled(&input);
     trip(&mut input, "g1");
     let made = planned(&input);
-    assert!(ceiling(&made, "mine") <= MOST.fraction(3, 4), "{}", ceiling(&made, "mine"));
+    assert!(ceiling(&made, "mine") <= MOST.fraction(4, 5), "{}", ceiling(&made, "mine"));
     assert!(ceiling(&before, "mine") > ceiling(&made, "mine"));
 }
 
