@@ -116,7 +116,7 @@ fn lost_beside(inertia: Option<Span>) -> judge::Verdict {
             return;
         }
         let most = plan.modules[&mine].ceiling;
-        assert!(most <= model::Watts::kilo(440) && most > model::Watts::kilo(400), "{most}");
+        assert!(most <= model::Watts::kilo(360) && most > model::Watts::kilo(340), "{most}");
         let mut input = moment.input.clone();
         let sets = input.sites.get_mut(&site).unwrap().site.gensets.values_mut();
         sets.for_each(|set| set.inertia = inertia.unwrap_or(set.inertia));
@@ -140,5 +140,6 @@ fn miners_wake_within_what_the_sets_take_and_agents_that_ignore_it_are_seen() {
     assert_eq!(woken(&honest()).findings, Vec::<String>::new());
     let hasty = Agents { sabotage: Sabotages([Sabotage::IgnoreShare].into()), ..honest() };
     let findings = woken(&hasty).findings;
-    assert!(findings.iter().any(|finding| finding.contains("invariant 3")), "{findings:?}");
+    let seen = ["invariant 3", "shed by frequency, and nothing was lost"];
+    assert!(findings.iter().any(|found| seen.iter().any(|part| found.contains(part))), "{findings:?}");
 }
