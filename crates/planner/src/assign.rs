@@ -187,6 +187,7 @@ impl<'a> Book<'a> {
             slot.elastic.remove(id);
             slot.firm = slot.firm.saturating_sub(u32::from(workload.spec.tier == Tier::Firm));
             let watts = busy(slot, workload, &placement);
+            slot.lasting -= if lasts(workload) { watts } else { Watts::ZERO };
             if let Some(kept) = slot.busy.get_mut(&workload.spec.tier) {
                 *kept = (*kept - watts).at_least_zero();
             }
@@ -215,6 +216,12 @@ fn held(workload: &Workload, told: Option<&Placement>) -> Option<Placement> {
         return workload.status.placement.clone();
     }
     told.filter(|_| !workload.status.phase.is_final()).cloned()
+}
+
+/// Whether a run draws now, as far as anybody knows, and is none that gives way by choice.
+fn lasts(workload: &Workload) -> bool {
+    let draws = matches!(workload.status.phase, Phase::Running | Phase::Unreachable);
+    draws && workload.spec.tier != Tier::Spot
 }
 
 /// Busy watts of a placement, behind the module's loss: the least that its contract allows.
@@ -254,15 +261,17 @@ fn victim(workload: &Workload) -> Victim {
 
 /// Enters a held workload into its module and says what becomes of it.
 fn hold(slot: &mut Slot<'_>, id: &WorkloadId, workload: &Workload, placement: Placement) -> ReasonCode {
+    let watts = busy(slot, workload, &placement);
+    let lasting = if lasts(workload) { watts } else { Watts::ZERO };
     if let Some(frozen) = &mut slot.frozen {
         if workload.cancel {
             frozen.runs.remove(id);
             return ReasonCode::Cancelled;
         }
         frozen.runs.insert(id.clone(), placement);
+        slot.lasting += lasting;
         return ReasonCode::LinkLost;
     }
-    let watts = busy(slot, workload, &placement);
     // What is held is held, even on a server that no longer answers.
     if let Some(free) = slot.free.get_mut(&placement.pool) {
         for &(server, gpus) in &placement.servers {
@@ -285,6 +294,7 @@ fn hold(slot: &mut Slot<'_>, id: &WorkloadId, workload: &Workload, placement: Pl
     }
     *slot.busy.entry(workload.spec.tier).or_default() += watts;
     slot.firm += u32::from(workload.spec.tier == Tier::Firm);
+    slot.lasting += lasting;
     slot.note_elastic(workload, &placement);
     slot.runs.insert(id.clone(), placement);
     ReasonCode::Kept

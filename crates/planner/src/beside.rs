@@ -23,7 +23,8 @@ impl Island<'_> {
     /// Holds each module beside firm work to what the sets can reject, or to what it runs already.
     pub(crate) fn hold_beside_firm(&mut self, workloads: &Workloads) {
         let firm = self.firm_modules(workloads);
-        let stays = self.stays;
+        let stays = self.slots.values().map(staying).sum();
+        self.stays = stays;
         let security = &self.capacity.security;
         for (id, slot) in &mut self.slots {
             let most = security.most_rejected(stays - staying(slot));
@@ -66,10 +67,11 @@ impl Island<'_> {
     }
 }
 
-/// What a module draws whatever it does: its base, once it was heard of. A lost link is no lost power. Runs and miners might be gone when
-/// it counts, and so might load that is not ours.
-pub(crate) fn staying(slot: &Slot<'_>) -> Watts {
-    if slot.input.link == Link::Never { Watts::ZERO } else { slot.module().base_draw() }
+/// What a module surely draws: its base, once it was heard of (a lost link is no lost power), and half of the GPUs in use, since those need
+/// not be busy. Runs that start or may be stopped by choice, miners, and load that is not ours might be gone when it counts.
+fn staying(slot: &Slot<'_>) -> Watts {
+    let base = if slot.input.link == Link::Never { Watts::ZERO } else { slot.module().base_draw() };
+    base + slot.lasting.fraction(1, 2)
 }
 
 /// Whether one of these is another module.

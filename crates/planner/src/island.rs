@@ -10,7 +10,6 @@ use model::report::GensetState;
 use model::workload::{Tier, Workload};
 use model::{MicroDollars, ModuleId, SiteId, Watts};
 
-use crate::beside;
 use crate::capacity::{self, Agents, Capacity};
 use crate::input::{Input, Link, ModuleInput, SiteInput};
 use crate::security::FAST;
@@ -27,7 +26,7 @@ pub(crate) struct Island<'a> {
     pub(crate) input: &'a SiteInput,
     pub(crate) capacity: Capacity,
     pub(crate) slots: BTreeMap<ModuleId, Slot<'a>>,
-    /// What its modules draw whatever they do.
+    /// What its modules surely draw, set by `hold_beside_firm`.
     pub(crate) stays: Watts,
     /// Whether runs that are being stopped still have their watts.
     pub(crate) leaving_counts: bool,
@@ -54,14 +53,14 @@ impl<'a> Island<'a> {
         let agents = Agents { potential, opens: opens.map(|opens| opens.min(FAST)), wired, reached, demand };
         let capacity = capacity::of(site, parent, agents);
         let raise = capacity.may_raise();
-        let slots: BTreeMap<ModuleId, Slot<'_>> = modules
+        let slots = modules
             .iter()
             .map(|&(module, given)| {
                 let granted = parent.and_then(|parent| parent.modules.get(module));
                 (module.clone(), Slot::new(module, given, granted, raise))
             })
             .collect();
-        let stays = slots.values().map(beside::staying).sum();
+        let stays = Watts::ZERO;
         let mut island = Self { input: site, capacity, slots, stays, leaving_counts: true, closed: false };
         let megawatt = Watts::kilo(1_000);
         let earned = worth::mining_per_hour(&island, &input.market, megawatt);

@@ -30,6 +30,8 @@ pub(crate) struct Slot<'a> {
     pub(crate) open: Watts,
     /// Firm runs here.
     pub(crate) firm: u32,
+    /// Busy GPUs of runs that draw now and that nobody stops by choice.
+    pub(crate) lasting: Watts,
     /// Its miners' settings may not be raised above these, where news of it or its island are old.
     pub(crate) held: Option<BTreeMap<MinerGroupId, GroupTarget>>,
     /// What it was last told, where it is out of touch.
@@ -86,6 +88,7 @@ impl<'a> Slot<'a> {
             limit,
             open: limit,
             firm: 0,
+            lasting: Watts::ZERO,
             held,
             frozen: None,
             accepts: raise && !input.cordoned && !input.draining,

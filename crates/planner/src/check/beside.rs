@@ -5,7 +5,7 @@
 //! they have, for the longer the less load stays. A module may keep what it runs already, however much that is; then nothing firm starts beside it.
 
 use model::Watts;
-use model::workload::{Tier, Workload};
+use model::workload::{Phase, Tier, Workload};
 
 use super::Findings;
 use super::view::{ModuleCheck, SiteCheck};
@@ -69,12 +69,11 @@ fn started<'c>(module: &ModuleCheck<'c>) -> Option<&'c Workload> {
     runs.find(|run| run.spec.tier == Tier::Firm && !run.status.phase.holds())
 }
 
-/// The most whose loss the sets outlive where the other modules that were ever heard of draw their base and nothing more.
+/// The most whose loss the sets outlive where the other modules surely draw so much: their base, as far as they were ever heard of, and
+/// half of the GPUs that firm and on-demand runs use.
 fn most(site: &SiteCheck<'_>, module: &ModuleCheck<'_>, margin: f64) -> Watts {
     let rating = site.rating().as_f64();
-    let heard = site.modules.iter().filter(|other| other.given.link != Link::Never);
-    let others = heard.filter(|other| other.id != module.id);
-    let stays: Watts = others.map(|other| other.config().base_draw()).sum();
+    let stays: Watts = site.modules.iter().filter(|other| other.id != module.id).map(staying).sum();
     let stored = |set: &model::site::Genset| set.rating.as_f64() * set.inertia.as_secs_f64();
     let inertia = site.online.iter().map(|(_, set)| stored(set)).sum::<f64>() / rating.max(1.0);
     let nominal = site.given.site.nominal.as_f64() / 1_000.0;
@@ -82,6 +81,20 @@ fn most(site: &SiteCheck<'_>, module: &ModuleCheck<'_>, margin: f64) -> Watts {
     let lift = BAND + driven(stays.as_f64() / rating.max(1.0)) / (2.0 * inertia.max(1e-6));
     let allowed = (TRIP - 1.0 - margin / nominal.max(1.0)).max(0.0);
     Watts::from_f64(rating * (allowed / lift).min(MOST_SHARE)) + Watts::new(1)
+}
+
+fn staying(module: &ModuleCheck<'_>) -> Watts {
+    let lasts = |run: &Workload| {
+        let draws = matches!(run.status.phase, Phase::Running | Phase::Unreachable);
+        draws && run.spec.tier != Tier::Spot
+    };
+    let runs = module.runs.iter().filter(|(_, run)| lasts(run)).filter_map(|(at, run)| {
+        let cap = module.plan.slowed.get(&run.id).copied();
+        Some(module.config().pools.get(&at.pool)?.run_draw(run.spec.gpus, cap))
+    });
+    let known = module.given.link != Link::Never;
+    let base = if known { module.config().base_draw() } else { Watts::ZERO };
+    base + runs.sum::<Watts>().fraction(1, 2)
 }
 
 /// For how many seconds what was lost drives the masses where a share of the rating stays.

@@ -58,7 +58,11 @@ fn a_firm_start_takes_the_miners_beside_it_what_the_sets_could_not_reject() {
     assert!(made.plan.placement(&id("firm")).is_some(), "{:?}", reason(&made, "firm"));
     assert!(ceiling(&made, "mine") <= MOST && ceiling(&made, "mine") > MOST - Watts::kilo(10));
     let (mut input, again) = settled(&carry_out(&input, &made.plan));
-    assert_eq!(ceiling(&again, "mine"), ceiling(&made, "mine"));
+    let now = ceiling(&again, "mine");
+    assert!(
+        now >= ceiling(&made, "mine") && now < MOST + Watts::kilo(30),
+        "{now}: half of what runs stays too"
+    );
     let said = explain(&again.plan, &input, &Subject::Module(id("mine"))).operator;
     assert!(said.iter().any(|line| line.contains("what its sets can reject")), "{said:?}");
     input.workloads.clear();
