@@ -1,9 +1,9 @@
 //! How much may hang on one module's main breaker while firm work runs beside it.
 //!
 //! Where a whole module is lost at once frequency rises until governors have unloaded the sets; above what they can reject
-//! ([`crate::security::Security::most_rejected`]) they trip, and the island is dark. A module's own loss ends its own runs whatever is done, so
-//! a module is held to that only where a firm run stands, or is started, on *another* one of its island. Nobody is stopped for it: a
-//! module whose runs alone are above keeps them, mines nothing and starts nothing, and nothing firm starts beside it.
+//! ([`crate::security::Security::most_rejected`]) they trip, and the island is dark. A module's own loss ends its own runs whatever is
+//! done, so a module is held to that only where a firm run stands, or is started, on *another* one of its island. Nobody is stopped for
+//! it: a module whose runs alone are above keeps them, mines nothing and starts nothing, and nothing firm starts beside it.
 //!
 //! Runs in place bound [`crate::slot::Slot::limit`] before anything is decided; what a firm start takes from its neighbours the
 //! dispatch weighs (`dispatch/guard.rs`). Read next: `slot`.

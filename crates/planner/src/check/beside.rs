@@ -2,7 +2,8 @@
 //! sets.
 //!
 //! The rise from the site's description: what governors need to close the throttle so far, and what drives the rotating masses until
-//! they have, for the longer the less load stays. A module may keep what it runs already, however much that is; then nothing firm starts beside it.
+//! they have, for the longer the less load stays. A module may keep what it runs already, however much that is; then nothing firm
+//! starts beside it.
 
 use model::Watts;
 use model::workload::{Phase, Tier, Workload};
@@ -22,41 +23,49 @@ const DRIVEN_S: [(f64, f64); 4] = [(0.0, 0.25), (0.05, 0.14), (0.1, 0.115), (0.2
 const MOST_SHARE: f64 = 0.6;
 
 pub(super) fn check(site: &SiteCheck<'_>, findings: &mut Findings) {
-    if site.online.is_empty() {
+    // Whether one other module has firm runs or all of them is the same, so two tell of every module.
+    let firm: Vec<_> = site.modules.iter().filter(|module| has_firm(module)).take(2).collect();
+    if site.online.is_empty() || firm.is_empty() {
         return;
     }
-    for module in
-        site.modules.iter().filter(|module| module.plan.ceiling > most(site, module, PEAK_MARGIN_HZ))
-    {
-        let beside = || site.modules.iter().filter(|other| other.id != module.id);
-        if !beside().any(has_firm) {
-            continue;
+    let stays: Watts = site.modules.iter().map(staying).sum();
+    for module in site.modules.iter().filter(|module| firm.iter().any(|other| other.id != module.id)) {
+        let (ceiling, most) = (module.plan.ceiling, most(site, stays - staying(module), PEAK_MARGIN_HZ));
+        if ceiling > most {
+            above(site, module, most, findings);
         }
-        let live = module.given.link.is_in_touch();
-        let (ceiling, most) = (module.plan.ceiling, most(site, module, PEAK_MARGIN_HZ));
-        if live && ceiling > kept(site, module) {
-            let message = format!(
-                "its ceiling of {ceiling} is above {most}, the most whose loss at once the online sets outlive, while firm AI runs \
-                 beside it; let it draw less"
-            );
-            findings.add("load-loss", module.subject(), message);
-        }
-        let mut started = beside().filter_map(started);
-        if let Some(run) = started.next() {
-            let message = format!(
-                "is started beside module {}, whose ceiling of {ceiling} is above {most}, the most whose loss at once the online sets \
-                 outlive; start it elsewhere",
-                module.id
-            );
-            findings.add("load-loss-start", format!("workload {}", run.id), message);
-        }
+    }
+}
+
+/// A module beside firm AI whose ceiling is above the most whose loss the sets outlive.
+fn above(site: &SiteCheck<'_>, module: &ModuleCheck<'_>, most: Watts, findings: &mut Findings) {
+    let ceiling = module.plan.ceiling;
+    if module.given.link.is_in_touch() && ceiling > kept(site, module) {
+        let message = format!(
+            "its ceiling of {ceiling} is above {most}, the most whose loss at once the online sets outlive, while firm AI runs beside \
+             it; let it draw less"
+        );
+        findings.add("load-loss", module.subject(), message);
+    }
+    let beside = site.modules.iter().filter(|other| other.id != module.id);
+    if let Some(run) = beside.filter_map(started).next() {
+        let message = format!(
+            "is started beside module {}, whose ceiling of {ceiling} is above {most}, the most whose loss at once the online sets \
+             outlive; start it elsewhere",
+            module.id
+        );
+        findings.add("load-loss-start", format!("workload {}", run.id), message);
     }
 }
 
 /// What any planner may let a module draw: where firm AI runs beside it, it may keep a tenth of a hertz more than the rule demands.
 pub(super) fn allowed(site: &SiteCheck<'_>, module: &ModuleCheck<'_>) -> Watts {
     let beside = site.modules.iter().any(|other| other.id != module.id && has_firm(other));
-    if beside && !site.online.is_empty() { most(site, module, PEAK_MARGIN_HZ + 0.1) } else { Watts::MAX }
+    if !beside || site.online.is_empty() {
+        return Watts::MAX;
+    }
+    let others = site.modules.iter().filter(|other| other.id != module.id);
+    most(site, others.map(staying).sum(), PEAK_MARGIN_HZ + 0.1)
 }
 
 fn has_firm(module: &ModuleCheck<'_>) -> bool {
@@ -69,11 +78,9 @@ fn started<'c>(module: &ModuleCheck<'c>) -> Option<&'c Workload> {
     runs.find(|run| run.spec.tier == Tier::Firm && !run.status.phase.holds())
 }
 
-/// The most whose loss the sets outlive where the other modules surely draw so much: their base, as far as they were ever heard of, and
-/// half of the GPUs that firm and on-demand runs use.
-fn most(site: &SiteCheck<'_>, module: &ModuleCheck<'_>, margin: f64) -> Watts {
+/// The most whose loss the sets outlive where so much stays.
+fn most(site: &SiteCheck<'_>, stays: Watts, margin: f64) -> Watts {
     let rating = site.rating().as_f64();
-    let stays: Watts = site.modules.iter().filter(|other| other.id != module.id).map(staying).sum();
     let stored = |set: &model::site::Genset| set.rating.as_f64() * set.inertia.as_secs_f64();
     let inertia = site.online.iter().map(|(_, set)| stored(set)).sum::<f64>() / rating.max(1.0);
     let nominal = site.given.site.nominal.as_f64() / 1_000.0;
@@ -83,6 +90,7 @@ fn most(site: &SiteCheck<'_>, module: &ModuleCheck<'_>, margin: f64) -> Watts {
     Watts::from_f64(rating * (allowed / lift).min(MOST_SHARE)) + Watts::new(1)
 }
 
+/// What a module surely draws: its base, as far as it was ever heard of, and half of the GPUs that its firm and on-demand runs use.
 fn staying(module: &ModuleCheck<'_>) -> Watts {
     let lasts = |run: &Workload| {
         let draws = matches!(run.status.phase, Phase::Running | Phase::Unreachable);
