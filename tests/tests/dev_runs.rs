@@ -215,7 +215,7 @@ fn real_series_are_replayed_and_their_oddities_counted() {
 /// The module that reads the meters of its site.
 const WIRED: &str = "well-7-hybrid";
 /// The module whose agent is killed: it has miners and GPUs.
-const KILLED: &str = "well-7-hybrid";
+const KILLED: &str = "mesa-2-hybrid";
 
 #[test]
 fn a_killed_agent_goes_on_with_its_books() {
