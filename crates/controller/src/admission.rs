@@ -29,7 +29,7 @@ const JUDGED_EVERY: Duration = Duration::from_millis(200);
 /// With each wait that ends in time the step becomes shorter by this part.
 const RECOVERS: u32 = 64;
 /// Connections that wait in the kernel's queue: four seconds of the pace. Whoever finds it full is tried again by TCP after one, three
-/// and seven seconds. More than Linux grants by itself (`net.core.somaxconn`).
+/// and seven seconds. As much as Linux grants since 5.4; older kernels cut it (`net.core.somaxconn`).
 const QUEUE: u32 = 4_096;
 /// Pause after an accept that failed, mostly for want of file descriptors.
 const PAUSE: Duration = Duration::from_millis(100);

@@ -266,7 +266,7 @@ async fn the_ledger_takes_each_segment_once_and_refuses_a_gap() {
     assert_eq!(refusal.code(), RefusalCode::LedgerGap);
     let tenant = TenantId::new("acme").unwrap();
     let usage = controller::tenant::usage(controller.handle.context(), &tenant, None, None).unwrap();
-    assert_eq!(usage.total.cost, MicroDollars::dollars(4));
+    assert_eq!(usage.cost(), MicroDollars::dollars(4));
     // The watermark is told in the next hello.
     let (_up, mut down) = open(&controller, "m1", true).await;
     let Some(Down::Welcome(welcome)) = down.message().await.unwrap().unwrap().kind else {

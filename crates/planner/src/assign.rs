@@ -11,7 +11,7 @@ use std::sync::Arc;
 use model::module::GpuPool;
 use model::plan::ReasonCode;
 use model::workload::{GpuTime, Phase, Placement, Tier, Workload};
-use model::{MicroDollars, ModuleId, SiteId, Time, Watts, WorkloadId};
+use model::{MicroDollars, ModuleId, SiteId, SoldBy, Time, Watts, WorkloadId};
 
 use crate::affinity::Groups;
 use crate::input::{Input, ModuleInput};
@@ -130,6 +130,7 @@ impl<'a> Book<'a> {
             // Who was stopped needs nothing any more, neither watts nor a light module beside it.
             self.hold_beside_firm(site);
             self.count_leaving(site);
+            self.hold_beside_firm(site);
         }
     }
 
@@ -218,10 +219,10 @@ fn held(workload: &Workload, told: Option<&Placement>) -> Option<Placement> {
     told.filter(|_| !workload.status.phase.is_final()).cloned()
 }
 
-/// Whether a run draws now, as far as anybody knows, and is none that gives way by choice.
+/// Whether a run draws now, as far as anybody knows, and is none that gives way by choice. A powered shell is held, drawn or not.
 fn lasts(workload: &Workload) -> bool {
     let draws = matches!(workload.status.phase, Phase::Running | Phase::Unreachable);
-    draws && workload.spec.tier != Tier::Spot
+    draws && workload.spec.tier != Tier::Spot && workload.sold_by() == SoldBy::Gpu
 }
 
 /// Busy watts of a placement, behind the module's loss: the least that its contract allows.

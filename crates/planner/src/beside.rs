@@ -25,11 +25,11 @@ impl Island<'_> {
         let firm = self.firm_modules(workloads);
         let stays = self.slots.values().map(staying).sum();
         self.stays = stays;
-        let security = &self.capacity.security;
+        let (security, leaving) = (&self.capacity.security, self.leaving_counts);
         for (id, slot) in &mut self.slots {
             let most = security.most_rejected(stays - staying(slot));
             let held = is_beside(&firm, id) && slot.potential() > most;
-            slot.limit = if held { slot.open.min(most.max(slot.fixed_ceiling(true))) } else { slot.open };
+            slot.limit = if held { slot.open.min(most.max(slot.fixed_ceiling(leaving))) } else { slot.open };
         }
     }
 

@@ -169,7 +169,10 @@ pub(super) struct Usage {
     complete_to: String,
     /// By workload, in order of id.
     lines: Vec<UsageLine>,
+    /// Of GPUs; powered shells are not among it.
     held_gpu_milliseconds: i64,
+    /// Of powered shells: kilowatts times milliseconds.
+    held_kilowatt_milliseconds: i64,
     energy_watt_seconds: i64,
     cost_micro_dollars: i64,
 }
@@ -178,7 +181,11 @@ pub(super) struct Usage {
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct UsageLine {
     workload: String,
+    /// Zero of a powered shell.
     held_gpu_milliseconds: i64,
+    /// Zero of GPUs.
+    held_kilowatt_milliseconds: i64,
+    /// Zero of a powered shell, whose work is not ours to see.
     progress_gpu_milliseconds: i64,
     energy_watt_seconds: i64,
     cost_micro_dollars: i64,
@@ -272,21 +279,26 @@ impl From<Page<View>> for Workloads {
 
 impl Usage {
     pub(super) fn new(usage: tenant::Usage, from: Option<Time>, to: Time) -> Self {
-        let line = |(workload, used): (&model::WorkloadId, &Used)| UsageLine {
-            workload: workload.as_str().to_owned(),
-            held_gpu_milliseconds: used.held.get(),
-            progress_gpu_milliseconds: used.progress.get(),
-            energy_watt_seconds: used.energy.get(),
-            cost_micro_dollars: used.cost.get(),
+        let line = |(workload, (sold, used)): (&model::WorkloadId, &(SoldBy, Used))| {
+            let (held_gpu_milliseconds, held_kilowatt_milliseconds) = tenant::apart(*sold, used.held);
+            UsageLine {
+                workload: workload.as_str().to_owned(),
+                held_gpu_milliseconds,
+                held_kilowatt_milliseconds,
+                progress_gpu_milliseconds: tenant::apart(*sold, used.progress).0,
+                energy_watt_seconds: used.energy.get(),
+                cost_micro_dollars: used.cost.get(),
+            }
         };
         Self {
             from: from.map(show_time),
             to: show_time(to),
             complete_to: show_time(usage.complete_to),
             lines: usage.lines.iter().map(line).collect(),
-            held_gpu_milliseconds: usage.total.held.get(),
-            energy_watt_seconds: usage.total.energy.get(),
-            cost_micro_dollars: usage.total.cost.get(),
+            held_gpu_milliseconds: usage.gpus.held.get(),
+            held_kilowatt_milliseconds: usage.shells.held.get(),
+            energy_watt_seconds: (usage.gpus.energy + usage.shells.energy).get(),
+            cost_micro_dollars: usage.cost().get(),
         }
     }
 }

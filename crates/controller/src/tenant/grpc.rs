@@ -6,14 +6,15 @@ use api::convert::field::{id, optional, optional_span, optional_time, required, 
 use api::tenant as wire;
 use api::tenant::tenant_service_server::TenantService;
 use api::{Problem, common};
-use model::TenantId;
 use model::workload::GpuTime;
+use model::{SoldBy, TenantId};
 use tonic::{Request, Response, Status};
 
 use super::order::{self, Order};
 use super::page::Ask;
 use super::{View, auth, quote};
 use crate::context::Context;
+use crate::ledger::Used;
 use crate::quote::admit::Admission;
 use crate::quote::ask::Size;
 
@@ -143,20 +144,25 @@ impl TenantService for Service {
         let from = optional_time(from, "from").map_err(Problem::from)?;
         let to = optional_time(to, "to").map_err(Problem::from)?;
         let usage = super::usage(&self.context, &tenant, from, to)?;
-        let line = |(workload, used): (&model::WorkloadId, &crate::ledger::Used)| wire::UsageLine {
-            workload: workload.as_str().to_owned(),
-            held_gpu_milliseconds: used.held.get(),
-            progress_gpu_milliseconds: used.progress.get(),
-            energy_watt_seconds: used.energy.get(),
-            cost_micro_dollars: used.cost.get(),
+        let line = |(workload, (sold, used)): (&model::WorkloadId, &(SoldBy, Used))| {
+            let (held_gpu_milliseconds, held_kilowatt_milliseconds) = super::apart(*sold, used.held);
+            wire::UsageLine {
+                workload: workload.as_str().to_owned(),
+                held_gpu_milliseconds,
+                progress_gpu_milliseconds: super::apart(*sold, used.progress).0,
+                energy_watt_seconds: used.energy.get(),
+                cost_micro_dollars: used.cost.get(),
+                held_kilowatt_milliseconds,
+            }
         };
         Ok(Response::new(wire::Usage {
             from: from.and_then(wire_time),
             to: wire_time(to.unwrap_or(self.context.clock.now())),
             lines: usage.lines.iter().map(line).collect(),
-            held_gpu_milliseconds: usage.total.held.get(),
-            cost_micro_dollars: usage.total.cost.get(),
+            held_gpu_milliseconds: usage.gpus.held.get(),
+            cost_micro_dollars: usage.cost().get(),
             complete_to: wire_time(usage.complete_to),
+            held_kilowatt_milliseconds: usage.shells.held.get(),
         }))
     }
 }

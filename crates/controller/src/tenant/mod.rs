@@ -15,8 +15,8 @@ use std::sync::Arc;
 use api::Problem;
 use model::plan::Subject;
 use model::tenant::Offering;
-use model::workload::Workload;
-use model::{TenantId, Time, WorkloadId};
+use model::workload::{GpuTime, Workload};
+use model::{MicroDollars, SoldBy, TenantId, Time, WorkloadId};
 use store::{Compare, Txn, key};
 
 use crate::commit::put;
@@ -44,13 +44,15 @@ pub struct View {
     pub ahead: Option<ahead::View>,
 }
 
-/// What a tenant used.
+/// What a tenant used. Kilowatts and GPUs are never added.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Usage {
-    /// By workload.
-    pub lines: BTreeMap<WorkloadId, Used>,
-    /// All lines.
-    pub total: Used,
+    /// By workload, with what a unit of it is.
+    pub lines: BTreeMap<WorkloadId, (SoldBy, Used)>,
+    /// All gangs of GPUs.
+    pub gpus: Used,
+    /// All powered shells.
+    pub shells: Used,
     /// The ledger reaches up to here.
     pub complete_to: Time,
 }
@@ -91,8 +93,38 @@ pub fn usage(
         return Err(Problem::invalid("from: expected a time before `to`"));
     }
     let (lines, complete_to) = context.sink.totals(|totals| (totals.of(tenant, from, to), totals.to));
-    let total = lines.values().fold(Used::default(), |sum, used| sum.plus(used));
-    Ok(Usage { lines, total, complete_to })
+    let sold = |id: &WorkloadId| {
+        find(context, Some(tenant), id.as_str()).map_or(SoldBy::Gpu, |workload| workload.sold_by())
+    };
+    Ok(Usage::of(lines, sold, complete_to))
+}
+
+impl Usage {
+    fn of(
+        lines: BTreeMap<WorkloadId, Used>,
+        sold: impl Fn(&WorkloadId) -> SoldBy,
+        complete_to: Time,
+    ) -> Self {
+        let (mut gpus, mut shells) = (Used::default(), Used::default());
+        let lines = lines.into_iter().map(|(id, used)| {
+            let sold = sold(&id);
+            let sum = sold.pick(&mut gpus, &mut shells);
+            *sum = sum.plus(&used);
+            (id, (sold, used))
+        });
+        let lines = lines.collect();
+        Self { lines, gpus, shells, complete_to }
+    }
+
+    /// What is owed for all of it.
+    pub fn cost(&self) -> MicroDollars {
+        self.gpus.cost + self.shells.cost
+    }
+}
+
+/// Unit time as GPU time or as kilowatt time, the other zero; both in milliseconds.
+pub(crate) fn apart(sold: SoldBy, time: GpuTime) -> (i64, i64) {
+    sold.pick((time.get(), 0), (0, time.get()))
 }
 
 /// A workload by id; of one tenant, or for an operator (`None`) of any.
@@ -180,5 +212,30 @@ fn latest(live: Option<Workload>, stored: Option<Workload>) -> Option<Workload> 
             Some(Workload { cancel: stored.cancel, ..live })
         }
         (_, stored) => stored,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use model::WattSeconds;
+
+    use super::*;
+
+    #[test]
+    fn what_is_used_of_gpus_and_of_kilowatts_is_never_added() {
+        let used = |held: i64, dollars: i64| Used {
+            held: GpuTime::new(held),
+            progress: GpuTime::new(held / 2),
+            cost: MicroDollars::dollars(dollars),
+            energy: WattSeconds::new(held * 3),
+        };
+        let id = |text: &str| WorkloadId::new(text).expect("an id");
+        let lines = BTreeMap::from([(id("gang"), used(800, 2)), (id("shell"), used(50_000, 5))]);
+        let sold = |of: &WorkloadId| if *of == id("shell") { SoldBy::Kilowatt } else { SoldBy::Gpu };
+        let usage = Usage::of(lines, sold, Time(7));
+        assert_eq!((usage.gpus.held.get(), usage.shells.held.get()), (800, 50_000));
+        assert_eq!(usage.cost(), MicroDollars::dollars(7));
+        let apart = |of: &str| usage.lines.get(&id(of)).map(|(sold, used)| apart(*sold, used.held));
+        assert_eq!((apart("gang"), apart("shell")), (Some((800, 0)), Some((0, 50_000))));
     }
 }

@@ -5,8 +5,9 @@
 //! they have, for the longer the less load stays. A module may keep what it runs already, however much that is; then nothing firm
 //! starts beside it.
 
-use model::Watts;
+use model::module::GpuPool;
 use model::workload::{Phase, Tier, Workload};
+use model::{SoldBy, Watts};
 
 use super::Findings;
 use super::view::{ModuleCheck, SiteCheck};
@@ -65,7 +66,7 @@ pub(super) fn allowed(site: &SiteCheck<'_>, module: &ModuleCheck<'_>) -> Watts {
         return Watts::MAX;
     }
     let others = site.modules.iter().filter(|other| other.id != module.id);
-    most(site, others.map(staying).sum(), PEAK_MARGIN_HZ + 0.1)
+    most(site, others.map(surely_staying).sum(), PEAK_MARGIN_HZ + 0.1)
 }
 
 fn has_firm(module: &ModuleCheck<'_>) -> bool {
@@ -90,16 +91,27 @@ fn most(site: &SiteCheck<'_>, stays: Watts, margin: f64) -> Watts {
     Watts::from_f64(rating * (allowed / lift).min(MOST_SHARE)) + Watts::new(1)
 }
 
-/// What a module surely draws: its base, as far as it was ever heard of, and half of the GPUs that its firm and on-demand runs use.
+/// What a module surely draws: its base, as far as it was ever heard of, and half of the GPUs that its firm and on-demand runs use, as
+/// they are planned. A powered shell is held, drawn or not.
 fn staying(module: &ModuleCheck<'_>) -> Watts {
+    staying_with(module, |pool, run| {
+        let cap = module.plan.slowed.get(&run.id).copied();
+        pool.run_draw(run.spec.gpus, cap)
+    })
+}
+
+/// The same with elastic runs at the least that their contracts allow: a planner may know no better when it sets limits.
+fn surely_staying(module: &ModuleCheck<'_>) -> Watts {
+    staying_with(module, |pool, run| pool.least(run.floor()).per_gpu.times(run.spec.gpus.into()))
+}
+
+fn staying_with(module: &ModuleCheck<'_>, draw: impl Fn(&GpuPool, &Workload) -> Watts) -> Watts {
     let lasts = |run: &Workload| {
         let draws = matches!(run.status.phase, Phase::Running | Phase::Unreachable);
-        draws && run.spec.tier != Tier::Spot
+        draws && run.spec.tier != Tier::Spot && run.sold_by() == SoldBy::Gpu
     };
-    let runs = module.runs.iter().filter(|(_, run)| lasts(run)).filter_map(|(at, run)| {
-        let cap = module.plan.slowed.get(&run.id).copied();
-        Some(module.config().pools.get(&at.pool)?.run_draw(run.spec.gpus, cap))
-    });
+    let runs = module.runs.iter().filter(|(_, run)| lasts(run));
+    let runs = runs.filter_map(|(at, run)| Some(draw(module.config().pools.get(&at.pool)?, run)));
     let known = module.given.link != Link::Never;
     let base = if known { module.config().base_draw() } else { Watts::ZERO };
     base + runs.sum::<Watts>().fraction(1, 2)

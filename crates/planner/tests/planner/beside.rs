@@ -1,6 +1,8 @@
 //! How much may hang on one module's main breaker while firm work runs beside it: what its sets can reject at once.
 
+use model::module::GpuPool;
 use model::plan::{ReasonCode, Subject};
+use model::shell::KILOWATT;
 use model::workload::{Phase, Placement, Tier};
 use model::{Span, Watts};
 use planner::{Input, Link, Planned, explain, plan};
@@ -67,6 +69,23 @@ fn a_firm_start_takes_the_miners_beside_it_what_the_sets_could_not_reject() {
     assert!(said.iter().any(|line| line.contains("what its sets can reject")), "{said:?}");
     input.workloads.clear();
     assert!(ceiling(&settled(&input).1, "mine") > Watts::kilo(2_000), "nothing firm is left to be guarded");
+}
+
+/// Kilowatts are held from the day they are ordered, whether a machine stands in the bay or not.
+#[test]
+fn a_powered_shell_is_not_counted_on_to_draw() {
+    let mut input = light();
+    let kilowatt = Watts::kilo(8);
+    let bays =
+        GpuPool { gpu: KILOWATT.into(), idle: Watts::ZERO, active: kilowatt, cap_min: kilowatt, ..gpus(50) };
+    add(&mut input, module("shell", "well-7", &[], &[("p", bays)]));
+    running(&mut input, "own", Tier::Firm, 400, "shell");
+    let own = input.workloads.get_mut(&id("own")).unwrap();
+    own.spec.gpu = KILOWATT.into();
+    let made = planned(&input);
+    assert!(ceiling(&made, "shell") >= Watts::kilo(400));
+    let mine = ceiling(&made, "mine");
+    assert!(mine > MOST && mine < MOST + Watts::kilo(30), "{mine}: the base of one more module stays");
 }
 
 #[test]
