@@ -127,7 +127,7 @@ fn every_file_opens_with_what_it_is_for() {
 /// Amounts carry their unit: an integer of 64 bits is a quantity unless it counts or names something.
 #[test]
 fn signed_amounts_carry_their_unit() {
-    const UNITS: [&str; 20] = [
+    const UNITS: [&str; 21] = [
         "watts",
         "watts_per_second",
         "watt_seconds",
@@ -142,6 +142,7 @@ fn signed_amounts_carry_their_unit() {
         "millihertz",
         "hashes_per_second",
         "gpu_milliseconds",
+        "kilowatt_milliseconds",
         "satoshi",
         "hashes",
         "permille",
