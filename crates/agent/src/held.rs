@@ -119,16 +119,7 @@ mod tests {
             valid_for: Span::secs(120),
             grant,
         };
-        Directive {
-            envelope,
-            miners: BTreeMap::new(),
-            caps: BTreeMap::new(),
-            slowed: BTreeMap::new(),
-            gensets: BTreeMap::new(),
-            storage: None,
-            import: None,
-            runs: BTreeMap::new(),
-        }
+        Directive::idle(envelope)
     }
 
     fn check(steps: &[(u64, i64)], expected_on_disk: (u64, i64)) {

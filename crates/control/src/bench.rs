@@ -132,16 +132,7 @@ pub fn directive(generation: u64, answers: Span, ceiling: Watts) -> Directive {
         grant: grant(ceiling),
     };
     let target = GroupTarget { awake: 40, point: 1 };
-    Directive {
-        envelope,
-        miners: [(id("a"), target), (id("b"), target)].into(),
-        caps: BTreeMap::new(),
-        slowed: BTreeMap::new(),
-        gensets: BTreeMap::new(),
-        storage: None,
-        import: None,
-        runs: BTreeMap::new(),
-    }
+    Directive { miners: [(id("a"), target), (id("b"), target)].into(), ..Directive::idle(envelope) }
 }
 
 pub fn assignment(tier: Tier, incarnation: u64, servers: &[(u32, u32)]) -> Assignment {

@@ -14,6 +14,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
 use model::envelope::Envelope;
+use model::report::{EnvelopeState, Report};
 use model::{ModuleId, SiteId, Span, Time, Watts};
 
 /// Envelopes of one module that are neither acknowledged nor superseded. Reports come once a second and an acknowledgement
@@ -93,6 +94,22 @@ pub struct Heard {
     pub rebooted: bool,
     /// When the report was received.
     pub received: Time,
+}
+
+impl Heard {
+    /// A report that came at `received`, of the same boot as the one before.
+    pub fn of(report: &Report, received: Time) -> Self {
+        let Report { envelope, meter, stamp, .. } = report;
+        Self {
+            generation: envelope.generation,
+            ceiling: envelope.ceiling,
+            valid: envelope.state == EnvelopeState::Valid,
+            meter: *meter,
+            stamp: stamp.at,
+            rebooted: false,
+            received,
+        }
+    }
 }
 
 #[derive(Clone, Debug)]

@@ -18,7 +18,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use model::envelope::Fence;
-use model::report::{EnvelopeState, Report};
+use model::report::Report;
 use model::time::Clock;
 use model::{ModuleId, SiteId, Span, Time, WorkloadId};
 use store::{Compare, Leadership, Op, Revision, Txn, key};
@@ -554,15 +554,7 @@ fn register(live: &mut Live, cache: &crate::cache::Cache) {
 
 /// Takes in a report: link, acknowledgement, meter. Also whether what may be offered on its island changed by it.
 fn take(live: &mut Live, session: SessionId, report: Report, now: Time) -> (Taken, bool) {
-    let mut heard = Heard {
-        generation: report.envelope.generation,
-        ceiling: report.envelope.ceiling,
-        valid: report.envelope.state == EnvelopeState::Valid,
-        meter: report.meter,
-        stamp: report.stamp.at,
-        rebooted: false,
-        received: now,
-    };
+    let mut heard = Heard::of(&report, now);
     let module = report.module.clone();
     let first = live.tracker.report(&module).is_none();
     let taken = live.tracker.reported(session, report, now);

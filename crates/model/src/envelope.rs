@@ -154,6 +154,22 @@ pub struct Directive {
     pub slowed: BTreeMap<WorkloadId, Watts>,
 }
 
+impl Directive {
+    /// The envelope, and nothing to do inside it.
+    pub const fn idle(envelope: Envelope) -> Self {
+        Self {
+            envelope,
+            miners: BTreeMap::new(),
+            caps: BTreeMap::new(),
+            gensets: BTreeMap::new(),
+            storage: None,
+            import: None,
+            runs: BTreeMap::new(),
+            slowed: BTreeMap::new(),
+        }
+    }
+}
+
 /// One workload on one module.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Assignment {

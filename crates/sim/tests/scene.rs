@@ -1,7 +1,5 @@
 //! What tests of an island with its agent's mind have in common: when it begins, the mind, and a directive that asks for nothing.
 
-use std::collections::BTreeMap;
-
 use control::brain::{Brain, Config};
 use control::envelope::MAX_VALIDITY;
 use control::island::Island as Facts;
@@ -42,14 +40,5 @@ pub fn directive(module: &ModuleId, generation: u64, at: Span, grant: Grant) -> 
     let fence = Fence { epoch: 1, leader: 1, plan: 1 };
     let answers = boot(at);
     let module = module.clone();
-    Directive {
-        envelope: Envelope { module, fence, generation, answers, valid_for: Span::secs(120), grant },
-        miners: BTreeMap::new(),
-        caps: BTreeMap::new(),
-        slowed: BTreeMap::new(),
-        gensets: BTreeMap::new(),
-        storage: None,
-        import: None,
-        runs: BTreeMap::new(),
-    }
+    Directive::idle(Envelope { module, fence, generation, answers, valid_for: Span::secs(120), grant })
 }

@@ -89,16 +89,7 @@ pub(super) fn directive(module: &ModuleId, generation: u64, kilowatts: (i64, i64
         valid_for: Span::secs(120),
         grant,
     };
-    Directive {
-        envelope,
-        miners: BTreeMap::new(),
-        caps: BTreeMap::new(),
-        slowed: BTreeMap::new(),
-        gensets: BTreeMap::new(),
-        storage: None,
-        import: None,
-        runs: BTreeMap::new(),
-    }
+    Directive::idle(envelope)
 }
 
 /// An honest second: both sets online, the module draws [`DRAW`], 20 miners of group a are awake.

@@ -10,7 +10,7 @@ use controller::publish::{self, Content, Published};
 use model::envelope::{DEFAULT_VALIDITY, Directive, Fence};
 use model::module::Module;
 use model::plan::SitePlan;
-use model::report::{EnvelopeState, Report};
+use model::report::Report;
 use model::site::Site;
 use model::workload::{Phase, Workload};
 use model::{BootStamp, ModuleId, Time, WorkloadId};
@@ -97,15 +97,7 @@ impl<'a> Desk<'a> {
 
     /// Takes in a report.
     pub fn hear(&mut self, report: &Report, now: Time) {
-        let heard = Heard {
-            generation: report.envelope.generation,
-            ceiling: report.envelope.ceiling,
-            valid: report.envelope.state == EnvelopeState::Valid,
-            meter: report.meter,
-            stamp: report.stamp.at,
-            rebooted: false,
-            received: now,
-        };
+        let heard = Heard::of(report, now);
         self.book.heard(&report.module, &heard);
         self.heard.insert(report.module.clone(), (report.stamp.clone(), now));
     }
