@@ -280,12 +280,13 @@ impl<'w> Engine<'w> {
                 up &= rides;
             }
         }
-        let limit = sets.sum(site, |set| set.rating).min(island::sustains(site, there));
+        let limit = sets.sum(site, |set| set.rating).min(island::sustains(&sets.fuel(site), there));
         if !up || !load.shed(limit) {
             load.darken();
             sets.stop_all(now);
             self.tally.plant.dark_steps += 1;
         }
+        let fuel = sets.fuel(site);
         let (least, hours) = (sets.sum(site, |set| set.min_load), sets.online());
         let hours = hours.filter_map(|id| site.gensets.get(id)).map(|set| set.hour_cost);
         self.tally.money.set_hours += hours.sum::<MicroDollars>().fraction(STEP.get(), 3_600_000);
@@ -293,14 +294,14 @@ impl<'w> Engine<'w> {
         let drawn = self.serve(&load);
         let dumped = (least - drawn).at_least_zero().min((limit - drawn).at_least_zero());
         self.tally.energy.dumped += dumped.for_span(STEP);
-        self.burn(site, supplied, drawn + dumped);
+        self.burn(site, supplied, fuel.gas_for(drawn + dumped));
         self.report_site(site, step, drawn, load.unmanaged);
     }
 
     /// Books the gas of one island's step.
-    fn burn(&mut self, site: &Site, supplied: GasVolume, load: Watts) {
+    fn burn(&mut self, site: &Site, supplied: GasVolume, wanted: GasFlow) {
         let Some(tank) = self.tanks.get_mut(&site.id) else { return };
-        let burnt = tank.burn(site, supplied, load);
+        let burnt = tank.burn(site, supplied, wanted);
         let gas = &mut self.tally.gas;
         gas.supplied += supplied;
         gas.burnt += burnt.burnt;

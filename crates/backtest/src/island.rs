@@ -5,6 +5,7 @@
 //! shed in the ladder's order: miners, then spot, on-demand and firm runs. Energies are those of whole steps; frequency and
 //! transients inside a step are the simulator's business (crate `sim`). Read next: [`crate::engine`].
 
+use model::fuel::Fuel;
 use model::plan::STEP;
 use model::site::{GasFlow, GasVolume, Genset, Site};
 use model::{GensetId, MinerGroupId, ModuleId, Watts, WorkloadId};
@@ -110,9 +111,9 @@ impl Load {
     }
 }
 
-/// Power that this gas sustains for a step.
-pub(crate) fn sustains(site: &Site, gas: GasVolume) -> Watts {
-    site.electric(GasFlow::new(gas.get().saturating_mul(86_400_000 / STEP.get())))
+/// Power that sets with this fuel line sustain on this gas for a step.
+pub(crate) fn sustains(fuel: &Fuel, gas: GasVolume) -> Watts {
+    fuel.electric(GasFlow::new(gas.get().saturating_mul(86_400_000 / STEP.get())))
 }
 
 /// Turns flows into whole cubic feet step by step; what rounding leaves is carried on, so that a year loses none of it.
@@ -161,10 +162,10 @@ impl Tank {
         self.wells.step(flow)
     }
 
-    /// Burns the gas for `load`; what the buffer does not hold is flared.
-    pub(crate) fn burn(&mut self, site: &Site, supplied: GasVolume, load: Watts) -> Burnt {
+    /// Burns `gas` as far as it is there; what the buffer does not hold is flared.
+    pub(crate) fn burn(&mut self, site: &Site, supplied: GasVolume, gas: GasFlow) -> Burnt {
         let there = self.held + supplied;
-        let burnt = self.sets.step(site.gas_for(load)).min(there);
+        let burnt = self.sets.step(gas).min(there);
         let left = there - burnt;
         let held = left.min(site.buffer.capacity.at_least_zero());
         let stored = held - self.held;
@@ -177,6 +178,7 @@ impl Tank {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use model::fuel::NO_LOAD_PERMILLE;
     use model::site::HeatingBasis;
     use model::{Id, MicroDollars, Span, WattsPerSecond};
 
@@ -191,6 +193,7 @@ mod tests {
             min_off: Span::minutes(10),
             heat_rate: 9_500,
             basis: HeatingBasis::Higher,
+            no_load_permille: NO_LOAD_PERMILLE,
             inertia: Span::new(1_200),
             start_cost: MicroDollars::dollars(3),
             hour_cost: MicroDollars::dollars(4),

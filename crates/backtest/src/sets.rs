@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 
+use model::fuel::Fuel;
 use model::plan::STEP;
 use model::report::{GensetReport, GensetState};
 use model::site::Site;
@@ -52,6 +53,11 @@ impl Sets {
                 _ => None,
             }
         })
+    }
+
+    /// What those that carry load burn.
+    pub(crate) fn fuel(&self, site: &Site) -> Fuel {
+        Fuel::of(site, self.online().filter_map(|id| site.gensets.get(id)))
     }
 
     /// A set breaks down; answers whether it carried load.
@@ -108,6 +114,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use model::Id;
+    use model::fuel::NO_LOAD_PERMILLE;
     use model::site::{Frequency, GasBuffer, GasVolume, Genset, Governor, HeatingBasis};
     use model::{MicroDollars, WattsPerSecond};
 
@@ -127,6 +134,7 @@ mod tests {
             min_off: Span::minutes(10),
             heat_rate: 9_500,
             basis: HeatingBasis::Higher,
+            no_load_permille: NO_LOAD_PERMILLE,
             inertia: Span::new(1_200),
             start_cost: MicroDollars::dollars(3),
             hour_cost: MicroDollars::dollars(4),
@@ -140,6 +148,7 @@ mod tests {
             gensets: [(id("g1"), set)].into(),
             storage: None,
             grid: None,
+            load_bank: Watts::ZERO,
             unmanaged: Watts::ZERO,
             gas_price: MicroDollars::ZERO,
             relay: true,

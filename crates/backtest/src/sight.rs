@@ -47,7 +47,9 @@ pub(crate) fn first(
             storage: None,
             grid: None,
         };
-        let given = SiteInput { site: site.clone(), forecast: Vec::new(), report: Some(report), fresh: true };
+        // The plant's load banks take what the sets' minimum loads want.
+        let banked = Site { load_bank: site.rating(), ..site.clone() };
+        let given = SiteInput { site: banked, forecast: Vec::new(), report: Some(report), fresh: true };
         (site.id.clone(), given)
     };
     let module = |module: &Module| {

@@ -99,6 +99,7 @@ pub fn plan_with(workload: &WorkloadId, placement: Placement) -> Plan {
         capacity: Watts::kilo(1_000),
         firm_capacity: Watts::kilo(700),
         gensets: BTreeMap::new(),
+        later: BTreeMap::new(),
         contingencies: BTreeMap::new(),
         storage: None,
         import: None,

@@ -83,9 +83,11 @@ impl Fleet {
                 && set.min_load < set.rating
                 && set.step > Watts::ZERO
                 && set.heat_rate > 0
+                && set.no_load_permille < 1_000
                 && set.inertia.get() > 0;
             if !sound {
-                let message = "needs rating > min_load, and step, heat_rate and inertia above zero".into();
+                let message = "needs rating > min_load, no_load_permille < 1000, and step, heat_rate and inertia above zero";
+                let message = message.into();
                 findings.push(finding("genset", format!("{subject} genset {id}"), message));
             }
         }

@@ -15,6 +15,7 @@ pub mod envelope;
 pub mod event;
 pub mod fleet;
 pub mod fleet_file;
+pub mod fuel;
 pub mod id;
 pub mod ledger;
 pub mod market;

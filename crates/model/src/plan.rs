@@ -62,6 +62,9 @@ pub struct SitePlan {
     pub firm_capacity: Watts,
     /// Sets that shall run.
     pub gensets: BTreeMap<GensetId, bool>,
+    /// Sets that are to do otherwise later, and in how many steps: the schedule as it is now expected. Nothing follows from it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub later: BTreeMap<GensetId, u32>,
     /// The losses that the armed tables answer, and what each sheds.
     pub contingencies: BTreeMap<ContingencyId, Contingency>,
     /// What each module may and shall do now.

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::fuel::{Fuel, NO_LOAD_PERMILLE};
 use crate::id::{GasSourceId, GensetId, SiteId};
 use crate::time::Span;
 use crate::unit::{MicroDollars, Quantity, Unit, WattSeconds, Watts, WattsPerSecond};
@@ -70,6 +71,9 @@ pub struct Site {
     /// A tie to a grid, where there is one.
     #[serde(default)]
     pub grid: Option<GridTie>,
+    /// What a load bank takes by itself where the sets would run below their minimum load, at most; zero where there is none.
+    #[serde(default)]
+    pub load_bank: Watts,
     /// Load of the pad that Flareshift does not manage (compressors, lights), at most.
     pub unmanaged: Watts,
     /// What a thousand cubic feet cost; negative where the producer pays to be rid of them.
@@ -156,12 +160,19 @@ pub struct Genset {
     pub heat_rate: u32,
     /// Basis of `heat_rate`.
     pub basis: HeatingBasis,
+    /// Gas burnt at no load, in thousandths of the gas at full load (see [`crate::fuel`]).
+    #[serde(default = "no_load")]
+    pub no_load_permille: u32,
     /// Inertia constant H in milliseconds: stored energy at nominal speed ÷ rating. 500 to 2,500 are usual.
     pub inertia: Span,
     /// Wear and fuel of one start.
     pub start_cost: MicroDollars,
     /// Wear and service of one running hour.
     pub hour_cost: MicroDollars,
+}
+
+fn no_load() -> u32 {
+    NO_LOAD_PERMILLE
 }
 
 /// Battery storage behind an inverter that follows the sets: it cannot carry a dead bus. Energy is counted as what it still
@@ -223,47 +234,32 @@ impl Site {
         self.gensets.values().map(|set| set.rating).sum()
     }
 
-    /// Electric power that `flow` of this site's gas sustains, at the mean full-load heat rate of its sets (by rating).
+    /// What all its sets burn together.
+    pub fn fuel(&self) -> Fuel {
+        Fuel::of(self, self.gensets.values())
+    }
+
+    /// Electric power that `flow` sustains where every set that runs is at full load, at their mean heat rate (by rating): the most
+    /// that can be made of it. What some running sets make of it says [`Fuel::electric`].
     ///
     /// kW = MCF/day × Btu/scf × 1000 ÷ 24 ÷ heat rate, both on the lower heating value.
     pub fn electric(&self, flow: GasFlow) -> Watts {
-        let Some((btu_per_scf, heat_rate)) = self.btu_per_scf().zip(self.heat_rate()) else {
-            return Watts::ZERO;
-        };
-        // scf/day × Btu/scf ÷ 24 h ÷ (Btu/kWh) = kW; × 1000 = W.
-        let watts = flow.get() as i128 * btu_per_scf as i128 * 1_000 / (24 * heat_rate as i128);
-        Watts::new(i64::try_from(watts).unwrap_or(i64::MAX))
+        self.fuel().at_full_load(flow)
     }
 
-    /// Gas that sustains `power`, the inverse of [`Site::electric`].
+    /// Gas for `power` where every set that runs is at full load: the least that it takes.
     pub fn gas_for(&self, power: Watts) -> GasFlow {
-        let Some((btu_per_scf, heat_rate)) = self.btu_per_scf().zip(self.heat_rate()) else {
-            return GasFlow::ZERO;
-        };
-        let flow = power.get() as i128 * 24 * heat_rate as i128 / (btu_per_scf as i128 * 1_000);
-        GasFlow::new(i64::try_from(flow).unwrap_or(i64::MAX))
+        self.fuel().least_gas(power)
     }
 
-    /// Mean heating value of the sources by nominal flow, lower basis; `None` without gas.
-    fn btu_per_scf(&self) -> Option<i64> {
+    /// Mean heating value of the sources by nominal flow, lower basis; zero without gas.
+    pub(crate) fn btu_per_scf(&self) -> i64 {
         let flow: i64 = self.gas.values().map(|source| source.nominal.get()).sum();
-        let heat: i64 = self
-            .gas
-            .values()
-            .map(|source| source.nominal.get() * source.basis.to_lower(source.btu_per_scf.into()))
-            .sum();
-        (flow > 0 && heat > 0).then(|| heat / flow)
-    }
-
-    /// Mean heat rate of the sets by rating, lower basis; `None` without sets.
-    fn heat_rate(&self) -> Option<i64> {
-        let rating = self.rating().get();
-        let heat: i64 = self
-            .gensets
-            .values()
-            .map(|set| set.rating.get() * set.basis.to_lower(set.heat_rate.into()))
-            .sum();
-        (rating > 0 && heat > 0).then(|| heat / rating)
+        let heat = |source: &GasSource| {
+            i128::from(source.nominal.get()) * i128::from(source.basis.to_lower(source.btu_per_scf.into()))
+        };
+        let heat = self.gas.values().map(heat).sum::<i128>() / i128::from(flow.max(1));
+        i64::try_from(heat.max(0)).unwrap_or(0)
     }
 }
 
@@ -283,6 +279,7 @@ mod tests {
             min_off: Span::minutes(10),
             heat_rate,
             basis: set_basis,
+            no_load_permille: NO_LOAD_PERMILLE,
             inertia: Span::new(1_000),
             start_cost: MicroDollars::dollars(5),
             hour_cost: MicroDollars::dollars(10),
@@ -300,6 +297,7 @@ mod tests {
             gensets: [(GensetId::new("g1").unwrap(), genset)].into(),
             storage: None,
             grid: None,
+            load_bank: Watts::ZERO,
             unmanaged: Watts::ZERO,
             gas_price: MicroDollars::ZERO,
             relay: true,
@@ -317,6 +315,49 @@ mod tests {
                 (needed - mcf * 1_000).abs() <= 600,
                 "{heat_rate} Btu/kWh: {needed} scf/day, not {mcf} MCF/day"
             );
+        }
+    }
+
+    /// Part load raises the heat rate by 4, 12 and 25 % at 75, 50 and 30 % (published, rounded): the line lies on it, and above it where
+    /// sets hardly run.
+    #[test]
+    fn a_set_at_part_load_burns_what_is_published() {
+        let site = site(1_020, HeatingBasis::Higher, 9_500, HeatingBasis::Higher);
+        let full = site.gas_for(Watts::kilo(1_000)).get();
+        for (kilowatts, rise) in [(1_000, 1_000), (750, 1_040), (500, 1_120), (300, 1_280)] {
+            let burnt = site.fuel().gas_for(Watts::kilo(kilowatts)).get();
+            let rate = burnt * 1_000 * 1_000 / full / kilowatts;
+            assert!((rate - rise).abs() <= 1, "{kilowatts} kW: {rate}");
+        }
+        assert_eq!(site.fuel().at_no_load().get(), full * 12 / 100);
+    }
+
+    /// Two sets at half load burn what one burns at full load and one at no load.
+    #[test]
+    fn a_set_more_on_the_bus_costs_its_no_load_gas() {
+        let mut site = site(1_020, HeatingBasis::Higher, 9_500, HeatingBasis::Higher);
+        let set = site.gensets.values().next().unwrap().clone();
+        let (one, load) = (site.fuel(), Watts::kilo(1_000));
+        site.gensets.insert(GensetId::new("g2").unwrap(), set);
+        let two = site.fuel();
+        let apart = two.gas_for(load) - one.gas_for(load) - one.at_no_load();
+        assert!(apart.get().abs() <= 1, "{apart}");
+        assert!(two.electric(GasFlow::mcf(224)) < one.electric(GasFlow::mcf(224)));
+        let full = one.gas_for(load) + GasFlow::new(1);
+        assert!((site.electric(full) - one.electric(full)).get() < 10, "at full load");
+        assert_eq!(two.electric(one.at_no_load()), Watts::ZERO, "not even enough to turn both");
+        let none = Fuel::of(&site, []);
+        assert_eq!((none.electric(GasFlow::mcf(224)), none.gas_for(load)), (Watts::ZERO, GasFlow::ZERO));
+    }
+
+    /// What a flow sustains burns no more than the flow, and a watt more would, for any sets.
+    #[test]
+    fn what_gas_sustains_and_what_load_burns_are_inverse() {
+        let site = site(1_020, HeatingBasis::Higher, 8_500, HeatingBasis::Lower);
+        for flow in [30_000, 99_999, 123_457, 200_000, 777_777].map(GasFlow::new) {
+            let power = site.fuel().electric(flow);
+            assert!(site.fuel().gas_for(power) <= flow, "{flow}");
+            assert!(site.fuel().gas_for(power + Watts::new(10)) >= flow, "{flow}");
         }
     }
 

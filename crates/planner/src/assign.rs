@@ -14,7 +14,8 @@ use model::workload::{GpuTime, Phase, Placement, Tier, Workload};
 use model::{MicroDollars, ModuleId, SiteId, SoldBy, Time, Watts, WorkloadId};
 
 use crate::affinity::Groups;
-use crate::input::{Input, ModuleInput};
+use crate::commit::{self, Modules};
+use crate::input::Input;
 use crate::island::Island;
 use crate::pack;
 use crate::slot::Slot;
@@ -67,13 +68,14 @@ impl<'a> Book<'a> {
 
     /// The same, where groups reach beyond the input.
     pub(crate) fn open_with(input: &'a Input, groups: Groups<'a>) -> Self {
-        let mut modules: BTreeMap<&SiteId, Vec<(&ModuleId, &ModuleInput)>> = BTreeMap::new();
+        let mut modules = Modules::new();
         for (id, module) in &input.modules {
             modules.entry(&module.module.site).or_default().push((id, module));
         }
+        let asked = commit::all(input, &modules);
         let islands = input.sites.iter().map(|(id, site)| {
             let here = modules.get(id).map_or(&[][..], Vec::as_slice);
-            (id.clone(), Island::new(id, site, here, input))
+            (id.clone(), Island::new(id, site, here, input, &asked[id]))
         });
         let (islands, groups) = (islands.collect(), Arc::new(groups));
         let mut book = Self { input, islands, groups, verdicts: BTreeMap::new(), gained: MicroDollars::ZERO };

@@ -1,17 +1,19 @@
-//! What an island can carry: gas, sets, and which sets shall run.
+//! What an island can carry with the gas and the sets that it has now.
 //!
 //! Gas that arrives plus the buffer spread over [`BUFFER_SPAN`] bounds everything; mining may only take what is left of it above
-//! half a buffer, so that a cushion stays for slugs and checkpoints. Sets start and stop with hysteresis. Where the island is
+//! half a buffer, so that a cushion stays for slugs and checkpoints. Which sets shall run says `commit`. Where the island is
 //! silent nothing is raised. Read next: `security`.
 
 use std::collections::BTreeMap;
 
+use model::fuel::Fuel;
 use model::plan::SitePlan;
-use model::report::{GensetReport, GensetState, SiteReport};
+use model::report::{GensetState, SiteReport};
 use model::site::{GasFlow, GasVolume, Site};
 use model::{GensetId, Span, Watts};
 
-use crate::input::SiteInput;
+use crate::commit::{self, Asked, Schedule};
+use crate::input::{GasStep, SiteInput};
 use crate::security::{Security, Source};
 use crate::storage::{self, Store};
 use crate::tie::{self, Demand, Tie};
@@ -20,10 +22,6 @@ use crate::tie::{self, Demand, Tie};
 pub(crate) const MARGIN_PERMILLE: i64 = 30;
 /// Over how long the buffer is spent when gas fails: three steps, long enough for every checkpoint.
 const BUFFER_SPAN: Span = Span::minutes(15);
-/// A set is started only when its minimum load takes no more than this share of the power there is.
-const START_PERMILLE: i64 = 800;
-/// A running set that N-1 does not need is stopped only when the others cover so much more than the load.
-const STOP_PERMILLE: i64 = 1_100;
 
 /// What an island can carry, and why no more.
 #[derive(Clone, Debug)]
@@ -52,8 +50,10 @@ pub(crate) struct Capacity {
     pub(crate) firm: Watts,
     /// The sets that carry the load.
     pub(crate) security: Security,
-    /// Sets that shall run.
-    pub(crate) gensets: BTreeMap<GensetId, bool>,
+    /// What the sets burn that turn now.
+    pub(crate) fuel: Fuel,
+    /// Which sets shall run, and when.
+    pub(crate) schedule: Schedule,
     /// What keeps `total` from being larger.
     pub(crate) limit: Limit,
     /// Storage that follows commands.
@@ -101,8 +101,6 @@ impl Capacity {
 /// The agents of an island, as far as they bear on what it carries.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Agents {
-    /// The most their modules could draw.
-    pub(crate) potential: Watts,
     /// The slowest opening of their fast feeders.
     pub(crate) opens: Option<Span>,
     /// The wired one is in touch, and leads storage and grid tie.
@@ -114,21 +112,23 @@ pub(crate) struct Agents {
 }
 
 /// The capacity of one island.
-pub(crate) fn of(input: &SiteInput, parent: Option<&SitePlan>, agents: Agents) -> Capacity {
-    let Agents { potential, opens, wired, reached, demand } = agents;
+pub(crate) fn of(
+    input: &SiteInput,
+    parent: Option<&SitePlan>,
+    agents: Agents,
+    asked: &Asked<'_>,
+) -> Capacity {
+    let Agents { opens, wired, reached, demand } = agents;
     let site = &input.site;
     let Some(report) = &input.report else {
-        return silent(site, parent);
+        return silent(input, parent);
     };
     let unmanaged = site.unmanaged.max(report.unmanaged.unwrap_or(Watts::ZERO));
     let gas = Gas::of(input, report);
-    let gensets = if input.fresh {
-        commit(site, report, gas.sustained(site), potential + unmanaged)
-    } else {
-        hold(site, report, parent)
-    };
-    let security = Security::new(site, carrying(site, report, &gensets), opens.filter(|_| site.relay));
-    let power = gas.power(site);
+    let schedule = if input.fresh { commit::schedule(input, asked) } else { hold(input, report, parent) };
+    let (sources, fuel) = (carrying(site, report, &schedule.now), burning(site, report));
+    let security = Security::new(site, sources, opens.filter(|_| site.relay));
+    let power = gas.power(&fuel);
     let store = storage::of(input, &security.sources, wired, security.rating - power);
     let security = security.with_bridge(store.as_ref().and_then(|store| store.bridge));
     let limit = limit(input, &security, power);
@@ -141,12 +141,12 @@ pub(crate) fn of(input: &SiteInput, parent: Option<&SitePlan>, agents: Agents) -
     let own = kept(power);
     let tie = tie::of(input, parent, &security.sources, reached, demand, own);
     let (runs, starts) = tie.as_ref().map_or_else(Default::default, |tie| (tie.runs, tie.starts));
-    let mining = (kept(gas.cushioned(site)) - owed).at_least_zero().min(own).min(security.most_load());
+    let mining = (kept(gas.cushioned(&fuel)) - owed).at_least_zero().min(own).min(security.most_load());
     let survives = |power: Watts, most: Watts| {
         let power = power.min(security.remaining());
         (power - power.fraction(MARGIN_PERMILLE, 1_000)).min(most)
     };
-    let (firm, opened) = (firm_gas(site, &gas), kept(power + starts));
+    let (firm, opened) = (firm_gas(&fuel, &gas), kept(power + starts));
     Capacity {
         unmanaged,
         flow: gas.flow,
@@ -160,7 +160,8 @@ pub(crate) fn of(input: &SiteInput, parent: Option<&SitePlan>, agents: Agents) -
         mining,
         firm: survives(firm, own),
         security,
-        gensets,
+        fuel,
+        schedule,
         limit,
         store,
         tie,
@@ -168,8 +169,8 @@ pub(crate) fn of(input: &SiteInput, parent: Option<&SitePlan>, agents: Agents) -
 }
 
 /// Power from the gas that is counted on for firm promises. What storage lends is not among it.
-fn firm_gas(site: &Site, gas: &Gas) -> Watts {
-    site.electric(gas.firm + spread(gas.buffer))
+fn firm_gas(fuel: &Fuel, gas: &Gas) -> Watts {
+    fuel.electric(gas.firm + spread(gas.buffer))
 }
 
 fn limit(input: &SiteInput, security: &Security, gas: Watts) -> Limit {
@@ -187,8 +188,9 @@ fn limit(input: &SiteInput, security: &Security, gas: Watts) -> Limit {
 }
 
 /// Nothing is known of the island, so nothing is granted and no set is stopped blindly.
-fn silent(site: &Site, parent: Option<&SitePlan>) -> Capacity {
-    let wanted = |id| parent.and_then(|parent| parent.gensets.get(id)).copied().unwrap_or(true);
+fn silent(given: &SiteInput, parent: Option<&SitePlan>) -> Capacity {
+    let site = &given.site;
+    let wanted = |id: &GensetId| parent.and_then(|parent| parent.gensets.get(id)).copied().unwrap_or(true);
     Capacity {
         unmanaged: site.unmanaged,
         flow: GasFlow::ZERO,
@@ -202,7 +204,8 @@ fn silent(site: &Site, parent: Option<&SitePlan>) -> Capacity {
         mining: Watts::ZERO,
         firm: Watts::ZERO,
         security: Security::new(site, Vec::new(), None),
-        gensets: site.gensets.keys().map(|id| (id.clone(), wanted(id))).collect(),
+        fuel: Fuel::of(site, []),
+        schedule: Schedule::held(given, wanted),
         limit: Limit::Silent,
         store: None,
         tie: None,
@@ -221,25 +224,18 @@ struct Gas {
 impl Gas {
     /// A missing reading is no zero: then the forecast counts, and without one what the sets now burn.
     fn of(input: &SiteInput, report: &SiteReport) -> Self {
-        let ahead = input.forecast.first();
-        let burnt = input.site.gas_for(report.load.unwrap_or(Watts::ZERO));
-        let flow = report.gas.or(ahead.map(|step| step.p50)).unwrap_or(burnt).at_least_zero();
-        let firm = ahead.map_or(flow, |step| step.p10.min(flow)).at_least_zero();
+        let GasStep { p10: firm, p50: flow } = commit::gas_ahead(input, commit::flow_now(input), 0);
         let capacity = input.site.buffer.capacity;
         let buffer = report.buffer.unwrap_or(GasVolume::ZERO).min(capacity).at_least_zero();
         Self { flow, firm, buffer, half: capacity.fraction(1, 2) }
     }
 
-    fn power(&self, site: &Site) -> Watts {
-        site.electric(self.flow + spread(self.buffer))
+    fn power(&self, fuel: &Fuel) -> Watts {
+        fuel.electric(self.flow + spread(self.buffer))
     }
 
-    fn cushioned(&self, site: &Site) -> Watts {
-        site.electric(self.flow + spread((self.buffer - self.half).at_least_zero()))
-    }
-
-    fn sustained(&self, site: &Site) -> Watts {
-        site.electric(self.flow)
+    fn cushioned(&self, fuel: &Fuel) -> Watts {
+        fuel.electric(self.flow + spread((self.buffer - self.half).at_least_zero()))
     }
 }
 
@@ -248,82 +244,27 @@ fn spread(volume: GasVolume) -> GasFlow {
     GasFlow::new(volume.get()).fraction(Span::hours(24).get(), BUFFER_SPAN.get())
 }
 
+/// The sets that carry load and shall go on.
 fn carrying(site: &Site, report: &SiteReport, gensets: &BTreeMap<GensetId, bool>) -> Vec<Source> {
     let carries = |id: &&GensetId| gensets.get(*id).copied().unwrap_or(false);
     let online = report.online().filter(carries);
     online.filter_map(|id| site.gensets.get(id).map(|set| Source::new(id, set))).collect()
 }
 
+/// What all sets burn that turn, also those that are to stop and those that only start: they burn without load until they have gone,
+/// and from when they are there.
+fn burning(site: &Site, report: &SiteReport) -> Fuel {
+    let turns = |state| !matches!(state, GensetState::Off | GensetState::Tripped);
+    let turning = report.gensets.iter().filter(|(_, set)| turns(set.state));
+    Fuel::of(site, turning.filter_map(|(id, _)| site.gensets.get(id)))
+}
+
 /// Without news from the island every request stays as it was.
-fn hold(site: &Site, report: &SiteReport, parent: Option<&SitePlan>) -> BTreeMap<GensetId, bool> {
+fn hold(given: &SiteInput, report: &SiteReport, parent: Option<&SitePlan>) -> Schedule {
     let runs = |id: &GensetId| {
         let state = report.gensets.get(id).map(|set| set.state);
         !matches!(state, Some(GensetState::Tripped | GensetState::Stopping | GensetState::Off))
     };
     let wanted = |id: &GensetId| parent.and_then(|parent| parent.gensets.get(id)).copied();
-    site.gensets.keys().map(|id| (id.clone(), wanted(id).unwrap_or_else(|| runs(id)))).collect()
-}
-
-/// Which sets shall run: all whose minimum load the gas and the load can give, until the rest without the largest covers the load.
-fn commit(site: &Site, report: &SiteReport, gas: Watts, potential: Watts) -> BTreeMap<GensetId, bool> {
-    let load = gas.min(potential);
-    let mut order: Vec<(u8, &GensetId)> =
-        site.gensets.keys().map(|id| (rank(report.gensets.get(id)), id)).collect();
-    order.sort();
-    let mut chosen = Chosen::default();
-    let mut wanted = BTreeMap::new();
-    for (_, id) in order {
-        let set = &site.gensets[id];
-        let runs = match report.gensets.get(id) {
-            Some(state) => decide(&chosen, set, state, load),
-            None => false,
-        };
-        if runs {
-            chosen.add(set.rating, set.min_load);
-        }
-        wanted.insert(id.clone(), runs);
-    }
-    wanted
-}
-
-#[derive(Default)]
-struct Chosen {
-    rating: Watts,
-    largest: Watts,
-    min_load: Watts,
-}
-
-impl Chosen {
-    fn add(&mut self, rating: Watts, min_load: Watts) {
-        self.rating += rating;
-        self.largest = self.largest.max(rating);
-        self.min_load += min_load;
-    }
-}
-
-fn rank(set: Option<&GensetReport>) -> u8 {
-    match set.map(|set| set.state) {
-        Some(GensetState::Online) => 0,
-        Some(GensetState::Starting) => 1,
-        Some(GensetState::Off) => 2,
-        Some(GensetState::Stopping | GensetState::Tripped) | None => 3,
-    }
-}
-
-fn decide(chosen: &Chosen, set: &model::site::Genset, state: &GensetReport, load: Watts) -> bool {
-    let least = chosen.min_load + set.min_load;
-    let secure = chosen.rating - chosen.largest;
-    match state.state {
-        GensetState::Starting => true,
-        GensetState::Online => {
-            let first = chosen.rating == Watts::ZERO;
-            let useful = least <= load && secure < load.fraction(STOP_PERMILLE, 1_000);
-            first || useful || state.for_span < set.min_run
-        }
-        GensetState::Off => {
-            let useful = least <= load.fraction(START_PERMILLE, 1_000) && secure < load;
-            useful && state.for_span >= set.min_off
-        }
-        GensetState::Stopping | GensetState::Tripped => false,
-    }
+    Schedule::held(given, |id| wanted(id).unwrap_or_else(|| runs(id)))
 }

@@ -66,7 +66,7 @@ fn site_decision(id: &SiteId, island: &Island<'_>, view: &SiteView) -> Decision 
         reason: if island.capacity.limit == Limit::NoSet { ReasonCode::NoPower } else { reason },
         binding: Some(format!("site {id}: {}", view.binding)),
         shadow_price: Some(view.shadow_price),
-        rejected: None,
+        rejected: island.capacity.schedule.margins.map(|margins| margins.words()),
     }
 }
 

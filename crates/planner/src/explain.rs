@@ -4,7 +4,7 @@
 //! resource is short and what the tenant could change. Read next: `decide`, which writes the reasons.
 
 use model::SoldBy;
-use model::plan::{Decision, Plan, ReasonCode, Subject};
+use model::plan::{Decision, Plan, ReasonCode, STEP, Subject};
 use model::workload::{Tier, Workload};
 use serde::{Deserialize, Serialize};
 
@@ -55,6 +55,11 @@ fn place(plan: &Plan, subject: &Subject) -> Vec<String> {
                 "capacity {}, of it {} after the loss of a set",
                 site.capacity, site.firm_capacity
             )];
+            let moves = site.later.iter().map(|(set, steps)| {
+                let what = if site.gensets.get(set) == Some(&true) { "stops" } else { "starts" };
+                format!("genset {set} {what} in about {} minutes", i64::from(*steps) * STEP.get() / 60_000)
+            });
+            lines.extend(moves);
             lines.extend(site.contingencies.iter().map(|(name, loss)| {
                 format!("{name}: {} lost, {} absorbed, {} shed", loss.lost, loss.absorbed, loss.shed)
             }));

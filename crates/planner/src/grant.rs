@@ -55,7 +55,8 @@ pub(crate) fn site(island: &Island<'_>, input: &Input) -> SitePlan {
     SitePlan {
         capacity: (island.capacity.own + delivered + imported).min(island.capacity.rated),
         firm_capacity: island.capacity.firm,
-        gensets: island.capacity.gensets.clone(),
+        gensets: island.capacity.schedule.now.clone(),
+        later: island.capacity.schedule.later.clone(),
         modules: modules.collect(),
         contingencies: arming.contingencies,
         storage,

@@ -1,18 +1,18 @@
 //! The look-ahead: what each island can carry and will do in each step of the next two hours.
 //!
-//! Gas follows the forecast's median, or persistence where there is none; sets that are starting count once they can carry load.
+//! Gas follows the forecast's median, or persistence where there is none; sets follow the schedule and count once they can carry load.
 //! The first step is the plan itself. Read next: `dispatch`, whose
 //! limits ask what the steps ahead carry.
 
 use model::cap::FULL;
 use model::market::Market;
 use model::plan::{STEP, STEPS, SiteStep, StorageTarget};
-use model::report::GensetState;
 use model::site::{GasFlow, Site};
 use model::workload::{GpuTime, Workload};
 use model::{MicroDollars, Span, Watts};
 
 use crate::capacity::MARGIN_PERMILLE;
+use crate::commit::{self, Ahead};
 use crate::input::Input;
 use crate::island::Island;
 use crate::mining;
@@ -22,7 +22,7 @@ use crate::worth;
 
 /// What gas and sets sustain in one step by themselves, less the margin.
 pub(crate) fn sustained(island: &Island<'_>, step: usize) -> Watts {
-    let power = island.input.site.electric(flow(island, step)).min(rating(island, step));
+    let power = ahead(island, step).fuel.electric(flow(island, step)).min(rating(island, step));
     let ahead = power - power.fraction(MARGIN_PERMILLE, 1_000);
     if step == 0 { island.capacity.own } else { ahead }
 }
@@ -42,28 +42,16 @@ pub(crate) fn steps(island: &Island<'_>, input: &Input) -> Vec<SiteStep> {
 }
 
 fn flow(island: &Island<'_>, step: usize) -> GasFlow {
-    if step == 0 {
-        return island.capacity.flow;
-    }
-    let forecast = &island.input.forecast;
-    let ahead = forecast.get(step).or(forecast.last());
-    ahead.map_or(island.capacity.flow, |step| step.p50).at_least_zero()
+    commit::gas_ahead(island.input, island.capacity.flow, step).p50
 }
 
-/// Ratings of the sets that carry load in `step`.
+/// Ratings of the sets that carry load in `step`. Now it is those that carry it already.
 fn rating(island: &Island<'_>, step: usize) -> Watts {
-    let begins = STEP.times(i64::try_from(step).unwrap_or(i64::MAX));
-    let starting = island.capacity.gensets.iter().filter(|(_, wanted)| **wanted).filter_map(|(id, _)| {
-        let set = island.input.site.gensets.get(id)?;
-        let report = island.input.report.as_ref()?.gensets.get(id)?;
-        let left = match report.state {
-            GensetState::Starting => set.start - report.for_span,
-            GensetState::Off => set.start,
-            GensetState::Online | GensetState::Stopping | GensetState::Tripped => return None,
-        };
-        (left <= begins).then_some(set.rating)
-    });
-    island.capacity.security.rating + starting.sum()
+    if step == 0 { island.capacity.security.rating } else { ahead(island, step).rating }
+}
+
+fn ahead<'i>(island: &'i Island<'_>, step: usize) -> &'i Ahead {
+    &island.capacity.schedule.steps[step]
 }
 
 /// What the plan has an island do now, as far as the later steps follow from it.
@@ -73,7 +61,6 @@ struct Now {
     auxiliary: Watts,
     ai_earns: MicroDollars,
     mining_earns: MicroDollars,
-    sets_cost: MicroDollars,
     stored: Option<StorageTarget>,
     imported: Watts,
 }
@@ -97,7 +84,6 @@ impl Now {
             auxiliary: (ceilings - ai - miners).at_least_zero() + island.capacity.unmanaged,
             ai_earns: earned.sum(),
             mining_earns: mining_earns(island, &input.market),
-            sets_cost: sets_cost(island),
             stored: storage::target(island),
             imported: tie::target(island).map_or(Watts::ZERO, |target| target.power),
         }
@@ -117,7 +103,8 @@ impl Now {
         let load = auxiliary + ai + mining;
         let imported = if step == 0 { most.min(load) } else { most.min((load - own).at_least_zero()) };
         let burnt = (load - stored - imported).at_least_zero();
-        let fuel = per_step(worth::fuel_per_hour(site, burnt))
+        let gas = ahead(island, step).fuel.gas_for(burnt);
+        let fuel = per_step(worth::gas_per_hour(site, gas))
             + per_step(wear_per_hour(site, stored))
             + per_step(bought_per_hour(island, imported));
         let of =
@@ -128,8 +115,8 @@ impl Now {
             ai,
             mining,
             auxiliary,
-            flared: (flow(island, step) - site.gas_for(burnt)).at_least_zero(),
-            worth: earned - fuel - self.sets_cost,
+            flared: (flow(island, step) - gas).at_least_zero(),
+            worth: earned - fuel - per_step(ahead(island, step).hourly),
         }
     }
 }
@@ -157,11 +144,6 @@ fn mining_earns(island: &Island<'_>, market: &Market) -> MicroDollars {
             .sum()
     };
     per_step(island.slots.values().filter(|slot| slot.frozen.is_none()).map(of).sum())
-}
-
-fn sets_cost(island: &Island<'_>) -> MicroDollars {
-    let wanted = island.capacity.gensets.iter().filter(|(_, wanted)| **wanted);
-    per_step(wanted.filter_map(|(id, _)| island.input.site.gensets.get(id)).map(|set| set.hour_cost).sum())
 }
 
 fn per_step(hourly: MicroDollars) -> MicroDollars {

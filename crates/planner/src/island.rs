@@ -11,6 +11,7 @@ use model::workload::{Tier, Workload};
 use model::{MicroDollars, ModuleId, SiteId, Watts};
 
 use crate::capacity::{self, Agents, Capacity};
+use crate::commit::Asked;
 use crate::input::{Input, Link, ModuleInput, SiteInput};
 use crate::security::FAST;
 use crate::slot::{Slot, is_fast};
@@ -41,17 +42,17 @@ impl<'a> Island<'a> {
         site: &'a SiteInput,
         modules: &[(&'a ModuleId, &'a ModuleInput)],
         input: &'a Input,
+        asked: &Asked<'_>,
     ) -> Self {
         let parent = input.parent.as_ref().and_then(|parent| parent.sites.get(id)).map(|planned| &**planned);
-        let potential = modules.iter().map(|(_, module)| module.module.most().at_least_zero()).sum();
         let reached = modules.iter().filter(|(_, module)| module.link.is_in_touch());
         let groups = reached.flat_map(|(_, module)| module.module.groups.values());
         let opens = groups.filter(|group| is_fast(group)).filter_map(|group| group.shed.opens).max();
         let wired = modules.iter().any(|(_, given)| given.module.wired && given.link == Link::Online);
         let reached = modules.iter().any(|(_, given)| given.module.wired && given.link.is_in_touch());
         let demand = Demand::of(site, modules, input);
-        let agents = Agents { potential, opens: opens.map(|opens| opens.min(FAST)), wired, reached, demand };
-        let capacity = capacity::of(site, parent, agents);
+        let agents = Agents { opens: opens.map(|opens| opens.min(FAST)), wired, reached, demand };
+        let capacity = capacity::of(site, parent, agents, asked);
         let raise = capacity.may_raise();
         let slots = modules
             .iter()
@@ -194,7 +195,7 @@ impl<'a> Island<'a> {
     pub(crate) fn start_costs(&self) -> MicroDollars {
         let state =
             |id| self.input.report.as_ref().and_then(|report| report.gensets.get(id)).map(|set| set.state);
-        let wanted = self.capacity.gensets.iter().filter(|(_, wanted)| **wanted);
+        let wanted = self.capacity.schedule.now.iter().filter(|(_, wanted)| **wanted);
         let started = wanted.filter(|(id, _)| state(id) == Some(GensetState::Off));
         started.filter_map(|(id, _)| self.input.site.gensets.get(id)).map(|set| set.start_cost).sum()
     }

@@ -11,6 +11,7 @@ mod assign;
 mod beside;
 mod capacity;
 pub mod check;
+mod commit;
 mod decide;
 pub mod diff;
 pub mod dispatch;

@@ -375,7 +375,7 @@ fn steeper(a: &Segment, b: &Segment) -> Ordering {
 }
 
 /// The concave hull of a whole group's hash rate over its power above standby, as (watts, rate) pieces.
-fn hull(group: &MinerGroup) -> Vec<(Watts, Hashrate)> {
+pub(crate) fn hull(group: &MinerGroup) -> Vec<(Watts, Hashrate)> {
     let count = i64::from(group.count);
     let mut corners: Vec<(i128, i128)> = vec![(0, 0)];
     for point in &group.points {

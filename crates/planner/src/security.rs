@@ -159,6 +159,21 @@ impl Security {
         by_source.min().unwrap_or(Watts::ZERO).min(self.remaining())
     }
 
+    /// The most other load beside which the fast load that it needs has room within `total`, `fast` watts of it at most; unlimited by N-1
+    /// where no loss leaves anything.
+    pub(crate) fn most_beside(&self, total: Watts, fast: Watts) -> Watts {
+        if !self.has_contingencies() {
+            return total;
+        }
+        // N + (rN − SR) ÷ (R − r) ≤ L, solved for N.
+        let by_source = self.sources.iter().map(|source| {
+            let rest = i128::from((self.rating - source.rating).get());
+            let steps = i128::from(self.steps_without(source).get());
+            clamp(i128::from(total.get()) * rest / i128::from(self.rating.get().max(1)) + steps)
+        });
+        by_source.min().unwrap_or(Watts::ZERO).min(total).min(self.most_fixed(fast))
+    }
+
     /// The most load in all for which the predicted nadir stays above the trip, whichever set is lost.
     pub(crate) fn most_load(&self) -> Watts {
         if !self.has_contingencies() {
@@ -250,6 +265,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use std::collections::BTreeMap;
 
+    use model::fuel::NO_LOAD_PERMILLE;
     use model::site::{GasBuffer, GasVolume, Governor, HeatingBasis};
     use model::{MicroDollars, SiteId};
 
@@ -267,6 +283,7 @@ mod tests {
             min_off: Span::ZERO,
             heat_rate: 9_500,
             basis: HeatingBasis::Higher,
+            no_load_permille: NO_LOAD_PERMILLE,
             inertia: Span::new(inertia),
             start_cost: MicroDollars::ZERO,
             hour_cost: MicroDollars::ZERO,
@@ -280,6 +297,7 @@ mod tests {
             gensets: BTreeMap::new(),
             storage: None,
             grid: None,
+            load_bank: Watts::ZERO,
             unmanaged: Watts::ZERO,
             gas_price: MicroDollars::ZERO,
             relay: true,
@@ -331,6 +349,18 @@ mod tests {
         let source = &island.sources[0];
         let short = island.carried(source, fixed + need) - island.absorbed(source, fixed + need);
         assert!(need >= short && need - short <= Watts::new(2), "{need} for {short}");
+    }
+
+    #[test]
+    fn the_most_beside_fast_load_is_where_load_and_need_fill_what_there_is() {
+        let island = island(4, 1_500, Some(150));
+        for (total, fast) in [(3_000, 4_000), (2_500, 300), (1_700, 4_000), (3_900, 0), (3_900, 900)] {
+            let (total, fast) = (Watts::kilo(total), Watts::kilo(fast));
+            let fits =
+                |fixed: Watts| island.need(fixed).is_some_and(|need| need <= fast && fixed + need <= total);
+            let most = island.most_beside(total, fast);
+            assert!(fits(most - Watts::new(2)) && !fits(most + Watts::new(3)), "{most} of {total}, {fast}");
+        }
     }
 
     /// Facts of the field: with a feeder at 150 ms, H = 0.5 s dips to 57.3 Hz at full load and H = 2 s to 59.3: the first must be

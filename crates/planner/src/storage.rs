@@ -97,9 +97,9 @@ pub(crate) fn target(island: &Island<'_>) -> Option<StorageTarget> {
 
 /// What it takes: from gas that arrives and that nobody else uses.
 fn charge(island: &Island<'_>, store: &Store, report: &SiteReport, load: Watts) -> Watts {
-    let (site, capacity) = (&island.input.site, &island.capacity);
-    let wanted = if flares(site, report) { store.room } else { store.owed };
-    let gas = site.electric(capacity.flow).min(capacity.own);
+    let capacity = &island.capacity;
+    let wanted = if flares(&island.input.site, report) { store.room } else { store.owed };
+    let gas = capacity.fuel.electric(capacity.flow).min(capacity.own);
     let secure = capacity.security.most_load();
     whole(wanted.min(gas - load).min(secure - load))
 }

@@ -9,7 +9,6 @@
 use model::plan::{ImportTarget, SitePlan};
 use model::report::SiteReport;
 use model::site::{GridTie, Site};
-use model::workload::{Tier, Workload};
 use model::{MicroDollars, Span, WattSeconds, Watts, WattsPerSecond};
 
 use crate::capacity::Capacity;
@@ -21,8 +20,6 @@ use crate::worth;
 
 /// The sets keep so much above their minimum loads while it imports: 5 %.
 const OVER_PERMILLE: i64 = 1_050;
-/// Firm time that is not served costs ten times the contract's price, beside the price itself.
-const FIRM_WEIGHT: i64 = 11;
 
 /// A grid tie that follows commands, at a price that is known.
 #[derive(Clone, Debug)]
@@ -116,8 +113,11 @@ impl Demand {
                 continue;
             }
             let hosts = modules.iter().filter(|(id, _)| home.is_none_or(|home| home.0 == *id));
-            let Some(watts) = hosts.filter_map(|(_, given)| drawn(workload, given)).max() else { continue };
-            let pays = earns(workload) >= cost(price, watts);
+            let Some(watts) = hosts.filter_map(|(_, given)| worth::run_watts(workload, &given.module)).max()
+            else {
+                continue;
+            };
+            let pays = worth::run_per_hour(workload) >= cost(price, watts);
             if at.is_none() {
                 demand.waiting_pay &= pays;
                 continue;
@@ -127,19 +127,6 @@ impl Demand {
         }
         demand
     }
-}
-
-/// What a workload draws on a module at the meter; `None` where the module has no such GPUs.
-fn drawn(workload: &Workload, given: &ModuleInput) -> Option<Watts> {
-    let pools = given.module.pools.values().filter(|pool| pool.gpu == workload.spec.gpu);
-    let each = pools.map(|pool| pool.per_gpu()).max()?;
-    Some(given.module.with_loss(each.times(workload.spec.gpus.into())))
-}
-
-/// What an hour of a workload is worth.
-fn earns(workload: &Workload) -> MicroDollars {
-    let weight = if workload.spec.tier == Tier::Firm { FIRM_WEIGHT } else { 1 };
-    workload.spec.price.times(i64::from(workload.spec.gpus).saturating_mul(weight))
 }
 
 /// What importing `watts` for an hour costs.

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use model::fleet::Fleet;
+use model::fuel::NO_LOAD_PERMILLE;
 use model::module::{Actuator, GpuPool, MinerGroup, Module, OperatingPoint, ShedPath};
 use model::site::{
     Frequency, GasBuffer, GasFlow, GasSource, GasVolume, Genset, Governor, HeatingBasis, Site,
@@ -53,6 +54,7 @@ fn site(name: &str) -> Site {
         gensets: sets(4),
         storage: None,
         grid: None,
+        load_bank: Watts::ZERO,
         unmanaged: Watts::kilo(15),
         gas_price: MicroDollars::cents(50),
         relay: true,
@@ -79,6 +81,7 @@ fn sets(count: usize) -> BTreeMap<GensetId, Genset> {
         min_off: Span::minutes(10),
         heat_rate: 9_500,
         basis: HeatingBasis::Higher,
+        no_load_permille: NO_LOAD_PERMILLE,
         inertia: Span::new(1_200),
         start_cost: MicroDollars::dollars(3),
         hour_cost: MicroDollars::dollars(4),

@@ -72,12 +72,22 @@ impl TryFrom<wire::SitePlan> for Shared<SitePlan> {
 
 impl From<SitePlan> for wire::SitePlan {
     fn from(site: SitePlan) -> Self {
-        let SitePlan { capacity, firm_capacity, gensets, contingencies, modules, storage, import, steps } =
-            site;
+        let SitePlan {
+            capacity,
+            firm_capacity,
+            gensets,
+            later,
+            contingencies,
+            modules,
+            storage,
+            import,
+            steps,
+        } = site;
         Self {
             capacity_watts: capacity.get(),
             firm_capacity_watts: firm_capacity.get(),
             gensets: wire_map(gensets),
+            later_steps: wire_map(later),
             contingencies: wire_map(contingencies),
             modules: wire_map(modules),
             steps: wire_list(steps),
@@ -94,6 +104,7 @@ impl TryFrom<wire::SitePlan> for SitePlan {
             capacity: Watts::new(site.capacity_watts),
             firm_capacity: Watts::new(site.firm_capacity_watts),
             gensets: map_with(site.gensets, "gensets", Ok)?,
+            later: map_with(site.later_steps, "later_steps", Ok)?,
             contingencies: map(site.contingencies, "contingencies")?,
             modules: map(site.modules, "modules")?,
             storage: optional(site.storage, "storage")?,
@@ -304,6 +315,7 @@ mod tests {
             capacity: v.of(),
             firm_capacity: v.of(),
             gensets: v.map(Vary::flag),
+            later: v.map(Vary::small),
             contingencies: v.map(|v| Contingency {
                 source: v.id(),
                 lost: v.of(),

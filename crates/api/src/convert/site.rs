@@ -1,5 +1,6 @@
 //! Sites and their plant. Wire: `site.proto`. Model: [`model::site`].
 
+use model::fuel::NO_LOAD_PERMILLE;
 use model::site::{
     Frequency, GasBuffer, GasFlow, GasSource, GasVolume, Genset, Governor, GridTie, HeatingBasis, Site,
     Storage,
@@ -25,6 +26,7 @@ impl From<Site> for wire::Site {
             storage: site.storage.map(Into::into),
             grid: site.grid.map(Into::into),
             unmanaged_watts: site.unmanaged.get(),
+            load_bank_watts: site.load_bank.get(),
             gas_price_micro_dollars_per_mcf: site.gas_price.get(),
             relay: site.relay,
             simulated: site.simulated,
@@ -45,6 +47,7 @@ impl TryFrom<wire::Site> for Site {
             storage: optional(site.storage, "storage")?,
             grid: optional(site.grid, "grid")?,
             unmanaged: Watts::new(site.unmanaged_watts),
+            load_bank: Watts::new(site.load_bank_watts),
             gas_price: MicroDollars::new(site.gas_price_micro_dollars_per_mcf),
             relay: site.relay,
             simulated: site.simulated,
@@ -136,6 +139,7 @@ impl From<Genset> for wire::Genset {
             inertia: wire_span(set.inertia),
             start_cost_micro_dollars: set.start_cost.get(),
             hour_cost_micro_dollars: set.hour_cost.get(),
+            no_load_permille: Some(set.no_load_permille),
         }
     }
 }
@@ -156,6 +160,7 @@ impl TryFrom<wire::Genset> for Genset {
             inertia: span(set.inertia, "inertia")?,
             start_cost: MicroDollars::new(set.start_cost_micro_dollars),
             hour_cost: MicroDollars::new(set.hour_cost_micro_dollars),
+            no_load_permille: set.no_load_permille.unwrap_or(NO_LOAD_PERMILLE),
         })
     }
 }
@@ -227,6 +232,7 @@ mod tests {
             inertia: v.span(),
             start_cost: v.of(),
             hour_cost: v.of(),
+            no_load_permille: v.small(),
         }
     }
 
@@ -249,6 +255,7 @@ mod tests {
             }),
             grid: v.maybe(|v| GridTie { import: v.of(), price: v.maybe(Vary::of) }),
             unmanaged: v.of(),
+            load_bank: v.of(),
             gas_price: v.of(),
             relay: v.flag(),
             simulated: v.flag(),

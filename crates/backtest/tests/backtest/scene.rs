@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use backtest::world::STEPS_A_DAY;
 use backtest::{Before, Kind, Order, Outcome, Strategy, Terms, World, demand, outage, run, synthetic, world};
 use model::fleet::Fleet;
+use model::fuel::NO_LOAD_PERMILLE;
 use model::market::Market;
 use model::module::{Actuator, GpuPool, MinerGroup, Module, OperatingPoint, ShedPath};
 use model::site::*;
@@ -31,6 +32,7 @@ pub fn site(name: &str, sets: usize) -> Site {
         min_off: Span::minutes(10),
         heat_rate: 9_500,
         basis: HeatingBasis::Higher,
+        no_load_permille: NO_LOAD_PERMILLE,
         inertia: Span::new(1_200),
         start_cost: MicroDollars::dollars(3),
         hour_cost: MicroDollars::dollars(4),
@@ -46,6 +48,7 @@ pub fn site(name: &str, sets: usize) -> Site {
         gensets: (1..=sets).map(|n| (id(&format!("g{n}")), set.clone())).collect(),
         storage: None,
         grid: None,
+        load_bank: Watts::ZERO,
         unmanaged: Watts::kilo(10),
         gas_price: MicroDollars::cents(50),
         relay: true,
@@ -194,7 +197,8 @@ pub fn ran(world: &World, kind: Kind) -> Outcome {
     outcome
 }
 
-/// Gas in = burnt + flared + stored, to the cubic foot; energy out = gas burnt × heating value ÷ heat rate, to one in two thousand.
+/// Gas in = burnt + flared + stored, to the cubic foot; gas burnt × heating value ÷ heat rate = energy out, less the share of it that is
+/// burnt at no load, and that share of the rating of each set for as long as it ran, to one in two thousand.
 pub fn conserved(world: &World, outcome: &Outcome) {
     for tally in outcome.days.iter().chain([&outcome.total]) {
         let gas = &tally.gas;
@@ -203,7 +207,12 @@ pub fn conserved(world: &World, outcome: &Outcome) {
     // All sites of a test have the same gas and sets.
     let site = &world.fleet.sites[0];
     let total = &outcome.total;
-    let of_gas = site.electric(GasFlow::new(total.gas.burnt.get())).for_span(Span::hours(24));
-    let off = (of_gas.as_f64() / total.energy.generated().as_f64().max(1.0) - 1.0).abs();
+    let of_gas = site.electric(GasFlow::new(total.gas.burnt.get())).for_span(Span::hours(24)).as_f64();
+    let set = site.gensets.values().next().unwrap();
+    let hours = total.money.set_hours.as_f64() / set.hour_cost.as_f64();
+    let idle = f64::from(set.no_load_permille) / 1_000.0;
+    let turned = idle * hours * set.rating.for_span(Span::hours(1)).as_f64();
+    let expected = (1.0 - idle) * total.energy.generated().as_f64() + turned;
+    let off = (of_gas / expected.max(1.0) - 1.0).abs();
     assert!(off < 0.0005, "{}: energy and gas differ by {off}", outcome.strategy);
 }

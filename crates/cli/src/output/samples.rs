@@ -410,6 +410,7 @@ pub fn plan() -> wire::GetPlanResponse {
         capacity_watts: 1_500_000,
         firm_capacity_watts: 1_000_000,
         gensets: [("g1".to_owned(), true), ("g2".to_owned(), false)].into(),
+        later_steps: [("g2".to_owned(), 5)].into(),
         contingencies: [("loss-g1".to_owned(), loss)].into(),
         modules: [("m1".to_owned(), module)].into(),
         steps: (0..24).map(site_step).collect(),

@@ -2,6 +2,7 @@
 //!
 //! Where capacity is so short that nothing is granted at all, the rules are held by granting nothing.
 
+use model::fuel::Fuel;
 use model::plan::STEP;
 use model::site::GasFlow;
 use model::{Span, Watts};
@@ -69,11 +70,14 @@ fn from_gas(site: &SiteCheck<'_>) -> Watts {
     };
     let config = &site.given.site;
     let median = site.given.forecast.first().map(|step| step.p50);
-    let burnt = || config.gas_for(report.load.unwrap_or(Watts::ZERO));
+    let fuel = Fuel::of(config, site.online.iter().map(|(_, set)| *set));
+    // All that are online burnt it, also those that are to stop.
+    let burners = Fuel::of(config, report.online().filter_map(|id| config.gensets.get(id)));
+    let burnt = || burners.gas_for(report.load.unwrap_or(Watts::ZERO));
     let flow = report.gas.or(median).unwrap_or_else(burnt);
     let buffer = report.buffer.unwrap_or_default().min(config.buffer.capacity);
     let buffer = GasFlow::new(buffer.get()).fraction(Span::hours(24).get(), STEP.get());
-    config.electric(flow + buffer).min(site.rating())
+    fuel.electric(flow + buffer).min(site.rating())
 }
 
 fn ceilings(site: &SiteCheck<'_>, findings: &mut Findings) {

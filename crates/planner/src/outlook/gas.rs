@@ -5,11 +5,13 @@
 //! and by wells that fall dry, each for itself. p1 and p90 follow from p10 and p50 by the same law even inside the forecast, which
 //! names neither. Everything is integer arithmetic, and more gas never means less of anything. Read next: `supply`.
 
+use model::fuel::Fuel;
 use model::site::{GasFlow, Genset, Site};
 use model::{GensetId, Watts};
 use serde::{Deserialize, Serialize};
 
 use super::Four;
+use crate::commit;
 use crate::input::SiteInput;
 
 /// Steps of the forecast in an hour.
@@ -71,9 +73,7 @@ fn anchor(given: &SiteInput, hour: usize) -> (GasFlow, GasFlow, usize) {
     match given.forecast.last() {
         Some(last) => (last.p10.min(last.p50), last.p50, beyond),
         None => {
-            let report = given.report.as_ref();
-            let burnt = || report.and_then(|report| report.load).map(|load| given.site.gas_for(load));
-            let now = report.and_then(|report| report.gas).or_else(burnt).unwrap_or(GasFlow::ZERO);
+            let now = commit::flow_now(given);
             (now, now, hour + 1)
         }
     }
@@ -113,9 +113,16 @@ pub(crate) fn sets<'a>(
     Four { p1: left(0), p10: left(1), p50: left(2), p90: left(3) }
 }
 
-/// What gas and sets sustain together.
+/// What gas and the best of these sets sustain together, largest sets first: each that runs burns gas without load.
 pub(crate) fn sustained(site: &Site, flow: GasFlow, sets: &[(&GensetId, &Genset)]) -> Watts {
-    site.electric(flow).min(sets.iter().map(|(_, set)| set.rating).sum())
+    let of = |count: usize| carried(site, flow, &sets[..count]);
+    (1..=sets.len()).map(of).max().unwrap_or(Watts::ZERO)
+}
+
+/// What gas and all of these sets sustain together.
+pub(crate) fn carried(site: &Site, flow: GasFlow, sets: &[(&GensetId, &Genset)]) -> Watts {
+    let fuel = Fuel::of(site, sets.iter().map(|(_, set)| *set));
+    fuel.electric(flow).min(sets.iter().map(|(_, set)| set.rating).sum())
 }
 
 /// A risk that grows straight to its share within `after` hours, in thousandths.

@@ -220,13 +220,13 @@ impl Scene {
         if let Some(rooms) = self.seen.get(&key) {
             return rooms.clone();
         }
-        let gas = site.site.electric(flow);
+        let config = site.site.clone();
         let mut least = Watts::ZERO;
-        let mut best =
-            self.nothing(if gas > Watts::ZERO && sets.is_empty() { Short::Sets } else { Short::Gas });
+        let dry = flow <= GasFlow::ZERO;
+        let mut best = self.nothing(if !dry && sets.is_empty() { Short::Sets } else { Short::Gas });
         for count in 1..=sets.len() {
             least += sets[count - 1].1.min_load;
-            if least > gas || gas <= Watts::ZERO {
+            if dry || least > gas::carried(&config, flow, &sets[..count]) {
                 break;
             }
             better(&mut best, self.snapshot(flow, &sets[..count]));

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 
+use model::fuel::Fuel;
 use model::site::{GasFlow, Site};
 use model::{Span, Watts};
 
@@ -59,11 +60,11 @@ impl<'a> Plant<'a> {
             return *carry;
         }
         let flow = self.wells.iter().enumerate().filter(|(nth, _)| wells >> nth & 1 == 1);
-        let gas = self.site.electric(flow.map(|(_, flow)| *flow).sum());
+        let flow = flow.map(|(_, flow)| *flow).sum();
         let mut best = Carry::default();
         let mut choice = sets;
         while choice != 0 {
-            let of = self.choice(gas, choice);
+            let of = self.choice(flow, choice);
             best = Carry {
                 go: best.go.max(of.go),
                 secure: best.secure.max(of.secure),
@@ -76,10 +77,12 @@ impl<'a> Plant<'a> {
         best
     }
 
-    fn choice(&self, gas: Watts, choice: u32) -> Carry {
+    fn choice(&self, flow: GasFlow, choice: u32) -> Carry {
         let chosen = self.sets.iter().enumerate().filter(|(nth, _)| choice >> nth & 1 == 1);
         let sources: Vec<Source> = chosen.map(|(_, source)| source.clone()).collect();
         let least: Watts = sources.iter().map(|source| source.min_load).sum();
+        let sets = sources.iter().filter_map(|source| self.site.gensets.get(&source.id));
+        let gas = Fuel::of(self.site, sets).electric(flow);
         if gas <= Watts::ZERO || gas < least {
             return Carry::default();
         }

@@ -18,6 +18,7 @@ use super::draw::{Bay, Fleet, Isle, Promise};
 use super::outage::Part;
 use super::{Request, Risks};
 use crate::assign::Book;
+use crate::commit;
 use crate::input::{Input, SiteInput};
 use crate::island::Island;
 use crate::outlook::{Ahead, Short};
@@ -253,10 +254,8 @@ fn tightest(bays: &[Bay], wanted: &Promise) -> Result<(usize, usize, Watts), Sho
 
 /// The flow that is counted on while wells flow: the least of what is measured and forecast, less what is kept back.
 fn counted(given: &SiteInput, risks: &Risks) -> GasFlow {
-    let report = given.report.as_ref();
-    let burnt = || report.and_then(|report| report.load).map(|load| given.site.gas_for(load));
-    let measured = report.and_then(|report| report.gas).or_else(burnt).unwrap_or(GasFlow::ZERO);
-    let least = given.forecast.iter().map(|step| step.p10.min(step.p50)).fold(measured, GasFlow::min);
+    let now = commit::flow_now(given);
+    let least = given.forecast.iter().map(|step| step.p10.min(step.p50)).fold(now, GasFlow::min);
     least.at_least_zero().fraction(1_000 - i64::from(risks.kept_back.min(1_000)), 1_000)
 }
 

@@ -13,7 +13,7 @@ fn small() -> Input {
     let mut input = Input {
         now: NOW,
         parent: None,
-        sites: [(id("well-7"), site("well-7", 2))].into(),
+        sites: [(id("well-7"), costly(site("well-7", 2)))].into(),
         modules: Default::default(),
         workloads: Default::default(),
         market: market(),

@@ -177,9 +177,13 @@ proptest! {
         inertia in 400i64..2_500,
         response in prop::option::weighted(0.7, prop::option::weighted(0.8, 20i64..300)),
         grid in prop::option::weighted(0.5, 0i64..500),
+        priced in any::<bool>(),
         events in prop::collection::vec(event(), 1..40),
     ) {
         let mut input = start(sets, relay, opens, inertia);
+        if priced {
+            input.sites.values_mut().for_each(|site| *site = costly(site.clone()));
+        }
         if let Some(import) = grid {
             crate::tie::fit(&mut input, Some(45), 2_000);
             crate::tie::limit(&mut input, import);
@@ -209,8 +213,13 @@ proptest! {
     fn one_more_tenant_never_breaks_a_promise(
         before in prop::collection::vec((0u8..3, 1u32..60, 1i64..400), 1..30),
         (kind, gpus, cents) in (0u8..3, 1u32..200, 1i64..2_000),
+        (priced, mcf) in (any::<bool>(), 300i64..1_000),
     ) {
         let mut input = fleet();
+        for site in input.sites.values_mut().filter(|_| priced) {
+            *site = costly(site.clone());
+            site.report.as_mut().unwrap().gas = Some(GasFlow::mcf(mcf));
+        }
         for (serial, (kind, gpus, cents)) in before.into_iter().enumerate() {
             submit(&mut input, workload(&format!("w{serial:03}"), tier(kind), gpus, cents));
         }

@@ -134,7 +134,7 @@ fn gas_falls_by_thirty_percent() {
             well-7: 2705 of 3567 kW, 2910 firm; gas
               firm AI 96, other AI 336, mining 1962, idle 181, auxiliary 99, unmanaged 30, reserved 0
               hint: gas is short of the online sets by 322 kW
-            worth 221180 -> 208306 cents
+            worth 227580 -> 214706 cents
         "#]],
     );
 }
@@ -165,7 +165,7 @@ fn a_set_trips() {
             --
             well-7: 2879 of 2910 kW, 1940 firm; ratings of the online sets
               firm AI 96, other AI 336, mining 2133, idle 181, auxiliary 102, unmanaged 30, reserved 0
-            worth 221180 -> 212650 cents
+            worth 227580 -> 217450 cents
         "#]],
     );
 }
@@ -200,7 +200,7 @@ fn a_set_trips_and_the_miners_are_back() {
         --
         well-7: 2879 of 2910 kW, 1940 firm; ratings of the online sets
           firm AI 96, other AI 336, mining 2133, idle 181, auxiliary 102, unmanaged 30, reserved 0
-        worth 221180 -> 212650 cents
+        worth 227580 -> 217450 cents
     "#]].assert_eq(&print(&before, &restored, &input));
 }
 
@@ -226,7 +226,7 @@ fn a_firm_tenant_arrives() {
             well-7: 3840 of 3880 kW, 2910 firm; ratings of the online sets
               firm AI 160, other AI 336, mining 3016, idle 181, auxiliary 116, unmanaged 30, reserved 0
             workload firm-3: placed: starts: the best use of the power
-            worth 221180 -> 253187 cents
+            worth 227580 -> 259587 cents
         "#]],
     );
 }
@@ -248,7 +248,7 @@ fn a_firm_tenant_arrives_at_a_full_fleet() {
               firm AI 96, other AI 336, mining 3023, idle 181, auxiliary 115, unmanaged 30, reserved 0
             workload firm-3: awaiting_meter: waits until what it takes over has been released
             workload spot-2: preempted: stopped for a stronger promise
-            worth 221180 -> 205820 cents
+            worth 227580 -> 212220 cents
         "#]],
     );
 }
@@ -273,7 +273,7 @@ fn the_hash_price_doubles() {
             well-7: 3798 of 3880 kW, 2910 firm; nothing binds
               firm AI 96, other AI 352, mining 3023, idle 181, auxiliary 115, unmanaged 30, reserved 0
             workload spot-3: placed: starts: the best use of the power
-            worth 221180 -> 269019 cents
+            worth 227580 -> 275419 cents
         "#]],
     );
 }
@@ -294,7 +294,7 @@ fn a_module_is_drained() {
             well-7: 3782 of 3880 kW, 2910 firm; nothing binds
               firm AI 0, other AI 432, mining 3023, idle 181, auxiliary 115, unmanaged 30, reserved 0
             workload firm-1, firm-2, od-2: draining: its module is being drained
-            worth 221180 -> 147740 cents
+            worth 227580 -> 154140 cents
         "#]],
     );
 }
@@ -319,7 +319,7 @@ fn a_link_is_lost() {
             well-7: 3789 of 3880 kW, 2910 firm; nothing binds
               firm AI 0, other AI 288, mining 2502, idle 138, auxiliary 89, unmanaged 30, reserved 742
             workload firm-1, firm-2, od-2: link_lost: its module is out of touch; it may still run there
-            worth 221180 -> 139585 cents
+            worth 227580 -> 145985 cents
         "#]],
     );
 }
@@ -365,7 +365,7 @@ fn a_burst_of_spot_jobs() {
             workload burst-00: short of: GPUs
             workload burst-00: sooner: ask for fewer GPUs in one gang
             workload burst-01, burst-02, burst-03, burst-04, burst-05, burst-06, burst-07, burst-08, burst-09, burst-10, burst-11, burst-12, burst-13: placed: starts: the best use of the power
-            worth 221180 -> 262205 cents
+            worth 227580 -> 268605 cents
         "#]],
     );
 }
@@ -417,24 +417,22 @@ fn the_price_of_the_grid_spikes() {
     crate::tie::tie(&mut input).price = Some(MicroDollars::dollars(900));
     let after = planned(&input);
     expect![[r#"
-        site well-7 capacity: 1779325 W -> 1562325 W
-        site well-7 import: 217000 W at 7500 W/s -> 0 W at 7500 W/s
-        site well-7 loss genset-g1, genset-g2, genset-g3: 591743 W lost, 300000 W absorbed, 496500 W shed -> 519300 W lost, 300000 W absorbed, 372375 W shed
-        module gpu share: 55794 W at 5579 W/s -> 63748 W at 6374 W/s
-        module hybrid armed genset-g1, genset-g2, genset-g3: - -> [0]
-        module hybrid share: 75711 W at 7571 W/s -> 86505 W at 8650 W/s
-        module mine armed genset-g1, genset-g2, genset-g3: [0] -> -
-        module mine ceiling: 703074 W -> 484870 W
+        site well-7 capacity: 1804325 W -> 1562325 W
+        site well-7 import: 242000 W at 10000 W/s -> 0 W at 10000 W/s
+        site well-7 loss genset-g1, genset-g2, genset-g3, genset-g4: 450369 W lost, 450000 W absorbed, 372375 W shed -> 389475 W lost, 450000 W absorbed, 372375 W shed
+        module gpu share: 73328 W at 7332 W/s -> 84998 W at 8499 W/s
+        module hybrid share: 99504 W at 9950 W/s -> 115340 W at 11534 W/s
+        module mine ceiling: 728446 W -> 484870 W
         module mine miners a: 200 awake at 0 -> 181 awake at 0
-        module mine miners b: 67 awake at 0 -> 0 awake at 0
-        module mine share: 90460 W at 9046 W/s -> 71279 W at 7127 W/s
-        module mine-2 share: 3033 W at 303 W/s -> 3466 W at 346 W/s
+        module mine miners b: 77 awake at 0 -> 0 awake at 0
+        module mine share: 123180 W at 12318 W/s -> 95039 W at 9503 W/s
+        module mine-2 share: 3987 W at 398 W/s -> 4621 W at 462 W/s
         --
-        well-7: 1545 of 1780 kW, 1562 firm; gas
+        well-7: 1545 of 1804 kW, 1562 firm; gas
           firm AI 96, other AI 336, mining 819, idle 181, auxiliary 82, unmanaged 30, reserved 0
-          hint: up to 225000 W of the grid tie's 250000 W may be imported at $900.00 a MWh: mining does not pay, AI pays
-          hint: gas is short of the online sets by 1389 kW
-        worth 193206 -> 191532 cents
+          hint: up to 250000 W of the grid tie's 250000 W may be imported at $900.00 a MWh: mining does not pay, AI pays
+          hint: gas is short of the online sets by 2389 kW
+        worth 198199 -> 196332 cents
     "#]].assert_eq(&print(&before, &after, &input));
 }
 
@@ -472,7 +470,7 @@ fn replicas_are_kept_apart() {
             workload web-3: group_bound: there is room for it, but not where its group's rule lets it start
             workload web-3: short of: room where its group may run
             workload web-3: sooner: order it anew without the group, end another of the group, or order the group under a looser rule
-            worth 221180 -> 239400 cents
+            worth 227580 -> 245800 cents
         "#]],
     );
 }
@@ -499,7 +497,7 @@ fn demand_collapses() {
             well-7: 3782 of 3880 kW, 2910 firm; nothing binds
               firm AI 64, other AI 368, mining 3023, idle 181, auxiliary 115, unmanaged 30, reserved 0
             workload firm-2, od-1, od-2, spot-1, spot-2: cancelled: ended by its tenant
-            worth 221180 -> 67420 cents
+            worth 227580 -> 73820 cents
         "#]],
     );
 }

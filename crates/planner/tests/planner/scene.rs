@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use model::envelope::{Fence, RungLoad};
+use model::fuel::NO_LOAD_PERMILLE;
 use model::market::Market;
 use model::module::{Actuator, GpuPool, MinerGroup, Module, OperatingPoint, ShedPath};
 use model::plan::Plan;
@@ -19,7 +20,8 @@ pub fn id<K: model::id::Kind>(text: &str) -> Id<K> {
     Id::new(text).unwrap()
 }
 
-/// Four sets of 1 MW with 15 % steps and H = 1.5 s, all online; gas for 3.9 MW.
+/// Sets of 1 MW with 15 % steps and H = 1.5 s, all online; gas for 3.9 MW. They cost nothing to run, so that all of them go on where
+/// nothing else says otherwise; see [`costly`].
 pub fn site(name: &str, sets: usize) -> SiteInput {
     let genset = Genset {
         rating: Watts::kilo(1_000),
@@ -31,9 +33,10 @@ pub fn site(name: &str, sets: usize) -> SiteInput {
         min_off: Span::minutes(10),
         heat_rate: 9_500,
         basis: HeatingBasis::Higher,
+        no_load_permille: 0,
         inertia: Span::new(1_500),
         start_cost: MicroDollars::dollars(5),
-        hour_cost: MicroDollars::dollars(8),
+        hour_cost: MicroDollars::ZERO,
     };
     let sets: Vec<GensetId> = (1..=sets).map(|set| id(&format!("g{set}"))).collect();
     let running = GensetReport { state: GensetState::Online, power: None, for_span: Span::hours(5) };
@@ -50,6 +53,7 @@ pub fn site(name: &str, sets: usize) -> SiteInput {
         gensets: sets.iter().map(|set| (set.clone(), genset.clone())).collect(),
         storage: None,
         grid: None,
+        load_bank: Watts::ZERO,
         unmanaged: Watts::kilo(30),
         gas_price: MicroDollars::cents(50),
         relay: true,
@@ -67,6 +71,14 @@ pub fn site(name: &str, sets: usize) -> SiteInput {
         grid: None,
     };
     SiteInput { site, forecast: Vec::new(), report: Some(report), fresh: true }
+}
+
+/// The same sets with what they burn at no load and cost by the hour.
+pub fn costly(mut given: SiteInput) -> SiteInput {
+    for set in given.site.gensets.values_mut() {
+        (set.no_load_permille, set.hour_cost) = (NO_LOAD_PERMILLE, MicroDollars::dollars(8));
+    }
+    given
 }
 
 pub fn miners(count: u32, opens: Option<i64>) -> MinerGroup {
