@@ -133,7 +133,7 @@ impl Margins {
 pub(crate) fn schedule(given: &SiteInput, asked: &Asked<'_>) -> Schedule {
     let sets = Sets::of(given);
     let program = program(&sets);
-    let mut island = Earns { given, asked, sets: &sets, choices: BTreeMap::new(), known: BTreeMap::new() };
+    let mut island = Earns::new(given, asked, &sets);
     let (counts, _) = program.solve(&mut island);
     let margins = island.margins(counts[0]);
     let runs = |id: &GensetId, step: usize| {
@@ -271,21 +271,40 @@ struct Earns<'a> {
     asked: &'a Asked<'a>,
     sets: &'a Sets<'a>,
     choices: BTreeMap<u16, Choice>,
-    known: BTreeMap<(GasFlow, GasFlow, u16), i64>,
+    /// The gas that is expected, each different one once.
+    gases: Vec<GasStep>,
+    /// Which of it in each step.
+    gas_of: Vec<usize>,
+    /// By gas and by who carries load.
+    known: Vec<Vec<Option<i64>>>,
+    /// By gas and by how many run.
+    may_start: Vec<Vec<Option<bool>>>,
 }
 
-impl Earns<'_> {
+impl<'a> Earns<'a> {
+    fn new(given: &'a SiteInput, asked: &'a Asked<'a>, sets: &'a Sets<'a>) -> Self {
+        let now = flow_now(given);
+        let mut gases: Vec<GasStep> = Vec::new();
+        let gas_of = (0..STEPS).map(|step| {
+            let gas = gas_ahead(given, now, step);
+            gases.iter().position(|known| *known == gas).unwrap_or_else(|| {
+                gases.push(gas);
+                gases.len() - 1
+            })
+        });
+        let gas_of = gas_of.collect();
+        let known = vec![vec![None; 1 << sets.0.len()]; gases.len()];
+        let may_start = vec![vec![None; sets.0.len() + 1]; gases.len()];
+        Self { given, asked, sets, choices: BTreeMap::new(), gases, gas_of, known, may_start }
+    }
+
     fn choice(&mut self, mask: u16) -> &Choice {
         let (site, sets, opens) = (&self.given.site, self.sets, self.asked.opens);
         self.choices.entry(mask).or_insert_with(|| sets.choice(site, mask, opens))
     }
 
-    fn gas(&self, step: usize) -> GasStep {
-        gas_ahead(self.given, flow_now(self.given), step)
-    }
-
     fn margins(&mut self, count: usize) -> Margins {
-        let GasStep { p10, p50 } = self.gas(0);
+        let GasStep { p10, p50 } = self.gases[self.gas_of[0]];
         let more = |flow: GasFlow| flow + flow.fraction(1, 10);
         let chosen = self.hourly(count, GasStep { p10, p50 });
         Margins {
@@ -306,20 +325,25 @@ impl Earns<'_> {
 
 impl Gains for Earns<'_> {
     fn gain(&mut self, step: usize, carrying: u16) -> i64 {
-        let gas = self.gas(step);
-        let key = (gas.p10, gas.p50, carrying);
-        if let Some(known) = self.known.get(&key) {
-            return *known;
+        let gas = self.gas_of[step];
+        if let Some(known) = self.known[gas][usize::from(carrying)] {
+            return known;
         }
-        let (given, asked) = (self.given, self.asked);
-        let hourly = self.choice(carrying).hourly(&given.site, asked, gas);
+        let (given, asked, flow) = (self.given, self.asked, self.gases[gas]);
+        let hourly = self.choice(carrying).hourly(&given.site, asked, flow);
         let gain = hourly.fraction(STEP.get(), Span::hours(1).get()).get();
-        self.known.insert(key, gain);
+        self.known[gas][usize::from(carrying)] = Some(gain);
         gain
     }
 
     fn may_start(&mut self, step: usize, count: usize) -> bool {
-        let (asked, flow) = (self.asked, self.gas(step).p50);
-        self.choice(first(count)).may_start(asked, flow)
+        let gas = self.gas_of[step];
+        if let Some(known) = self.may_start[gas][count] {
+            return known;
+        }
+        let (asked, flow) = (self.asked, self.gases[gas].p50);
+        let may = self.choice(first(count)).may_start(asked, flow);
+        self.may_start[gas][count] = Some(may);
+        may
     }
 }

@@ -42,7 +42,7 @@ pub(crate) struct Program {
 }
 
 /// Most sets of one island that are chosen among.
-pub(crate) const MOST: usize = 16;
+pub(crate) const MOST: usize = 12;
 
 /// What an island earns.
 pub(crate) trait Gains {
@@ -52,18 +52,42 @@ pub(crate) trait Gains {
     fn may_start(&mut self, step: usize, count: usize) -> bool;
 }
 
+/// Of the first so many sets.
+struct Sums {
+    starts: Vec<i64>,
+    steps: Vec<i64>,
+    kept: Vec<i64>,
+}
+
+impl Sums {
+    fn of(sets: &[Set]) -> Self {
+        let sums = |of: fn(&Set) -> i64| {
+            let added = sets.iter().scan(0, |sum, set| {
+                *sum += of(set);
+                Some(*sum)
+            });
+            std::iter::once(0).chain(added).collect()
+        };
+        Self {
+            starts: sums(|set| set.start_cost),
+            steps: sums(|set| set.step_cost),
+            kept: sums(|set| set.kept),
+        }
+    }
+}
+
 impl Program {
     /// How many run in each step, and what that earns.
     pub(crate) fn solve(&self, gains: &mut impl Gains) -> (Vec<usize>, i64) {
         let steps = self.range.len();
         let ages = self.ages();
+        let sums = Sums::of(&self.sets);
         let marks = 1 + 2 * ages;
         let states = (self.sets.len() + 1) * marks;
         let index = |count: usize, mark: Mark| count * marks + self.number(mark, ages);
         let mut worth = vec![0; states];
-        for count in 0..=self.sets.len() {
-            let kept: i64 = self.sets[..count].iter().map(|set| set.kept).sum();
-            worth[count * marks..(count + 1) * marks].fill(kept);
+        for (count, kept) in sums.kept.iter().enumerate() {
+            worth[count * marks..(count + 1) * marks].fill(*kept);
         }
         let mut chosen = vec![vec![0_u8; states]; steps];
         for step in (1..steps).rev() {
@@ -74,9 +98,10 @@ impl Program {
                         continue;
                     }
                     let near = [count, count.saturating_sub(1), count + 1];
-                    let best = self.best(gains, (step, count, mark), near.into_iter(), |to, mark| {
-                        worth[index(to, mark)]
-                    });
+                    let best =
+                        self.best((gains, &sums), (step, count, mark), near.into_iter(), |to, mark| {
+                            worth[index(to, mark)]
+                        });
                     let at = index(count, mark);
                     (before[at], chosen[step][at]) = (best.0, best.1 as u8);
                 }
@@ -86,7 +111,7 @@ impl Program {
         let now = self.running();
         let all = std::iter::once(now).chain((0..=self.sets.len()).filter(|&count| count != now));
         let (earned, first) =
-            self.best(gains, (0, now, Mark::Settled), all, |to, mark| worth[index(to, mark)]);
+            self.best((gains, &sums), (0, now, Mark::Settled), all, |to, mark| worth[index(to, mark)]);
         let mut path = vec![first];
         let mut mark = self.next(now, first, Mark::Settled);
         for step in 1..steps {
@@ -101,7 +126,7 @@ impl Program {
     /// The best that can be chosen in a step, and what it and all that follows earn. Where nothing is allowed what runs goes on.
     fn best(
         &self,
-        gains: &mut impl Gains,
+        (gains, sums): (&mut impl Gains, &Sums),
         (step, count, mark): (usize, usize, Mark),
         choices: impl Iterator<Item = usize>,
         after: impl Fn(usize, Mark) -> i64,
@@ -113,9 +138,8 @@ impl Program {
             }
             let next = self.next(count, to, mark);
             let carrying = self.carrying(step, to, Self::made(count, to, mark));
-            let starts: i64 = self.sets[count.min(to)..to].iter().map(|set| set.start_cost).sum();
-            let runs: i64 = self.sets[..to].iter().map(|set| set.step_cost).sum();
-            let earned = gains.gain(step, carrying).saturating_sub(runs);
+            let starts = sums.starts[to] - sums.starts[count.min(to)];
+            let earned = gains.gain(step, carrying).saturating_sub(sums.steps[to]);
             let worth = earned.saturating_mul(self.weights[step]) / 1_000 - starts + after(to, next);
             if worth > best.0 {
                 best = (worth, to);
