@@ -12,6 +12,7 @@ use model::workload::{Tier, Workload};
 use model::{Hashrate, MicroDollars, ModuleId, SiteId, Span, Watts};
 
 use super::{Sets, flow_now};
+use crate::dispatch::pay;
 use crate::input::{Input, Link, ModuleInput, SiteInput};
 use crate::mining;
 use crate::security::FAST;
@@ -38,6 +39,8 @@ pub(crate) struct Asked<'i> {
     pub(super) mining: Vec<(Watts, MicroDollars)>,
     /// Miners behind fast feeders, all awake.
     pub(super) fast: Watts,
+    /// What whole miners may leave of that: one a group.
+    pub(super) grain: Watts,
     /// Slowest of these feeders.
     pub(super) opens: Option<Span>,
 }
@@ -46,7 +49,7 @@ pub(crate) struct Asked<'i> {
 #[derive(Clone, Debug)]
 pub(super) struct Work {
     pub(super) watts: Watts,
-    /// What an hour of it is worth; firm work with the weight of a broken promise.
+    /// What an hour of it is worth; firm work that is owed with the weight of a broken promise.
     pub(super) hourly: MicroDollars,
     pub(super) runs: bool,
     pub(super) firm: bool,
@@ -96,7 +99,7 @@ fn rooms(site: &SiteInput, asked: &Asked<'_>) -> [Watts; 2] {
     let flow = flow_now(site);
     [sets.carrying(), sets.all()].map(|mask| {
         let choice = sets.choice(&site.site, mask, asked.opens);
-        choice.secured(flow, asked.fast) - fixed
+        choice.secured(flow, asked) - fixed
     })
 }
 
@@ -132,13 +135,15 @@ impl<'i> Asked<'i> {
         let module = &given.module;
         let mut room = (module.most() - module.base_draw()).at_least_zero();
         for group in module.groups.values() {
-            for (watts, rate) in mining::hull(group) {
+            for (nth, (watts, rate)) in mining::hull(group).into_iter().enumerate() {
                 let metered = module.with_loss(watts);
                 let taken = metered.min(room);
                 let rate = Hashrate::new(rate.get()).fraction(taken.get(), metered.get().max(1));
                 self.mining.push((taken, price.per_hour(rate)));
                 room -= taken;
                 if relay && is_fast(group) && given.link.is_in_touch() {
+                    // Its pieces come one after the other.
+                    self.grain += if nth == 0 { group.full().power } else { Watts::ZERO };
                     self.fast += module.behind_loss(taken).at_least_zero();
                     self.opens = self.opens.max(group.shed.opens.map(|opens| opens.min(FAST)));
                 }
@@ -162,7 +167,13 @@ impl<'i> Asked<'i> {
 impl Work {
     fn of(one: &Workload, module: &Module, runs: bool) -> Option<Self> {
         let watts = worth::run_watts(one, module)?;
-        Some(Self { watts, hourly: worth::run_per_hour(one), runs, firm: one.spec.tier == Tier::Firm })
+        // No promise runs that could be broken where nothing was promised.
+        let hourly = if pay::is_owed(one) {
+            worth::run_per_hour(one)
+        } else {
+            one.spec.price.times(one.spec.gpus.into())
+        };
+        Some(Self { watts, hourly, runs, firm: one.spec.tier == Tier::Firm })
     }
 }
 

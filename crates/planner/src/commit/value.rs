@@ -51,12 +51,15 @@ impl Choice {
         (power - power.fraction(MARGIN_PERMILLE, 1_000)).min(self.security.most_load())
     }
 
-    /// The most that may stand beside `fast` watts of miners, such that the loss of no set ends it; nothing on a single set.
-    pub(super) fn secured(&self, flow: GasFlow, fast: Watts) -> Watts {
+    /// The most that may stand beside miners, such that the loss of no set ends it; nothing on a single set.
+    pub(super) fn secured(&self, flow: GasFlow, asked: &Asked<'_>) -> Watts {
         let total = self.total(flow);
         let remaining = self.security.remaining();
         let remaining = remaining - remaining.fraction(MARGIN_PERMILLE, 1_000);
-        self.security.most_beside(total, fast).min(remaining).min(total).at_least_zero()
+        let by_itself = self.security.most_fixed(Watts::ZERO).min(total);
+        let beside =
+            self.security.most_beside(total - asked.grain, (asked.fast - asked.grain).at_least_zero());
+        beside.max(by_itself).min(remaining).at_least_zero()
     }
 
     /// The most that the island can draw, with what the loss of a module at once may take from the sets.
@@ -78,7 +81,7 @@ impl Choice {
 
     fn drawn(&self, site: &Site, asked: &Asked<'_>, gas: GasStep) -> Drawn {
         let total = self.total(gas.p50).min(self.most(asked));
-        let secured = self.secured(gas.p10.min(gas.p50), asked.fast).min(total);
+        let secured = self.secured(gas.p10.min(gas.p50), asked).min(total);
         let base = asked.base.min(total);
         let mut drawn = Drawn { load: base, earned: MicroDollars::ZERO, short: asked.base - base };
         let block = self.security.steps().fraction(1, 2);

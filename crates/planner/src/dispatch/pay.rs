@@ -42,9 +42,13 @@ pub(crate) fn waits(workload: &Workload, by_itself: Option<Span>) -> i64 {
         left(workload).map_or(span, |left| span.min(left))
     };
     let sooner = served(STEP) - by_itself.map_or(Span::ZERO, served);
-    let owed = workload.promise.is_some() || workload.status.placement.is_some();
-    let weight = if owed { weight(workload) } else { 1 };
+    let weight = if is_owed(workload) { weight(workload) } else { 1 };
     earns(workload, sooner.at_least_zero()) * weight
+}
+
+/// Whether it was promised at its admission, or was ever served.
+pub(crate) fn is_owed(workload: &Workload) -> bool {
+    workload.promise.is_some() || workload.status.placement.is_some()
 }
 
 /// What stopping a run by choice loses: its pay over the dwell, what it had not saved, and its restart when it comes back.
